@@ -1,0 +1,68 @@
+"""The durable record of answers: what a restart, another replica or a late reader goes by."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from llm_backend.application.ports.idempotency import IdempotencyKey
+from llm_backend.domain.answers import Answer, AnswerEvent
+from llm_backend.domain.conversations import Message
+from llm_backend.domain.ids import AnswerId, ConversationId, UserId
+
+NumberedEvent = tuple[int, AnswerEvent]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """A question and the answer that is about to be written to it."""
+
+    question: Message
+    answer: Answer
+    started_at: datetime
+    idempotency: IdempotencyKey | None = None
+
+
+class AnswerJournal(Protocol):
+    """Turns, and the events of their answers.
+
+    What a method has done when it returns survives a power cut. Many answers write at once, so an adapter should let
+    them share commits. Every method may raise `DatabaseUnavailable` or `StorageFull`; nothing has happened then.
+    """
+
+    async def begin(self, turn: Turn) -> AnswerId:
+        """Append the question and open the answer; all or nothing.
+
+        Return the answer's id; or, when its idempotency key was used for the same request before, the id of the
+        answer that came of that, and do nothing. Raises `ConversationNotFound` when the conversation is not (or no
+        longer) the owner's, `AnswerInProgress` when another answer is running there or the question's number is
+        taken, and `IdempotencyMismatch`.
+        """
+
+    async def checkpoint(self, answer: AnswerId, first: int, events: Sequence[AnswerEvent]) -> None:
+        """Append events, numbered from `first` on. Nothing happens when the answer is gone or has ended."""
+
+    async def finish(self, answer: AnswerId, first: int, events: Sequence[AnswerEvent], message: Message) -> bool:
+        """Append the last events and the finished message, and close the answer: its conversation takes the next
+        question from here on. False, and nothing happens, when the answer is gone or has ended."""
+
+    async def withdraw(self, answer: AnswerId) -> None:
+        """Undo `begin`, question and idempotency record included: no word of an answer ever came."""
+
+    async def find(self, owner: UserId, answer: AnswerId) -> Answer:
+        """Raises `AnswerNotFound`."""
+
+    async def latest(self, owner: UserId, conversation: ConversationId) -> Answer | None:
+        """The running or last answer. Raises `ConversationNotFound`."""
+
+    async def answer_for(self, owner: UserId, key: IdempotencyKey) -> AnswerId | None:
+        """What came of that key, if anything. Raises `IdempotencyMismatch`."""
+
+    async def events(self, answer: AnswerId, *, after: int = 0) -> Sequence[NumberedEvent]:
+        """The stored events numbered above `after`; none when they have been forgotten."""
+
+    async def running(self) -> Sequence[tuple[Answer, str]]:
+        """All open answers with their model: at start, those that a dead process left behind."""
+
+    async def forget_events_before(self, moment: datetime) -> int:
+        """Drop the events (not the messages) of answers that ended before; return how many answers."""

@@ -1,0 +1,55 @@
+"""Language models that answer."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from llm_backend.domain.answers import Delta
+from llm_backend.domain.conversations import Role, TokenUsage
+from llm_backend.domain.secrets import Secret
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChatTurn:
+    """One message of a prompt."""
+
+    role: Role
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChatRequest:
+    """What a model is asked. `api_key` is the user's own; without one the provider's is used."""
+
+    model: str
+    turns: Sequence[ChatTurn]
+    api_key: Secret | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completion:
+    """How an answer ended. `finish_reason` is the provider's word for it, such as `stop` or `length`."""
+
+    finish_reason: str | None = None
+    usage: TokenUsage | None = None
+
+
+Emit = Callable[[Sequence[Delta]], None]
+
+
+class ChatModel(Protocol):
+    """One model server, or several behind one face."""
+
+    def check(self, model: str, *, own_key: bool) -> None:
+        """Raises `UnknownModel` when nobody here serves it, `ApiKeyRequired` when there is no key for it anywhere."""
+
+    def window(self, model: str) -> int:
+        """How many tokens, question and answer together, the model can hold."""
+
+    async def answer(self, request: ChatRequest, emit: Emit) -> Completion:
+        """Write an answer: hand its pieces to `emit` in order as they arrive, those that arrive together at once.
+
+        `emit` does not wait. It may raise: the answer is then given up and the error passed on. Raises an
+        `UpstreamFailed`, before the first piece or after some; pieces once emitted stay valid. Tries again by itself
+        only while nothing has been emitted. Cancelling it closes the connection to the server.
+        """

@@ -1,0 +1,46 @@
+"""Where passages are looked up by words and by meaning."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from llm_backend.application.ports.embedder import Vector
+from llm_backend.domain.ids import DocumentId, KnowledgeBaseId
+from llm_backend.domain.knowledge import EmbeddingSpace, StoredChunk
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """A chunk that was found. `bm25` is 0 and `text_rank` None when the words did not find it; likewise the vector's
+    rank. Ranks count from 1."""
+
+    stored: StoredChunk
+    bm25: float = 0.0
+    text_rank: int | None = None
+    vector_rank: int | None = None
+
+
+class PassageIndex(Protocol):
+    """An index that can be lost and rebuilt; every knowledge base is searched apart from all others.
+
+    It knows nothing of what is ready or deleted: its callers look that up. Every method may raise `Unavailable`.
+    """
+
+    async def add(self, space: EmbeddingSpace, chunks: Sequence[StoredChunk]) -> None:
+        """Adding the same chunks (document, attempt, position) again replaces them. Chunks without a vector can be
+        found by their words."""
+
+    async def search(
+        self, space: EmbeddingSpace, knowledge_base: KnowledgeBaseId, *, text: str, vector: Vector | None, limit: int
+    ) -> Sequence[Candidate]:
+        """The best `limit` by words and the best `limit` by vector, each chunk once, with its vector. `text` is
+        folded like the chunks' `search_text`, and may be anything, the empty text included."""
+
+    async def remove(self, space: EmbeddingSpace, document: DocumentId) -> None:
+        """All chunks of all attempts; no error if there are none."""
+
+    async def clear(self) -> None:
+        """Everything, of all spaces: before a rebuild."""
+
+    async def optimize(self) -> None:
+        """Compact and index what is new; searches go on meanwhile."""

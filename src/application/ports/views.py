@@ -1,0 +1,60 @@
+"""Reading without a unit of work: what screens show and what an answer starts from.
+
+Each view is one consistent look at what has been committed; nothing of somebody else's is ever in it.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from llm_backend.domain.conversations import ConversationSummary, Thread
+from llm_backend.domain.ids import ConversationId, DocumentId, KnowledgeBaseId, UserId
+from llm_backend.domain.knowledge import DocumentSummary, KnowledgeBase, StoredChunk
+
+
+class ConversationViews(Protocol):
+    """Conversations to look at."""
+
+    async def summaries(
+        self, owner: UserId, *, limit: int | None = None, before: ConversationId | None = None
+    ) -> Sequence[ConversationSummary]:
+        """Newest first, those made before `before` if it is given (none, when that does not exist)."""
+
+    async def thread(self, owner: UserId, conversation: ConversationId, *, limit: int | None = None) -> Thread:
+        """The newest `limit` messages, oldest first. Raises `ConversationNotFound`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadyDocument:
+    """The name of a document that may be shown, and the attempt whose passages count."""
+
+    name: str
+    attempt: int
+
+
+class KnowledgeViews(Protocol):
+    """Knowledge bases to look at. Documents that are not ready are in none of these views, except `chunks`."""
+
+    async def knowledge_bases(self, owner: UserId) -> Sequence[KnowledgeBase]:
+        """Oldest first."""
+
+    async def knowledge_base(self, owner: UserId, knowledge_base: KnowledgeBaseId) -> KnowledgeBase:
+        """Raises `KnowledgeBaseNotFound`."""
+
+    async def documents(self, owner: UserId, knowledge_base: KnowledgeBaseId) -> Sequence[DocumentSummary]:
+        """Oldest first. Raises `KnowledgeBaseNotFound`."""
+
+    async def ready(
+        self, owner: UserId, knowledge_base: KnowledgeBaseId, documents: Sequence[DocumentId]
+    ) -> Mapping[DocumentId, ReadyDocument]:
+        """Those of `documents` that are ready; whatever an index finds is looked up here before it is shown."""
+
+    async def quotation(self, owner: UserId, document: DocumentId, start: int, end: int) -> str | None:
+        """That part of a ready document's text, or None if there is no such document."""
+
+    async def statistics(self, knowledge_base: KnowledgeBaseId) -> Mapping[DocumentId, bytes]:
+        """What the embedder remembered of each ready document that it remembered something of."""
+
+    async def chunks(self, *, after: tuple[DocumentId, int] | None = None, limit: int = 1000) -> Sequence[StoredChunk]:
+        """All chunks of all ready documents of everybody with their vectors, ordered by document and position,
+        page after page: for rebuilding an index."""

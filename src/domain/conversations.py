@@ -1,0 +1,126 @@
+"""Conversations: a question, its answer, the next question."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Protocol
+
+from llm_backend.domain.citations import Citation
+from llm_backend.domain.errors import InvalidApiKey, InvalidMessage, InvalidTitle, UnknownModel
+from llm_backend.domain.ids import ConversationId, UserId
+from llm_backend.domain.secrets import SealedSecret
+from llm_backend.domain.text import has_control_characters, is_storable
+
+LONGEST_TITLE = 255
+LONGEST_MODEL = 255
+LONGEST_API_KEY = 512
+
+
+class Role(StrEnum):
+    SYSTEM = "system"
+    USER = "user"
+    ASSISTANT = "assistant"
+
+
+class MessageState(StrEnum):
+    COMPLETE = "complete"
+    INCOMPLETE = "incomplete"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenUsage:
+    """Tokens as the provider counted them."""
+
+    prompt: int
+    completion: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """One turn of one side. Messages are only ever appended; `number` counts 1, 2, 3 … within the conversation.
+
+    An incomplete message says in `reason` (an error code, `stopped` or `interrupted`) why its text ends early.
+    """
+
+    number: int
+    role: Role
+    text: str
+    state: MessageState = MessageState.COMPLETE
+    reason: str | None = None
+    model: str | None = None
+    usage: TokenUsage | None = None
+    citations: tuple[Citation, ...] = ()
+    created_at: datetime
+
+
+@dataclass(slots=True, kw_only=True)
+class Conversation:
+    """A thread of messages with one model, seen by its owner alone.
+
+    `last_number` is the number of its newest message. `api_key`, when the user gave one, goes before the server's.
+    """
+
+    id: ConversationId
+    owner: UserId
+    title: str
+    model: str
+    api_key: SealedSecret | None = None
+    last_number: int = 0
+    created_at: datetime
+
+    def __post_init__(self) -> None:
+        check_title(self.title)
+        check_model(self.model)
+
+    def ask(self, text: str, *, at: datetime) -> Message:
+        """The user's next message, with the text exactly as typed."""
+        if not text.strip() or not is_storable(text):
+            raise InvalidMessage
+        self.last_number += 1
+        return Message(number=self.last_number, role=Role.USER, text=text, created_at=at)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConversationSummary:
+    """One line in the list of conversations."""
+
+    id: ConversationId
+    title: str
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Thread:
+    """A conversation and its messages in order: all of them, or the newest that were asked for."""
+
+    conversation: Conversation
+    messages: Sequence[Message]
+
+
+class Conversations(Protocol):
+    """The conversations of everybody; each method sees only those of `owner`."""
+
+    async def add(self, conversation: Conversation) -> None: ...
+
+    async def get(self, owner: UserId, conversation: ConversationId) -> Conversation:
+        """Raises `ConversationNotFound`."""
+
+    async def remove(self, owner: UserId, conversation: ConversationId) -> None:
+        """It and its messages, answers and events are gone with the commit. Raises `ConversationNotFound`."""
+
+
+def check_title(title: str) -> None:
+    if not 1 <= len(title) <= LONGEST_TITLE or not title.strip() or not is_storable(title):
+        raise InvalidTitle
+
+
+def check_model(model: str) -> None:
+    if not 1 <= len(model) <= LONGEST_MODEL or has_control_characters(model) or not is_storable(model):
+        raise UnknownModel
+
+
+def check_api_key(key: str) -> None:
+    """Keys travel in an HTTP header, so anything but printable ASCII could only be an attack or a mistake."""
+    if not 1 <= len(key) <= LONGEST_API_KEY or not all("!" <= character <= "~" for character in key):
+        raise InvalidApiKey

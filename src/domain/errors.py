@@ -1,0 +1,325 @@
+"""Everything that can go wrong and that a caller can be told about.
+
+`DomainError` has a few kinds, which an outer layer turns into statuses, and each kind has precise leaves. `code`
+is stable and meant for programs; the message is meant for people. Anything else that is raised is a bug.
+"""
+
+from datetime import timedelta
+from typing import ClassVar
+
+
+class DomainError(Exception):
+    """The root. `str(error)` is fit for the user; `error.code` is stable."""
+
+    code: ClassVar[str] = "error"
+    default_message: ClassVar[str] = "Something went wrong"
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or self.default_message)
+
+
+# Kinds ---------------------------------------------------------------------------------------------------------------
+
+
+class Invalid(DomainError):
+    """What was asked for makes no sense, and asking again will not help."""
+
+    code = "invalid"
+    default_message = "The request is not valid"
+
+
+class Unauthenticated(DomainError):
+    """Nobody known is asking."""
+
+    code = "unauthenticated"
+    default_message = "Missing or invalid token"
+
+
+class NotFound(DomainError):
+    """It does not exist, or belongs to somebody else: the two look the same."""
+
+    code = "not_found"
+    default_message = "Not found"
+
+
+class Conflict(DomainError):
+    """It cannot be done now, because of what is there or what is running."""
+
+    code = "conflict"
+    default_message = "The request conflicts with the current state"
+
+
+class TooLarge(DomainError):
+    """More than the configured limit."""
+
+    code = "too_large"
+    default_message = "The request is too large"
+
+
+class Unsupported(DomainError):
+    """A kind of content that nothing here can read."""
+
+    code = "unsupported"
+    default_message = "This kind of content is not supported"
+
+
+class QuotaExceeded(DomainError):
+    """Too much at once; `retry_after` says when to come back."""
+
+    code = "quota_exceeded"
+    default_message = "Too many requests"
+
+    def __init__(self, message: str | None = None, *, retry_after: timedelta = timedelta(seconds=1)) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class UpstreamFailed(DomainError):
+    """A language model's server failed us. Its own words never appear in the message."""
+
+    code = "upstream_failed"
+    default_message = "The language model could not answer"
+
+
+class Unavailable(DomainError):
+    """Something this service stands on is away for a while."""
+
+    code = "unavailable"
+    default_message = "The service is temporarily unavailable"
+
+
+class StorageFull(DomainError):
+    """There is no room left to store anything."""
+
+    code = "storage_full"
+    default_message = "The server has no storage left"
+
+
+# Accounts ------------------------------------------------------------------------------------------------------------
+
+
+class InvalidUsername(Invalid):
+    code = "invalid_username"
+    default_message = "The username must have 1 to 64 characters, without control characters or surrounding blanks"
+
+
+class InvalidPassword(Invalid):
+    code = "invalid_password"
+    default_message = "The password must have 1 to 256 characters"
+
+
+class UsernameTaken(Invalid):
+    code = "username_taken"
+    default_message = "Username already exists"
+
+
+class WrongCredentials(Unauthenticated):
+    code = "wrong_credentials"
+    default_message = "Invalid username or password"
+
+
+class TooManyAttempts(QuotaExceeded):
+    code = "too_many_attempts"
+    default_message = "Too many failed attempts, try again later"
+
+
+class TooManyRegistrations(QuotaExceeded):
+    code = "too_many_registrations"
+    default_message = "Too many registrations from this address, try again later"
+
+
+class Overloaded(QuotaExceeded):
+    code = "overloaded"
+    default_message = "The server is busy, try again in a moment"
+
+
+# Conversations and answers -------------------------------------------------------------------------------------------
+
+
+class ConversationNotFound(NotFound):
+    code = "conversation_not_found"
+    default_message = "Conversation not found"
+
+
+class AnswerNotFound(NotFound):
+    code = "answer_not_found"
+    default_message = "There is no such answer"
+
+
+class InvalidTitle(Invalid):
+    code = "invalid_title"
+    default_message = "The title must have 1 to 255 characters"
+
+
+class InvalidMessage(Invalid):
+    code = "invalid_message"
+    default_message = "The message must not be empty and must not contain NUL characters"
+
+
+class MessageTooLong(Invalid):
+    code = "message_too_long"
+    default_message = "The message does not fit the model's context window"
+
+
+class InvalidApiKey(Invalid):
+    code = "invalid_api_key"
+    default_message = "The API key must have 1 to 512 printable ASCII characters"
+
+
+class UnknownModel(Invalid):
+    code = "unknown_model"
+    default_message = "No configured provider serves this model"
+
+
+class ApiKeyRequired(Invalid):
+    code = "api_key_required"
+    default_message = "This model needs an API key, and the server has none for it"
+
+
+class AnswerInProgress(Conflict):
+    """`retry_after` is a guess: answers end when they end."""
+
+    code = "answer_in_progress"
+    default_message = "An answer is being written in this conversation"
+    retry_after = timedelta(seconds=1)
+
+
+class TooManyStreams(QuotaExceeded):
+    code = "too_many_streams"
+    default_message = "Too many answers are running at once"
+
+
+class IdempotencyMismatch(Conflict):
+    code = "idempotency_mismatch"
+    default_message = "This Idempotency-Key was used with another request"
+
+
+class InvalidIdempotencyKey(Invalid):
+    code = "invalid_idempotency_key"
+    default_message = "The Idempotency-Key must have 1 to 255 printable ASCII characters"
+
+
+# Language models -----------------------------------------------------------------------------------------------------
+
+
+class UpstreamTimeout(UpstreamFailed):
+    code = "upstream_timeout"
+    default_message = "The language model did not answer in time"
+
+
+class UpstreamUnavailable(UpstreamFailed):
+    code = "upstream_unavailable"
+    default_message = "The language model's server is not available"
+
+
+class UpstreamRejectedKey(UpstreamFailed):
+    code = "upstream_rejected_key"
+    default_message = "The language model's server rejected the API key"
+
+
+class UpstreamRateLimited(UpstreamFailed):
+    code = "upstream_rate_limited"
+    default_message = "The language model's server is refusing requests because there were too many"
+
+
+class UpstreamRejectedRequest(UpstreamFailed):
+    code = "upstream_rejected_request"
+    default_message = "The language model's server rejected the request"
+
+
+class UpstreamProtocolError(UpstreamFailed):
+    code = "upstream_protocol_error"
+    default_message = "The language model's server sent something that cannot be understood"
+
+
+class UpstreamCutOff(UpstreamFailed):
+    code = "upstream_cut_off"
+    default_message = "The language model's server broke off in the middle of the answer"
+
+
+class AnswerTooLong(UpstreamFailed):
+    code = "answer_too_long"
+    default_message = "The answer grew past the limit and was cut"
+
+
+# Knowledge -----------------------------------------------------------------------------------------------------------
+
+
+class KnowledgeBaseNotFound(NotFound):
+    code = "knowledge_base_not_found"
+    default_message = "Knowledge base not found"
+
+
+class DocumentNotFound(NotFound):
+    code = "document_not_found"
+    default_message = "Document not found"
+
+
+class NothingRelevant(NotFound):
+    code = "nothing_relevant"
+    default_message = "The knowledge base has nothing relevant to say"
+
+
+class InvalidKnowledgeBaseName(Invalid):
+    code = "invalid_knowledge_base_name"
+    default_message = "The name of a knowledge base must have 1 to 255 characters"
+
+
+class UnknownEmbeddingModel(Invalid):
+    code = "unknown_embedding_model"
+    default_message = "No such embedding model is configured"
+
+
+class InvalidQuery(Invalid):
+    code = "invalid_query"
+    default_message = "The query must have 1 to 8192 characters, and top_k must be between 1 and 100"
+
+
+class InvalidDocumentName(Invalid):
+    code = "invalid_document_name"
+    default_message = "The file needs a name of 1 to 255 characters"
+
+
+class DocumentTooLarge(TooLarge):
+    code = "document_too_large"
+    default_message = "The document is larger than the limit"
+
+
+class DocumentUnreadable(Invalid):
+    """Damaged, or not what its name says."""
+
+    code = "document_unreadable"
+    default_message = "The document is damaged or is not what its name says"
+
+
+class DocumentEncrypted(Invalid):
+    code = "document_encrypted"
+    default_message = "The document is protected by a password; remove it and upload the document again"
+
+
+class DocumentEmpty(Invalid):
+    code = "document_empty"
+    default_message = "The document contains no text; a scanned document needs text recognition first"
+
+
+class UnsupportedDocument(Unsupported):
+    code = "unsupported_document"
+    default_message = "Documents of this type cannot be read"
+
+
+class EmbeddingFailed(UpstreamFailed):
+    code = "embedding_failed"
+    default_message = "The embedding model's server could not be used"
+
+
+# Storage -------------------------------------------------------------------------------------------------------------
+
+
+class DatabaseUnavailable(Unavailable):
+    code = "database_unavailable"
+    default_message = "The database is temporarily unavailable"
+
+
+class ShuttingDown(Unavailable):
+    code = "shutting_down"
+    default_message = "The server is shutting down"

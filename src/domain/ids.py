@@ -1,0 +1,15 @@
+"""The names things go by.
+
+Integer ids are random, above 0 and below 2**53, so that every client can hold them exactly and nobody can
+guess a neighbour's. Knowledge-base and document ids are UUIDs in text form.
+"""
+
+from typing import NewType
+
+UserId = NewType("UserId", int)
+ConversationId = NewType("ConversationId", int)
+AnswerId = NewType("AnswerId", int)
+KnowledgeBaseId = NewType("KnowledgeBaseId", str)
+DocumentId = NewType("DocumentId", str)
+
+LARGEST_ID = 2**53 - 1

@@ -1,0 +1,212 @@
+"""Knowledge bases: documents, the passages they are cut into, and what a search finds."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from pathlib import PurePosixPath, PureWindowsPath
+from typing import Protocol
+
+from llm_backend.domain.errors import InvalidDocumentName, InvalidKnowledgeBaseName
+from llm_backend.domain.ids import DocumentId, KnowledgeBaseId, UserId
+from llm_backend.domain.text import has_control_characters, is_storable
+
+LONGEST_NAME = 255
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbeddingSpace:
+    """Vectors can be compared only within one space: the same model and the same number of dimensions."""
+
+    model: str
+    dimensions: int
+
+
+@dataclass(slots=True, kw_only=True)
+class KnowledgeBase:
+    """A shelf of documents that are searched together, seen by its owner alone."""
+
+    id: KnowledgeBaseId
+    owner: UserId
+    name: str
+    space: EmbeddingSpace
+    created_at: datetime
+
+    def __post_init__(self) -> None:
+        fits = 1 <= len(self.name) <= LONGEST_NAME and self.name.strip()
+        if not fits or has_control_characters(self.name) or not is_storable(self.name):
+            raise InvalidKnowledgeBaseName
+
+
+class DocumentState(StrEnum):
+    """`PENDING` documents are being read in; only `READY` ones are listed and searched; `DELETED` is a tombstone
+    that stays until nothing of the document is left anywhere."""
+
+    PENDING = "pending"
+    READY = "ready"
+    DELETED = "deleted"
+
+
+@dataclass(slots=True, kw_only=True)
+class Document:
+    """An uploaded file. `attempt` tells the passages of one try at reading it in from those of an earlier one."""
+
+    id: DocumentId
+    knowledge_base: KnowledgeBaseId
+    owner: UserId
+    name: str
+    file_type: str
+    size: int
+    sha256: str
+    state: DocumentState = DocumentState.PENDING
+    attempt: int = 1
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DocumentSummary:
+    """One line in the list of documents."""
+
+    id: DocumentId
+    knowledge_base: KnowledgeBaseId
+    name: str
+    file_type: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Block:
+    """A paragraph, table row or code block of a document: characters `start` to `end` of its text.
+
+    `headings` is the path of headings above it, outermost first; `page` counts from 1 where there are pages.
+    """
+
+    start: int
+    end: int
+    headings: tuple[str, ...] = ()
+    page: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParsedDocument:
+    """A file read: its canonical text, and the blocks of it in order, without overlaps."""
+
+    text: str
+    blocks: Sequence[Block]
+    file_type: str
+    title: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chunk:
+    """A piece of a document small enough to be found on its own.
+
+    `text` is exactly characters `start` to `end` (Unicode code points) of the document's text. `search_text` is what
+    full-text search and embedding see: title and headings in front, folded so that spelling variants meet.
+    """
+
+    position: int
+    start: int
+    end: int
+    text: str
+    headings: tuple[str, ...] = ()
+    page: int | None = None
+    search_text: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredChunk:
+    """A chunk with what the index needs to know of it. `vector` is `None` until it has been embedded."""
+
+    knowledge_base: KnowledgeBaseId
+    document: DocumentId
+    attempt: int
+    chunk: Chunk
+    vector: bytes | None = field(default=None, repr=False)  # little-endian float32, one per dimension
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoreParts:
+    """How a score came about: the raw full-text score, the cosine, and the ranks (from 1) in either list."""
+
+    bm25: float = 0.0
+    cosine: float = 0.0
+    text_rank: int | None = None
+    vector_rank: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Passage:
+    """A chunk that was found, best first; `score` is between 0 and 1."""
+
+    document: DocumentId
+    document_name: str
+    chunk: Chunk
+    score: float
+    parts: ScoreParts = ScoreParts()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """The result of a search. `degraded`: by text alone, as vectors were not to be had. `relevant`: false when
+    nothing of what was asked occurs in what was found."""
+
+    passages: Sequence[Passage]
+    degraded: bool = False
+    relevant: bool = True
+
+
+class KnowledgeBases(Protocol):
+    """The knowledge bases of everybody; each method sees only those of `owner`."""
+
+    async def add(self, knowledge_base: KnowledgeBase) -> None: ...
+
+    async def get(self, owner: UserId, knowledge_base: KnowledgeBaseId) -> KnowledgeBase:
+        """Raises `KnowledgeBaseNotFound`."""
+
+    async def remove(self, owner: UserId, knowledge_base: KnowledgeBaseId) -> None:
+        """It is gone with the commit; its documents become tombstones. Raises `KnowledgeBaseNotFound`."""
+
+
+class Documents(Protocol):
+    """The documents of everybody; what a user asks for sees only those of `owner`.
+
+    The methods without an owner are the housekeeper's: they finish what a crash cut off.
+    """
+
+    async def add(self, document: Document, text: str, chunks: Sequence[Chunk]) -> None:
+        """The document with its canonical text and chunks. Raises `KnowledgeBaseNotFound` if that is gone."""
+
+    async def get(self, owner: UserId, knowledge_base: KnowledgeBaseId, document: DocumentId) -> Document:
+        """Neither pending nor deleted ones. Raises `DocumentNotFound`."""
+
+    async def store_vectors(
+        self, document: DocumentId, attempt: int, vectors: Sequence[bytes], statistics: bytes | None = None
+    ) -> None:
+        """One vector per chunk, in the order of their positions, and what the embedder wants to remember of the
+        document's terms (see `Embedder`)."""
+
+    async def mark_ready(self, document: DocumentId, attempt: int) -> bool:
+        """False when the document has been deleted or tried again in the meantime; nothing happens then."""
+
+    async def bury(self, owner: UserId, knowledge_base: KnowledgeBaseId, document: DocumentId) -> None:
+        """Make a ready document a tombstone. Raises `DocumentNotFound`."""
+
+    async def bury_unfinished(self, document: DocumentId) -> None:
+        """Make a pending document a tombstone; no error if there is none."""
+
+    async def unfinished(self, *, before: datetime) -> Sequence[DocumentId]:
+        """Pending documents made before that time."""
+
+    async def tombstones(self) -> Sequence[tuple[DocumentId, EmbeddingSpace]]:
+        """Deleted documents, with the space their vectors are in."""
+
+    async def forget(self, document: DocumentId) -> None:
+        """Drop a tombstone and all that hangs on it; no error if there is none."""
+
+
+def base_name(file_name: str) -> str:
+    """The last component of an uploaded file's name, whatever system it came from. Raises `InvalidDocumentName`."""
+    name = PureWindowsPath(PurePosixPath(file_name).name).name.strip()
+    if not 1 <= len(name) <= LONGEST_NAME or has_control_characters(name) or not is_storable(name) or name in {".", ".."}:
+        raise InvalidDocumentName
+    return name
