@@ -1,0 +1,76 @@
+# The commands of the README. `make help` lists them; all but `lock` need only Python 3.11+, make and the internet.
+
+VENV := .venv
+BIN := $(VENV)/bin
+ARGS ?=
+# The first of these that runs, is 3.11 or newer and can make virtual environments; PYTHON=... overrides.
+PYTHONS := $(PYTHON) python3.13 python3.12 python3.11 python3 python
+WORKERS ?= auto
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help install install-dev serve test check format bench lock clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
+
+install: $(VENV)/.installed ## make .venv, with everything that the server needs
+
+install-dev: $(VENV)/.installed-dev ## the same, and the tools of a developer
+
+serve: install ## serve on 127.0.0.1:8080; ARGS="--port 8081" is passed on
+	@exec $(BIN)/llm-backend serve $(ARGS)
+
+test: install-dev ## run all tests; ARGS="tests/unit -k name" chooses
+	@$(BIN)/python -m pytest -n $(WORKERS) $(ARGS); code=$$?; \
+	  if [ $$code -eq 5 ]; then echo "make test: no test was found, which is a failure" >&2; fi; exit $$code
+
+check: install-dev ## format, lint, types and import contracts
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright
+	$(BIN)/lint-imports
+
+format: install-dev ## put the code into its form
+	$(BIN)/ruff check --fix-only --select I .
+	$(BIN)/ruff format .
+
+bench: install-dev ## measure; see benchmarks/README.md
+	$(BIN)/python benchmarks/run.py $(ARGS)
+
+# The locks carry hashes and name no index, so that any mirror will do. UPGRADE="--upgrade" takes newer versions.
+COMPILE = uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links \
+  --python-version 3.11 --custom-compile-command "make lock"
+lock: ## work out the locks anew after a change of the dependencies (needs uv)
+	$(COMPILE) $(UPGRADE) --group dev pyproject.toml -o requirements-dev.lock
+	$(COMPILE) --group build -c requirements-dev.lock pyproject.toml -o requirements.lock
+
+clean: ## remove what make install and the tools made
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .coverage* dist build
+
+# A stamp is as old as the last installation, so nothing is done twice. Both locks name the same versions.
+$(VENV)/.installed: requirements.lock pyproject.toml | $(BIN)/python
+	@echo "Installing what the server needs into $(VENV) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/.installed-dev: requirements-dev.lock pyproject.toml | $(BIN)/python
+	@echo "Installing the developer's tools into $(VENV) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $(VENV)/.installed $@
+
+$(BIN)/python:
+	@for python in $(PYTHONS); do \
+	  "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || continue; \
+	  "$$python" -c 'import ensurepip, venv' 2>/dev/null || { lame="$$lame $$python"; continue; }; \
+	  echo "Making $(VENV) with $$("$$python" -V) ($$python)"; \
+	  rm -rf $(VENV) && exec "$$python" -m venv $(VENV); \
+	done; \
+	if [ -n "$$lame" ]; then \
+	  echo "Found$$lame, but without the venv module. On Debian and Ubuntu: apt-get install python3-venv" >&2; \
+	else \
+	  echo "No Python 3.11 or newer was found (looked for:$(foreach p,$(PYTHONS), $(p))). Install one, or name it: make PYTHON=/path/to/python3.11 ..." >&2; \
+	fi; exit 1

