@@ -1,10 +1,9 @@
 """Models that turn text into vectors."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from llm_backend.domain.ids import DocumentId
 from llm_backend.domain.knowledge import EmbeddingSpace
 
 Vector = bytes  # little-endian float32, one per dimension, of length 1 (L2) or all zero
@@ -12,7 +11,7 @@ Vector = bytes  # little-endian float32, one per dimension, of length 1 (L2) or 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Embedded:
-    """One vector per text, in order; `statistics` is what the embedder wants to be shown again at every query."""
+    """One vector per text, in order; `statistics` is what the embedder wants to remember of the document."""
 
     vectors: Sequence[Vector]
     statistics: bytes | None = None
@@ -21,8 +20,9 @@ class Embedded:
 class Embedder(Protocol):
     """One embedding model.
 
-    A lexical embedder weighs terms by how rare they are in the corpus: it returns `statistics` for each document,
-    which are stored beside it, and is shown those of the whole knowledge base with each query.
+    A lexical embedder weighs the terms of a question by how rare they are in the corpus. It returns `statistics` for
+    each document, which are stored beside it; `summarise` adds up those of a knowledge base, and what comes out is
+    shown again with each query. Vectors of documents never depend on other documents.
     """
 
     @property
@@ -32,11 +32,18 @@ class Embedder(Protocol):
     def cosine_weight(self) -> float:
         """The share, 0 to 1, that the cosine should have in a fused score; the rest is the full-text score's."""
 
-    async def embed_document(self, texts: Sequence[str], corpus: Mapping[DocumentId, bytes]) -> Embedded:
+    @property
+    def related_cosine(self) -> float:
+        """From this cosine on, a passage has to do with a question even if they share no word."""
+
+    async def embed_document(self, texts: Sequence[str]) -> Embedded:
         """Vectors of the passages of one document. Raises `EmbeddingFailed`."""
 
-    async def embed_query(self, text: str, corpus: Mapping[DocumentId, bytes]) -> Vector:
-        """The vector of a question about that corpus. Raises `EmbeddingFailed`."""
+    async def embed_query(self, text: str, corpus: bytes | None = None) -> Vector:
+        """The vector of a question, `corpus` being what `summarise` returned. Raises `EmbeddingFailed`."""
+
+    def summarise(self, statistics: Sequence[bytes]) -> bytes:
+        """What these documents, or a sample of a larger corpus, tell together. Pure, and safe in a thread."""
 
 
 class Embedders(Protocol):

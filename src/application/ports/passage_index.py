@@ -36,8 +36,8 @@ class PassageIndex(Protocol):
         """The best `limit` by words and the best `limit` by vector, each chunk once, with its vector. `text` is
         folded like the chunks' `search_text`, and may be anything, the empty text included."""
 
-    async def remove(self, space: EmbeddingSpace, document: DocumentId) -> None:
-        """All chunks of all attempts; no error if there are none."""
+    async def remove(self, space: EmbeddingSpace, documents: Sequence[DocumentId]) -> None:
+        """All chunks of all attempts at these documents; no error if there are none."""
 
     async def clear(self) -> None:
         """Everything, of all spaces: before a rebuild."""

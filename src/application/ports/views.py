@@ -9,7 +9,7 @@ from typing import Protocol
 
 from llm_backend.domain.conversations import ConversationSummary, Thread
 from llm_backend.domain.ids import ConversationId, DocumentId, KnowledgeBaseId, UserId
-from llm_backend.domain.knowledge import DocumentSummary, KnowledgeBase, StoredChunk
+from llm_backend.domain.knowledge import DocumentSummary, EmbeddingSpace, KnowledgeBase, StoredChunk
 
 
 class ConversationViews(Protocol):
@@ -52,9 +52,17 @@ class KnowledgeViews(Protocol):
     async def quotation(self, owner: UserId, document: DocumentId, start: int, end: int) -> str | None:
         """That part of a ready document's text, or None if there is no such document."""
 
-    async def statistics(self, knowledge_base: KnowledgeBaseId) -> Mapping[DocumentId, bytes]:
-        """What the embedder remembered of each ready document that it remembered something of."""
+    async def statistics_stamp(self, knowledge_base: KnowledgeBaseId) -> str:
+        """Another text, all but certainly, whenever the ready documents have become others: cheap, to cache by."""
 
-    async def chunks(self, *, after: tuple[DocumentId, int] | None = None, limit: int = 1000) -> Sequence[StoredChunk]:
-        """All chunks of all ready documents of everybody with their vectors, ordered by document and position,
-        page after page: for rebuilding an index."""
+    async def statistics(self, knowledge_base: KnowledgeBaseId, *, limit: int = 200) -> Sequence[bytes]:
+        """What the embedder remembered of the newest `limit` ready documents that it remembered something of."""
+
+    async def spaces(self) -> Sequence[EmbeddingSpace]:
+        """Every space that a knowledge base is in, each once."""
+
+    async def chunks(
+        self, space: EmbeddingSpace, *, after: tuple[DocumentId, int] | None = None, limit: int = 1000
+    ) -> Sequence[StoredChunk]:
+        """All chunks of all ready documents of everybody in that space with their vectors, ordered by document and
+        position, page after page: for rebuilding an index."""

@@ -1,0 +1,306 @@
+"""The life of a running answer: it belongs to the server, not to the socket that asked for it.
+
+Each answer is written by a task of its own into the stream log, where its readers follow it, and from there into the
+journal: what readers have seen for half a second is durable, and an answer is announced as done only when it is stored.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TypeVar
+
+from llm_backend.application.ports.answer_journal import AnswerJournal, Turn
+from llm_backend.application.ports.chat_model import ChatModel, ChatRequest, Completion
+from llm_backend.application.ports.clock import Clock
+from llm_backend.application.ports.stream_log import StreamLog
+from llm_backend.domain.answers import (
+    INTERRUPTED,
+    LONGEST_ANSWER,
+    STOPPED,
+    Answer,
+    AnswerEvent,
+    Cited,
+    Delta,
+    Done,
+    Failed,
+    FullText,
+)
+from llm_backend.domain.citations import Citation, cited
+from llm_backend.domain.conversations import Message, MessageState, Role
+from llm_backend.domain.errors import (
+    AnswerTooLong,
+    ConversationNotFound,
+    DomainError,
+    ShuttingDown,
+    StorageFull,
+    Unavailable,
+)
+from llm_backend.domain.ids import AnswerId, ConversationId, UserId
+
+logger = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
+
+REASONS = {
+    STOPPED: "The answer was stopped",
+    INTERRUPTED: "The server was interrupted while it was writing the answer",
+}
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Writing:
+    """An answer that is being written: what came so far, and how much of it is durable."""
+
+    answer: Answer
+    request: ChatRequest
+    sources: Sequence[Citation]
+    pieces: list[str] = field(default_factory=list)
+    length: int = 0
+    unsaved: list[AnswerEvent] = field(default_factory=list)
+    unsaved_length: int = 0
+    saved: int = 0  # the number of the last event that is in the journal
+    saving: "asyncio.Task[None] | None" = None
+    begun: "asyncio.Future[AnswerId]"
+    task: "asyncio.Task[None] | None" = None
+    asking: bool = False  # the model is at work: this, and not the storing before and after it, may be cancelled
+    cut_short: str | None = None  # STOPPED or INTERRUPTED, once somebody asked for it
+
+    @property
+    def text(self) -> str:
+        return "".join(self.pieces)
+
+
+@dataclass(slots=True, kw_only=True)
+class AnswerRunner:
+    """Writes answers, each in its own task. `async with` it: at the end every answer is closed and stored."""
+
+    model: ChatModel
+    journal: AnswerJournal
+    log: StreamLog
+    now: Clock
+    checkpoint_every: timedelta = timedelta(seconds=0.5)
+    checkpoint_size: int = 2048  # characters
+    store_patience: timedelta = timedelta(seconds=30)  # how long a finished answer waits for a database that is away
+    grace: timedelta = timedelta(seconds=30)  # how long running answers may go on at shutdown
+    _writing: dict[AnswerId, Writing] = field(default_factory=dict)
+    _ticker: "asyncio.Task[None] | None" = None
+    _closing: bool = False
+
+    async def __aenter__(self) -> "AnswerRunner":
+        self._ticker = asyncio.create_task(self._tick(), name="answer checkpoints")
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.drain()
+        if self._ticker:
+            self._ticker.cancel()
+            await asyncio.wait([self._ticker])
+
+    # What others ask of it -------------------------------------------------------------------------------------------
+
+    def check_open(self) -> None:
+        """Raises `ShuttingDown` once `drain` has begun."""
+        if self._closing:
+            raise ShuttingDown
+
+    async def begin(self, turn: Turn, request: ChatRequest, sources: Sequence[Citation] = ()) -> AnswerId:
+        """Store the question and start to write its answer; its log can be followed when this returns.
+
+        Returns and raises what `AnswerJournal.begin` does. Once called it runs its course, even if the caller is
+        cancelled: there is no moment in which the answer is open in the journal and nobody writes it.
+        """
+        begun: asyncio.Future[AnswerId] = asyncio.get_running_loop().create_future()
+        writing = Writing(answer=turn.answer, request=request, sources=sources, begun=begun)
+        self._writing[turn.answer.id] = writing
+        writing.task = asyncio.create_task(self._live(writing, turn), name=f"answer {turn.answer.id}")
+        return await asyncio.shield(begun)
+
+    def is_writing(self, answer: AnswerId) -> bool:
+        return answer in self._writing
+
+    def owner_of(self, answer: AnswerId) -> UserId | None:
+        """Whose answer this is, if it is being written here."""
+        writing = self._writing.get(answer)
+        return writing.answer.owner if writing else None
+
+    def count(self, owner: UserId) -> int:
+        """How many answers are being written for one user."""
+        return sum(writing.answer.owner == owner for writing in self._writing.values())
+
+    async def stop(self, answer: AnswerId) -> bool:
+        """End an answer where it is and wait until its text is stored. False when it is not being written here."""
+        writing = self._writing.get(answer)
+        if writing is None:
+            return False
+        await self._cut_short([writing], STOPPED)
+        return True
+
+    async def abandon(self, conversation: ConversationId) -> None:
+        """Give up whatever is being written in a conversation that is gone."""
+        gone = [writing for writing in self._writing.values() if writing.answer.conversation == conversation]
+        await self._cut_short(gone, STOPPED)
+
+    async def drain(self) -> None:
+        """Take no more answers, let the running ones go on for `grace`, then store what there is of the rest."""
+        self._closing = True
+        if tasks := [writing.task for writing in self._writing.values() if writing.task]:
+            await asyncio.wait(tasks, timeout=self.grace.total_seconds())
+        await self._cut_short(list(self._writing.values()), INTERRUPTED)
+
+    async def _cut_short(self, writings: Sequence[Writing], reason: str) -> None:
+        tasks = []
+        for writing in writings:
+            if writing.task:
+                if writing.cut_short is None:
+                    writing.cut_short = reason
+                    if writing.asking:
+                        writing.task.cancel()
+                tasks.append(writing.task)
+        if tasks:
+            await asyncio.wait(tasks)
+
+    # One answer ------------------------------------------------------------------------------------------------------
+
+    async def _live(self, writing: Writing, turn: Turn) -> None:
+        """From the question to the stored answer."""
+        try:
+            begun = await self.journal.begin(turn)
+            if begun == turn.answer.id:
+                self.log.open(begun)
+        except Exception as error:
+            writing.begun.set_exception(error)
+        else:
+            writing.begun.set_result(begun)
+            if begun == turn.answer.id:
+                await self._write(writing)
+        finally:
+            del self._writing[writing.answer.id]
+
+    async def _write(self, writing: Writing) -> None:
+        """Never raises: whatever happens, the log is closed, or its readers would wait for ever."""
+        try:
+            await self._store(writing, *await self._ask_model(writing))
+        except Exception:
+            logger.exception("an answer could not be stored", extra={"answer": writing.answer.id})
+            self.log.append(writing.answer.id, [_failed(Unavailable())])
+        finally:
+            self.log.close(writing.answer.id)
+
+    async def _ask_model(self, writing: Writing) -> tuple[list[AnswerEvent], MessageState]:
+        """Let the model write; return the events that end the answer, however it ended."""
+        if writing.cut_short:
+            return [_cut(writing.cut_short)], MessageState.INCOMPLETE
+        writing.asking = True
+        try:
+            completion = await self.model.answer(writing.request, lambda deltas: self._emit(writing, deltas))
+        except asyncio.CancelledError:
+            return [_cut(writing.cut_short or INTERRUPTED)], MessageState.INCOMPLETE
+        except DomainError as error:
+            return [_failed(error)], MessageState.INCOMPLETE
+        except Exception:
+            logger.exception("a model failed unexpectedly", extra={"answer": writing.answer.id})
+            return [Failed("internal_error", "The answer could not be completed")], MessageState.INCOMPLETE
+        finally:
+            writing.asking = False
+        return _ending(writing, completion), MessageState.COMPLETE
+
+    def _emit(self, writing: Writing, deltas: Sequence[Delta]) -> None:
+        """The hot path: called once per read from the provider, with all that came in it."""
+        length = sum(len(delta.text) for delta in deltas)
+        if writing.length + length > LONGEST_ANSWER:
+            raise AnswerTooLong
+        writing.length += length
+        writing.pieces.extend(delta.text for delta in deltas)
+        writing.unsaved.extend(deltas)
+        writing.unsaved_length += length
+        self.log.append(writing.answer.id, deltas)
+        if writing.unsaved_length >= self.checkpoint_size:
+            self._checkpoint(writing)
+
+    # Making it durable -----------------------------------------------------------------------------------------------
+
+    async def _tick(self) -> None:
+        """One ticker for all answers: a timer for each costs more than the checkpoints."""
+        while True:
+            await asyncio.sleep(self.checkpoint_every.total_seconds())
+            for writing in list(self._writing.values()):
+                if writing.unsaved:
+                    self._checkpoint(writing)
+
+    def _checkpoint(self, writing: Writing) -> None:
+        if writing.saving is None:
+            writing.saving = asyncio.create_task(self._save(writing))
+
+    async def _save(self, writing: Writing) -> None:
+        """Move what is unsaved into the journal. When the journal is away it stays unsaved, for the next time."""
+        events = list(writing.unsaved)
+        try:
+            await self.journal.checkpoint(writing.answer.id, writing.saved + 1, events)
+        except (Unavailable, StorageFull) as error:
+            logger.warning("a checkpoint failed: %s", error.code, extra={"answer": writing.answer.id})
+        else:
+            writing.saved += len(events)
+            del writing.unsaved[: len(events)]
+            writing.unsaved_length = sum(len(event.text) for event in writing.unsaved if isinstance(event, Delta))
+        finally:
+            writing.saving = None
+
+    async def _store(self, writing: Writing, ending: list[AnswerEvent], state: MessageState) -> None:
+        """Store the end of an answer, then tell its readers: what they see as done is durable."""
+        failure = ending[-1] if isinstance(ending[-1], Failed) else None
+        if failure and not writing.pieces and failure.code not in REASONS:
+            await self._patiently(self.journal.withdraw, writing.answer.id)
+            self.log.append(writing.answer.id, ending)
+            return
+        if writing.saving:
+            await asyncio.wait([writing.saving])
+        message = self._message(writing, ending, state)
+        events = [*writing.unsaved, *ending]
+        kept = await self._patiently(self.journal.finish, writing.answer.id, writing.saved + 1, events, message)
+        self.log.append(writing.answer.id, ending if kept else [_failed(ConversationNotFound())])
+
+    def _message(self, writing: Writing, ending: Sequence[AnswerEvent], state: MessageState) -> Message:
+        done = next((event for event in ending if isinstance(event, Done)), None)
+        failure = next((event for event in ending if isinstance(event, Failed)), None)
+        citations = next((event.citations for event in ending if isinstance(event, Cited)), ())
+        return Message(
+            number=writing.answer.number,
+            role=Role.ASSISTANT,
+            text=writing.text,
+            state=state,
+            reason=failure.code if failure else None,
+            model=writing.request.model,
+            usage=done.usage if done else None,
+            citations=citations,
+            created_at=self.now(),
+        )
+
+    async def _patiently(self, operation: Callable[..., Awaitable[Result]], *arguments: object) -> Result:
+        """Try again while the database is away: the text is still here, and must not be lost for a short outage."""
+        now = asyncio.get_running_loop().time
+        pause, deadline = 0.1, now() + self.store_patience.total_seconds()
+        while True:
+            try:
+                return await operation(*arguments)
+            except (Unavailable, StorageFull):
+                if now() + pause > deadline:
+                    raise
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, 2.0)
+
+
+def _ending(writing: Writing, completion: Completion) -> list[AnswerEvent]:
+    text = writing.text
+    rests_on = cited(text, writing.sources)
+    citations: list[AnswerEvent] = [Cited(rests_on)] if writing.sources else []
+    return [*citations, Done(completion.usage), FullText(text)]
+
+
+def _cut(reason: str) -> Failed:
+    return Failed(reason, REASONS[reason])
+
+
+def _failed(error: DomainError) -> Failed:
+    return Failed(error.code, str(error))

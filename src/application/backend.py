@@ -1,0 +1,68 @@
+"""Everything the product can do, in one place: what HTTP, the command line and the library are faces of."""
+
+from dataclasses import dataclass
+
+from llm_backend.application.answering import (
+    AskKnowledgeBase,
+    CloseInterruptedAnswers,
+    FindAnswer,
+    FollowAnswer,
+    SendMessage,
+    StopAnswer,
+)
+from llm_backend.application.conversations import (
+    CreateConversation,
+    DeleteConversation,
+    ListConversations,
+    ReadHistory,
+)
+from llm_backend.application.health import CheckReadiness
+from llm_backend.application.housekeeping import KeepHouse
+from llm_backend.application.indexing import Reindex
+from llm_backend.application.ingestion import UploadDocument
+from llm_backend.application.knowledge import (
+    CreateKnowledgeBase,
+    DeleteDocument,
+    DeleteKnowledgeBase,
+    ListDocuments,
+    ListEmbeddingModels,
+    ListKnowledgeBases,
+)
+from llm_backend.application.retrieval import Retrieve
+from llm_backend.application.users import Authenticate, ChangePassword, LogIn, LogOut, RegisterUser
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backend:
+    """The use cases; call them: `await backend.list_conversations(owner)`."""
+
+    register_user: RegisterUser
+    log_in: LogIn
+    log_out: LogOut
+    change_password: ChangePassword
+    authenticate: Authenticate
+
+    create_conversation: CreateConversation
+    list_conversations: ListConversations
+    read_history: ReadHistory
+    delete_conversation: DeleteConversation
+
+    send_message: SendMessage
+    ask_knowledge_base: AskKnowledgeBase
+    find_answer: FindAnswer
+    follow_answer: FollowAnswer
+    stop_answer: StopAnswer
+    close_interrupted_answers: CloseInterruptedAnswers
+
+    create_knowledge_base: CreateKnowledgeBase
+    list_knowledge_bases: ListKnowledgeBases
+    delete_knowledge_base: DeleteKnowledgeBase
+    upload_document: UploadDocument
+    list_documents: ListDocuments
+    delete_document: DeleteDocument
+    list_embedding_models: ListEmbeddingModels
+    retrieve: Retrieve
+    reindex: Reindex
+
+    keep_house: KeepHouse
+    check_readiness: CheckReadiness

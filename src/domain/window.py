@@ -1,0 +1,44 @@
+"""What of a conversation fits into a model's window."""
+
+from collections.abc import Sequence
+
+from llm_backend.domain.conversations import Message
+from llm_backend.domain.errors import MessageTooLong
+
+MESSAGE_OVERHEAD = 4  # tokens that chat formats spend on marking one message
+ANSWER_SHARE = 4  # one part in this many of the window is kept free for the answer
+
+
+def estimated_tokens(text: str) -> int:
+    """A cautious guess without any model's vocabulary: one token per CJK character, one per four others.
+
+    CJK characters take three bytes in UTF-8 and ASCII takes one, so half the surplus of bytes counts the former
+    without a look at each character.
+    """
+    wide = (len(text.encode()) - len(text)) // 2
+    return wide + (len(text) - wide + 3) // 4
+
+
+def fitting(messages: Sequence[Message], question: Message, *, window: int, taken: int = 0) -> list[Message]:
+    """The newest of `messages` that fit together with `question` and `taken` tokens of instructions, oldest first.
+
+    Never begins with an answer whose question is cut off, and leaves out messages without text: some providers
+    refuse them. Raises `MessageTooLong` when not even the question fits.
+    """
+    room = window - window // ANSWER_SHARE - taken - _cost(question)
+    if room < 0:
+        raise MessageTooLong
+    kept: list[Message] = []
+    for message in reversed(messages):
+        room -= _cost(message)
+        if room < 0:
+            break
+        if message.text:
+            kept.append(message)
+    while kept and kept[-1].role == "assistant":
+        kept.pop()
+    return [*reversed(kept), question]
+
+
+def _cost(message: Message) -> int:
+    return estimated_tokens(message.text) + MESSAGE_OVERHEAD
