@@ -1,23 +1,12 @@
 """Where passages are looked up by words and by meaning."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 from llm_backend.application.ports.embedder import Vector
 from llm_backend.domain.ids import DocumentId, KnowledgeBaseId
 from llm_backend.domain.knowledge import EmbeddingSpace, StoredChunk
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Candidate:
-    """A chunk that was found. `bm25` is 0 and `text_rank` None when the words did not find it; likewise the vector's
-    rank. Ranks count from 1."""
-
-    stored: StoredChunk
-    bm25: float = 0.0
-    text_rank: int | None = None
-    vector_rank: int | None = None
+from llm_backend.domain.ranking import Candidate
 
 
 class PassageIndex(Protocol):
@@ -28,13 +17,18 @@ class PassageIndex(Protocol):
 
     async def add(self, space: EmbeddingSpace, chunks: Sequence[StoredChunk]) -> None:
         """Adding the same chunks (document, attempt, position) again replaces them. Chunks without a vector can be
-        found by their words."""
+        found by their words. They are found by every search that begins after this has returned."""
 
     async def search(
         self, space: EmbeddingSpace, knowledge_base: KnowledgeBaseId, *, text: str, vector: Vector | None, limit: int
     ) -> Sequence[Candidate]:
-        """The best `limit` by words and the best `limit` by vector, each chunk once, with its vector. `text` is
-        folded like the chunks' `search_text`, and may be anything, the empty text included."""
+        """The best `limit` by words and the best `limit` by vector, each chunk once, in no particular order.
+
+        `parts.cosine` is exact for every candidate when both sides have vectors, else 0; `parts.bm25` is 0 and
+        `parts.text_rank` None for those that the words did not find, likewise `parts.vector_rank`. Ranks count from 1.
+        The candidates' own vectors are left out. `text` is folded like the chunks' `search_text`, and may be
+        anything, the empty text included; so may be the name of the knowledge base.
+        """
 
     async def remove(self, space: EmbeddingSpace, documents: Sequence[DocumentId]) -> None:
         """All chunks of all attempts at these documents; no error if there are none."""
@@ -43,4 +37,4 @@ class PassageIndex(Protocol):
         """Everything, of all spaces: before a rebuild."""
 
     async def optimize(self) -> None:
-        """Compact and index what is new; searches go on meanwhile."""
+        """Compact and index what is new; searches go on meanwhile. Cheap when nothing is new."""

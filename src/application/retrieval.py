@@ -1,0 +1,144 @@
+"""Finding the passages of a knowledge base that a question is about."""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from llm_backend.application.ports.embedder import Embedder, Embedders, Vector
+from llm_backend.application.ports.folding import Folding
+from llm_backend.application.ports.passage_index import PassageIndex
+from llm_backend.application.ports.views import KnowledgeViews, ReadyDocument
+from llm_backend.domain.errors import InvalidQuery, UnknownEmbeddingModel, UpstreamFailed
+from llm_backend.domain.ids import DocumentId, KnowledgeBaseId, UserId
+from llm_backend.domain.knowledge import Found, KnowledgeBase, Passage, ScoreParts
+from llm_backend.domain.ranking import ENOUGH_COVERAGE, Candidate, Ranked, coverage, distinct, fused
+from llm_backend.domain.text import is_storable
+
+LONGEST_QUERY = 8192  # characters
+MOST_PASSAGES = 100
+DEPTHS = (100, 400, 1600)  # candidates by words and by vector; deeper only when deleted documents crowd them out
+
+
+class CorpusSummaries:
+    """What embedders make of whole knowledge bases, kept until their documents change."""
+
+    def __init__(self, capacity: int = 64) -> None:
+        self._capacity = capacity
+        self._kept: OrderedDict[KnowledgeBaseId, tuple[str, bytes | None]] = OrderedDict()
+
+    async def get(self, knowledge_base: KnowledgeBaseId, embedder: Embedder, views: KnowledgeViews) -> bytes | None:
+        """None when the embedder remembers nothing of documents."""
+        stamp = await views.statistics_stamp(knowledge_base)
+        kept = self._kept.get(knowledge_base)
+        if kept is None or kept[0] != stamp:
+            statistics = await views.statistics(knowledge_base)
+            kept = stamp, await asyncio.to_thread(embedder.summarise, statistics) if statistics else None
+        self._keep(knowledge_base, kept)
+        return kept[1]
+
+    def _keep(self, knowledge_base: KnowledgeBaseId, summary: tuple[str, bytes | None]) -> None:
+        self._kept[knowledge_base] = summary
+        self._kept.move_to_end(knowledge_base)
+        while len(self._kept) > self._capacity:
+            self._kept.popitem(last=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Retrieve:
+    """Search one knowledge base by words and by meaning; best first, at least `threshold` good."""
+
+    views: KnowledgeViews
+    embedders: Embedders
+    index: PassageIndex
+    folding: Folding
+    threshold: float = 0.0
+    summaries: CorpusSummaries = field(default_factory=CorpusSummaries, repr=False)
+
+    async def __call__(
+        self,
+        owner: UserId,
+        knowledge_base: KnowledgeBaseId,
+        query: str,
+        *,
+        top_k: int = 5,
+        explain: bool = False,
+    ) -> Found:
+        """At most `top_k` passages, whose `parts` are filled in when `explain` is set.
+
+        `query` is 1 to 8192 characters and `top_k` 1 to 100. Raises `KnowledgeBaseNotFound`, then `InvalidQuery`.
+        """
+        shelf = await self.views.knowledge_base(owner, knowledge_base)
+        _check(query, top_k)
+        text = self.folding(query)
+        embedder = self._embedder(shelf)
+        vector = await self._vector(shelf, embedder, text)
+        candidates, ready = await self._candidates(shelf, text, vector, top_k)
+        ranked = distinct(fused(candidates, cosine_weight=embedder.cosine_weight if embedder and vector else 0.0))
+        chosen = [one for one in ranked if one.score >= self.threshold][:top_k]
+        return Found(
+            passages=[_passage(one, ready, explain=explain) for one in chosen],
+            degraded=vector is None,
+            relevant=bool(chosen) and _is_relevant(text, chosen[0].candidate, candidates, embedder),
+        )
+
+    def _embedder(self, shelf: KnowledgeBase) -> Embedder | None:
+        """None when the configuration no longer has the model, or has it with other dimensions."""
+        try:
+            embedder = self.embedders.get(shelf.space.model)
+        except UnknownEmbeddingModel:
+            return None
+        return embedder if embedder.space == shelf.space else None
+
+    async def _vector(self, shelf: KnowledgeBase, embedder: Embedder | None, text: str) -> Vector | None:
+        if embedder is None:
+            return None
+        corpus = await self.summaries.get(shelf.id, embedder, self.views)
+        try:
+            return await embedder.embed_query(text, corpus)
+        except UpstreamFailed:
+            return None  # words alone still find most of it
+
+    async def _candidates(
+        self, shelf: KnowledgeBase, text: str, vector: Vector | None, wanted: int
+    ) -> tuple[list[Candidate], Mapping[DocumentId, ReadyDocument]]:
+        alive: list[Candidate] = []
+        ready: Mapping[DocumentId, ReadyDocument] = {}
+        for depth in DEPTHS:
+            found = await self.index.search(shelf.space, shelf.id, text=text, vector=vector, limit=depth)
+            ready = await self._ready(shelf, found)
+            alive = [candidate for candidate in found if _is_current(candidate, ready)]
+            if len(alive) >= wanted or len(alive) == len(found):
+                break
+        return alive, ready
+
+    async def _ready(self, shelf: KnowledgeBase, found: Sequence[Candidate]) -> Mapping[DocumentId, ReadyDocument]:
+        documents = list({candidate.stored.document: None for candidate in found})
+        return await self.views.ready(shelf.owner, shelf.id, documents) if documents else {}
+
+
+def _check(query: str, top_k: int) -> None:
+    if not 1 <= len(query) <= LONGEST_QUERY or not is_storable(query) or not 1 <= top_k <= MOST_PASSAGES:
+        raise InvalidQuery
+
+
+def _is_current(candidate: Candidate, ready: Mapping[DocumentId, ReadyDocument]) -> bool:
+    document = ready.get(candidate.stored.document)
+    return document is not None and document.attempt == candidate.stored.attempt
+
+
+def _is_relevant(text: str, best: Candidate, candidates: Sequence[Candidate], embedder: Embedder | None) -> bool:
+    if embedder and best.parts.cosine >= embedder.related_cosine:
+        return True
+    return coverage(text, best, candidates) >= ENOUGH_COVERAGE
+
+
+def _passage(ranked: Ranked, ready: Mapping[DocumentId, ReadyDocument], *, explain: bool) -> Passage:
+    stored = ranked.candidate.stored
+    return Passage(
+        document=stored.document,
+        document_name=ready[stored.document].name,
+        chunk=stored.chunk,
+        score=ranked.score,
+        parts=ranked.candidate.parts if explain else ScoreParts(),
+    )
