@@ -9,7 +9,7 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import TypeVar
+from typing import Self, TypeVar
 
 from llm_backend.application.ports.answer_journal import AnswerJournal, Turn
 from llm_backend.application.ports.chat_model import ChatModel, ChatRequest, Completion
@@ -88,7 +88,7 @@ class AnswerRunner:
     _ticker: "asyncio.Task[None] | None" = None
     _closing: bool = False
 
-    async def __aenter__(self) -> "AnswerRunner":
+    async def __aenter__(self) -> Self:
         self._ticker = asyncio.create_task(self._tick(), name="answer checkpoints")
         return self
 
@@ -169,7 +169,7 @@ class AnswerRunner:
             begun = await self.journal.begin(turn)
             if begun == turn.answer.id:
                 self.log.open(begun)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is the caller's
             writing.begun.set_exception(error)
         else:
             writing.begun.set_result(begun)
@@ -191,12 +191,12 @@ class AnswerRunner:
     async def _ask_model(self, writing: Writing) -> tuple[list[AnswerEvent], MessageState]:
         """Let the model write; return the events that end the answer, however it ended."""
         if writing.cut_short:
-            return [_cut(writing.cut_short)], MessageState.INCOMPLETE
+            return [_cut(writing)], MessageState.INCOMPLETE
         writing.asking = True
         try:
             completion = await self.model.answer(writing.request, lambda deltas: self._emit(writing, deltas))
         except asyncio.CancelledError:
-            return [_cut(writing.cut_short or INTERRUPTED)], MessageState.INCOMPLETE
+            return [_cut(writing)], MessageState.INCOMPLETE
         except DomainError as error:
             return [_failed(error)], MessageState.INCOMPLETE
         except Exception:
@@ -298,7 +298,8 @@ def _ending(writing: Writing, completion: Completion) -> list[AnswerEvent]:
     return [*citations, Done(completion.usage), FullText(text)]
 
 
-def _cut(reason: str) -> Failed:
+def _cut(writing: Writing) -> Failed:
+    reason = writing.cut_short or INTERRUPTED
     return Failed(reason, REASONS[reason])
 
 

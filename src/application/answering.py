@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from llm_backend.application.answer_runner import REASONS, AnswerRunner
 from llm_backend.application.conversations import key_binding
+from llm_backend.application.grounding import GroundAnswer, Grounding
 from llm_backend.application.ports.answer_journal import AnswerJournal, NumberedEvent, Turn
 from llm_backend.application.ports.chat_model import ChatModel, ChatRequest, ChatTurn
 from llm_backend.application.ports.clock import Clock, IdSource
@@ -13,16 +14,14 @@ from llm_backend.application.ports.idempotency import IdempotencyKey
 from llm_backend.application.ports.secret_box import SecretBox
 from llm_backend.application.ports.stream_log import StreamLog
 from llm_backend.application.ports.views import ConversationViews
-from llm_backend.application.retrieval import Retrieve
+from llm_backend.application.retrieval import LONGEST_QUERY, Retrieve
 from llm_backend.domain.answers import (
     INTERRUPTED,
     INTERRUPTION_GAP,
     Answer,
-    AnswerState,
     Delta,
     Failed,
 )
-from llm_backend.domain.citations import Citation
 from llm_backend.domain.conversations import Conversation, Message, MessageState, Role
 from llm_backend.domain.errors import AnswerNotFound, InvalidMessage, NothingRelevant, TooManyStreams
 from llm_backend.domain.ids import AnswerId, ConversationId, KnowledgeBaseId, UserId
@@ -31,14 +30,6 @@ from llm_backend.domain.text import is_storable
 from llm_backend.domain.window import estimated_tokens, fitting
 
 RECALLED_MESSAGES = 200  # how far back a prompt reaches at most, whatever the model's window
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Grounding:
-    """Instructions that carry passages, and the sources that the answer may cite by their numbers."""
-
-    instructions: str
-    sources: Sequence[Citation]
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +96,7 @@ class AskKnowledgeBase:
     retrieve: Retrieve
     journal: AnswerJournal
     send: SendMessage
-    ground: "GroundAnswer"
+    ground: GroundAnswer
     answer_without_passages: bool = False
 
     async def __call__(

@@ -44,6 +44,6 @@ async def _look_at(part: Part) -> Health:
     try:
         async with asyncio.timeout(CHECK_TIMEOUT):
             await part.check()
-    except Exception:  # whatever it is, the part is not there
+    except Exception:  # noqa: BLE001 - whatever it is, the part is not there
         return Health.DOWN if part.essential else Health.DEGRADED
     return Health.OK

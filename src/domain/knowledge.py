@@ -207,6 +207,7 @@ class Documents(Protocol):
 def base_name(file_name: str) -> str:
     """The last component of an uploaded file's name, whatever system it came from. Raises `InvalidDocumentName`."""
     name = PureWindowsPath(PurePosixPath(file_name).name).name.strip()
-    if not 1 <= len(name) <= LONGEST_NAME or has_control_characters(name) or not is_storable(name) or name in {".", ".."}:
+    fits = 1 <= len(name) <= LONGEST_NAME and name not in {".", ".."}
+    if not fits or has_control_characters(name) or not is_storable(name):
         raise InvalidDocumentName
     return name

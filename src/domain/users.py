@@ -89,4 +89,3 @@ def check_username(username: str) -> None:
 def check_password(password: str) -> None:
     if not 1 <= len(password) <= LONGEST_PASSWORD or not is_storable(password):
         raise InvalidPassword
-
