@@ -1,0 +1,480 @@
+"""What every adapter of `AnswerJournal` keeps. Provide a fixture `store` (see `contracts.store`)."""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from llm_backend.application.ports.answer_journal import NumberedEvent
+from llm_backend.domain.answers import (
+    INTERRUPTED,
+    INTERRUPTION_GAP,
+    AnswerEvent,
+    AnswerState,
+    Cited,
+    Delta,
+    Done,
+    Failed,
+    FullText,
+)
+from llm_backend.domain.conversations import Message, MessageState, Role, TokenUsage
+from llm_backend.domain.errors import AnswerInProgress, AnswerNotFound, ConversationNotFound, IdempotencyMismatch
+from llm_backend.domain.ids import AnswerId, ConversationId, DocumentId, UserId
+from llm_backend.testing.builders import (
+    NOON,
+    a_citation,
+    a_conversation,
+    a_key,
+    a_message,
+    a_reply,
+    a_turn,
+    a_user,
+    an_answer,
+)
+from llm_backend.testing.contracts.store import ALICE, BOB, ODD_TEXTS, Store, given
+
+TEN = ConversationId(10)
+HUNDRED = AnswerId(100)
+
+
+async def given_a_conversation(store: Store) -> None:
+    await given(store, a_user(1), a_user(2), a_conversation(10, owner=1), a_conversation(20, owner=2))
+
+
+async def messages(store: Store, conversation: int = 10, owner: UserId = ALICE) -> Sequence[Message]:
+    return list((await store.conversation_views.thread(owner, ConversationId(conversation))).messages)
+
+
+async def last_number(store: Store) -> int:
+    return (await store.conversation_views.thread(ALICE, TEN)).conversation.last_number
+
+
+def numbered(first: int, events: Sequence[AnswerEvent]) -> list[NumberedEvent]:
+    return list(enumerate(events, first))
+
+
+class AnswerJournalContract:
+    """Turns begin and end once, events are kept in order, and nobody writes late."""
+
+    # Beginning -------------------------------------------------------------------------------------------------------
+
+    async def test_a_begun_turn_has_its_question_and_a_running_answer(self, store: Store) -> None:
+        await given_a_conversation(store)
+
+        answer = await store.journal.begin(a_turn(100, text="What?"))
+
+        assert answer == HUNDRED
+        assert await messages(store) == [a_message(1, "What?")]
+        assert await last_number(store) == 1
+        assert await store.journal.find(ALICE, HUNDRED) == an_answer(100)
+        assert await store.journal.latest(ALICE, TEN) == an_answer(100)
+
+    @pytest.mark.parametrize("text", ODD_TEXTS)
+    async def test_odd_questions_and_answers_come_back_unchanged(self, store: Store, text: str) -> None:
+        await given_a_conversation(store)
+
+        await store.journal.begin(a_turn(100, text=text))
+        await store.journal.finish(HUNDRED, 1, [Delta(text), FullText(text)], a_reply(2, text))
+
+        assert await messages(store) == [a_message(1, text), a_reply(2, text)]
+        assert list(await store.journal.events(HUNDRED)) == numbered(1, [Delta(text), FullText(text)])
+
+    async def test_nobody_begins_in_a_conversation_of_somebody_else(self, store: Store) -> None:
+        await given_a_conversation(store)
+
+        for turn in (a_turn(100, owner=2), a_turn(100, owner=3), a_turn(100, conversation=99)):
+            with pytest.raises(ConversationNotFound):
+                await store.journal.begin(turn)
+
+        assert await messages(store) == []
+        assert not await store.journal.running()
+
+    async def test_only_one_answer_runs_in_a_conversation(self, store: Store) -> None:
+        await given_a_conversation(store)
+        await store.journal.begin(a_turn(100, question=1))
+
+        for question in (1, 2, 3):
+            with pytest.raises(AnswerInProgress):
+                await store.journal.begin(a_turn(101, question=question))
+
+        assert await messages(store) == [a_message(1)]
+        assert await last_number(store) == 1
+        assert await store.journal.latest(ALICE, TEN) == an_answer(100)
+
+    @pytest.mark.parametrize("question", [1, 2])
+    async def test_a_number_that_is_taken_is_refused(self, store: Store, question: int) -> None:
+        await given_a_conversation(store)
+        await store.journal.begin(a_turn(100))
+        await store.journal.finish(HUNDRED, 1, [], a_reply(2))
+
+        with pytest.raises(AnswerInProgress):
+            await store.journal.begin(a_turn(101, question=question))
+
+        assert await last_number(store) == 2
+        await store.journal.begin(a_turn(101, question=3))
+
+    async def test_of_ten_equal_questions_one_is_accepted(self, store: Store) -> None:
+        await given_a_conversation(store)
+
+        outcomes = await asyncio.gather(
+            *(store.journal.begin(a_turn(100 + n)) for n in range(10)), return_exceptions=True
+        )
+
+        won = [outcome for outcome in outcomes if isinstance(outcome, int)]
+        lost = [outcome for outcome in outcomes if isinstance(outcome, AnswerInProgress)]
+        assert (len(won), len(lost)) == (1, 9)
+        assert await messages(store) == [a_message(1)]
+        assert [answer.id for answer, _ in await store.journal.running()] == won
+
+    async def test_a_refused_turn_does_not_harm_those_beside_it(self, store: Store) -> None:
+        await given(store, a_user(1), *(a_conversation(number) for number in range(10, 20)))
+        turns = [a_turn(100 + n, conversation=10 + n, owner=2 if n % 2 else 1) for n in range(10)]
+
+        outcomes = await asyncio.gather(*(store.journal.begin(turn) for turn in turns), return_exceptions=True)
+
+        accepted = [outcome for outcome in outcomes if isinstance(outcome, int)]
+        assert accepted == [100, 102, 104, 106, 108]
+        assert all(isinstance(outcome, ConversationNotFound) for outcome in outcomes[1::2])
+        assert [len(await messages(store, number)) for number in range(10, 20)] == [1, 0] * 5
+
+    # Idempotency -----------------------------------------------------------------------------------------------------
+
+    async def test_a_repeated_request_gets_the_answer_of_the_first(self, store: Store) -> None:
+        await given_a_conversation(store)
+        await store.journal.begin(a_turn(100, idempotency=a_key()))
+
+        while_it_runs = await store.journal.begin(a_turn(101, idempotency=a_key()))
+        await store.journal.finish(HUNDRED, 1, [], a_reply(2))
+        when_it_has_ended = await store.journal.begin(a_turn(102, question=3, idempotency=a_key()))
+
+        assert while_it_runs == when_it_has_ended == HUNDRED
+        assert len(await messages(store)) == 2
+        assert await store.journal.answer_for(ALICE, a_key()) == HUNDRED
+
+    async def test_another_request_under_the_same_key_is_refused(self, store: Store) -> None:
+        await given_a_conversation(store)
+        await store.journal.begin(a_turn(100, idempotency=a_key("key", "print")))
+
+        with pytest.raises(IdempotencyMismatch):
+            await store.journal.begin(a_turn(101, idempotency=a_key("key", "another")))
+        with pytest.raises(IdempotencyMismatch):
+            await store.journal.answer_for(ALICE, a_key("key", "another"))
+
+        assert len(await messages(store)) == 1
+
+    async def test_a_key_recorded_by_a_unit_of_work_stands_for_another_request(self, store: Store) -> None:
+        await given_a_conversation(store)
+        async with store.transactions() as work:
+            await work.idempotency.record(ALICE, a_key("key", "creation"), "10", at=NOON)
+            await work.commit()
+
+        with pytest.raises(IdempotencyMismatch):
+            await store.journal.begin(a_turn(100, idempotency=a_key("key", "question")))
+
+    async def test_a_key_of_a_turn_is_seen_by_a_unit_of_work(self, store: Store) -> None:
+        await given_a_conversation(store)
+        await store.journal.begin(a_turn(100, idempotency=a_key()))
+
+        async with store.transactions() as work:
+            assert await work.idempotency.outcome(ALICE, a_key()) == "100"
+
+    async def test_keys_of_others_are_other_keys(self, store: Store) -> None:
+        await given_a_conversation(store)
+        await store.journal.begin(a_turn(100, idempotency=a_key()))
+
+        await store.journal.begin(a_turn(200, owner=2, conversation=20, idempotency=a_key()))
+
+        assert await store.journal.answer_for(ALICE, a_key()) == 100
+        assert await store.journal.answer_for(BOB, a_key()) == 200
+        assert await store.journal.answer_for(UserId(3), a_key()) is None
+
+    async def test_of_ten_equal_requests_all_get_one_answer(self, store: Store) -> None:
+        await given_a_conversation(store)
+
+        answers = await asyncio.gather(*(store.journal.begin(a_turn(100 + n, idempotency=a_key())) for n in range(10)))
+
+        assert len(set(answers)) == 1
+        assert len(await messages(store)) == 1
+
+    async def test_a_refused_turn_leaves_no_key_behind(self, store: Store) -> None:
+        await given_a_conversation(store)
+        await store.journal.begin(a_turn(100))
+
+        with pytest.raises(AnswerInProgress):
+            await store.journal.begin(a_turn(101, idempotency=a_key()))
+
+        assert await store.journal.answer_for(ALICE, a_key()) is None
+
+    async def test_a_forgotten_key_is_new_again(self, store: Store) -> None:
+        await given_a_conversation(store)
+        await store.journal.begin(a_turn(100, idempotency=a_key()))
+
+        async with store.transactions() as work:
+            await work.idempotency.forget_before(NOON + timedelta(days=1))
+            await work.commit()
+
+        assert await store.journal.answer_for(ALICE, a_key()) is None
+
+    # Events ----------------------------------------------------------------------------------------------------------
+
+    async def test_every_kind_of_event_comes_back_whole(self, store: Store) -> None:
+        await given_a_conversation(store)
+        await store.journal.begin(a_turn(100))
+        citation = a_citation(3, document="x' OR '1'='1", quote="引文 👩")
+        events: list[AnswerEvent] = [
+            Delta("你"),
+            Delta(" \n"),
+            Cited((citation, a_citation(4))),
+            Cited(()),
+            Done(TokenUsage(prompt=12, completion=34)),
+            Done(),
+            Failed("upstream_timeout", "It did not answer"),
+            FullText("你 \n"),
+        ]
+
+        await store.journal.checkpoint(HUNDRED, 1, events)
+
+        assert list(await store.journal.events(HUNDRED)) == numbered(1, events)
+
+    async def test_events_of_several_checkpoints_follow_each_other(self, store: Store) -> None:
+        await given_a_conversation(store)
+        await store.journal.begin(a_turn(100))
+        deltas = [Delta(str(n)) for n in range(1, 31)]
+
+        for first in range(1, 31, 3):
+            await store.journal.checkpoint(HUNDRED, first, deltas[first - 1 : first + 2])
+
+        assert list(await store.journal.events(HUNDRED)) == numbered(1, deltas)
+
+    @pytest.mark.parametrize("after", [0, 1, 2, 3, 4, 5, 6, 7, 99])
+    async def test_a_late_reader_gets_exactly_what_comes_after(self, store: Store, after: int) -> None:
+        await given_a_conversation(store)
+        await store.journal.begin(a_turn(100))
+        await store.journal.checkpoint(HUNDRED, 1, [Delta("a"), Delta("b"), Delta("c")])
+        await store.journal.finish(HUNDRED, 4, [Delta("d"), Done(), FullText("abcd")], a_reply(2, "abcd"))
+
+        events = await store.journal.events(HUNDRED, after=after)
+
+        assert [number for number, _ in events] == list(range(after + 1, 7))
+
+    async def test_an_interruption_may_leave_a_gap(self, store: Store) -> None:
+        await given_a_conversation(store)
+        await store.journal.begin(a_turn(100))
+        await store.journal.checkpoint(HUNDRED, 1, [Delta("a")])
+        number, failed = 1 + INTERRUPTION_GAP, Failed(INTERRUPTED, "It was cut")
+
+        await store.journal.finish(HUNDRED, number, [failed], a_reply(2, "a", state=MessageState.INCOMPLETE))
+
+        assert list(await store.journal.events(HUNDRED)) == [(1, Delta("a")), (number, failed)]
+        assert list(await store.journal.events(HUNDRED, after=5)) == [(number, failed)]
+
+    async def test_a_checkpoint_of_nothing_is_nothing(self, store: Store) -> None:
+        await given_a_conversation(store)
+        await store.journal.begin(a_turn(100))
+
+        await store.journal.checkpoint(HUNDRED, 1, [])
+        await store.journal.checkpoint(HUNDRED, 1, [Delta("a")])
+
+        assert list(await store.journal.events(HUNDRED)) == [(1, Delta("a"))]
+
+    async def test_an_unknown_answer_has_no_events(self, store: Store) -> None:
+        await store.journal.checkpoint(AnswerId(999), 1, [Delta("lost")])
+
+        assert not await store.journal.events(AnswerId(999))
+
+    # Ending ----------------------------------------------------------------------------------------------------------
+
+    async def test_a_finished_turn_has_its_message_and_takes_the_next_question(self, store: Store) -> None:
+        await given_a_conversation(store)
+        await store.journal.begin(a_turn(100))
+
+        finished = await store.journal.finish(HUNDRED, 1, [Delta("Hi"), Done(), FullText("Hi")], a_reply(2, "Hi"))
+
+        assert finished
+        assert await messages(store) == [a_message(1), a_reply(2, "Hi")]
+        assert await last_number(store) == 2
+        assert await store.journal.find(ALICE, HUNDRED) == an_answer(100, state=AnswerState.COMPLETE)
+        assert not await store.journal.running()
+        await store.journal.begin(a_turn(101, question=3))
+        assert await store.journal.latest(ALICE, TEN) == an_answer(101, number=4)
+
+    async def test_a_finished_message_comes_back_whole(self, store: Store) -> None:
+        await given_a_conversation(store)
+        await store.journal.begin(a_turn(100))
+        message = Message(
+            number=2,
+            role=Role.ASSISTANT,
+            text="部分 👩",
+            state=MessageState.INCOMPLETE,
+            reason="upstream_cut_off",
+            model="gpt-x",
+            usage=TokenUsage(prompt=0, completion=7),
+            citations=(a_citation(1), a_citation(2, quote="第二")),
+            created_at=datetime(2031, 5, 6, 7, 8, 9, 123456, tzinfo=UTC),
+        )
+
+        await store.journal.finish(HUNDRED, 1, [Failed("upstream_cut_off", "cut")], message)
+
+        assert (await messages(store))[1] == message
+        assert await store.journal.find(ALICE, HUNDRED) == an_answer(100, state=AnswerState.INCOMPLETE)
+
+    async def test_a_citation_without_a_page_comes_back_whole(self, store: Store) -> None:
+        await given_a_conversation(store)
+        await store.journal.begin(a_turn(100))
+        citation = type(a_citation())(
+            number=9, document=DocumentId("d"), document_name="n", start=3, end=4, page=None, quote="q", verified=False
+        )
+
+        await store.journal.finish(HUNDRED, 1, [Cited((citation,))], a_reply(2, citations=[citation]))
+
+        assert (await messages(store))[1].citations == (citation,)
+        assert list(await store.journal.events(HUNDRED)) == [(1, Cited((citation,)))]
+
+    async def test_what_has_ended_cannot_be_written_to(self, store: Store) -> None:
+        await given_a_conversation(store)
+        await store.journal.begin(a_turn(100))
+        await store.journal.finish(HUNDRED, 1, [Delta("Hi")], a_reply(2, "Hi"))
+
+        await store.journal.checkpoint(HUNDRED, 2, [Delta("late")])
+        finished = await store.journal.finish(HUNDRED, 2, [Delta("late")], a_reply(2, "late"))
+        await store.journal.withdraw(HUNDRED)
+
+        assert not finished
+        assert await messages(store) == [a_message(1), a_reply(2, "Hi")]
+        assert list(await store.journal.events(HUNDRED)) == [(1, Delta("Hi"))]
+
+    async def test_what_is_gone_cannot_be_written_to(self, store: Store) -> None:
+        await given_a_conversation(store)
+        await store.journal.begin(a_turn(100))
+        await store.journal.checkpoint(HUNDRED, 1, [Delta("a")])
+
+        async with store.transactions() as work:
+            await work.conversations.remove(ALICE, TEN)
+            await work.commit()
+        await store.journal.checkpoint(HUNDRED, 2, [Delta("late")])
+        finished = await store.journal.finish(HUNDRED, 2, [Delta("late")], a_reply(2))
+        await store.journal.withdraw(HUNDRED)
+
+        assert not finished
+        assert not await store.journal.events(HUNDRED)
+        assert not await store.journal.running()
+        with pytest.raises(ConversationNotFound):
+            await messages(store)
+
+    async def test_of_two_who_finish_at_once_one_does(self, store: Store) -> None:
+        await given_a_conversation(store)
+        await store.journal.begin(a_turn(100))
+
+        outcomes = await asyncio.gather(
+            *(store.journal.finish(HUNDRED, 1, [Delta(text)], a_reply(2, text)) for text in ("one", "two"))
+        )
+
+        assert sorted(outcomes) == [False, True]
+        winner = ("one", "two")[outcomes.index(True)]
+        assert (await messages(store))[1] == a_reply(2, winner)
+        assert list(await store.journal.events(HUNDRED)) == [(1, Delta(winner))]
+
+    async def test_a_withdrawn_turn_never_was(self, store: Store) -> None:
+        await given_a_conversation(store)
+        await store.journal.begin(a_turn(99))
+        await store.journal.finish(AnswerId(99), 1, [], a_reply(2))
+        await store.journal.begin(a_turn(100, question=3, idempotency=a_key()))
+
+        await store.journal.withdraw(HUNDRED)
+        await store.journal.withdraw(HUNDRED)
+
+        assert await messages(store) == [a_message(1), a_reply(2)]
+        assert await last_number(store) == 2
+        with pytest.raises(AnswerNotFound):
+            await store.journal.find(ALICE, HUNDRED)
+        assert await store.journal.latest(ALICE, TEN) == an_answer(99, state=AnswerState.COMPLETE)
+        assert await store.journal.answer_for(ALICE, a_key()) is None
+        assert await store.journal.begin(a_turn(101, question=3, idempotency=a_key())) == 101
+
+    # Looking ---------------------------------------------------------------------------------------------------------
+
+    async def test_an_answer_of_somebody_else_looks_absent(self, store: Store) -> None:
+        await given_a_conversation(store)
+        await store.journal.begin(a_turn(100))
+
+        for stranger, answer in [(BOB, HUNDRED), (UserId(3), HUNDRED), (ALICE, AnswerId(101))]:
+            with pytest.raises(AnswerNotFound):
+                await store.journal.find(stranger, answer)
+        for stranger, conversation in [(BOB, TEN), (UserId(3), TEN), (ALICE, ConversationId(11))]:
+            with pytest.raises(ConversationNotFound):
+                await store.journal.latest(stranger, conversation)
+
+    async def test_a_new_conversation_has_no_latest_answer(self, store: Store) -> None:
+        await given_a_conversation(store)
+
+        assert await store.journal.latest(ALICE, TEN) is None
+
+    async def test_running_answers_are_found_with_their_model(self, store: Store) -> None:
+        await given(
+            store,
+            a_user(1),
+            a_user(2),
+            a_conversation(10, model="gpt-x"),
+            a_conversation(20, owner=2, model="glm-y"),
+            a_conversation(30),
+        )
+        await store.journal.begin(a_turn(100))
+        await store.journal.begin(a_turn(200, owner=2, conversation=20))
+        await store.journal.begin(a_turn(300, conversation=30))
+        await store.journal.finish(AnswerId(300), 1, [], a_reply(2))
+
+        running = sorted(await store.journal.running(), key=lambda pair: pair[0].id)
+
+        assert running == [
+            (an_answer(100), "gpt-x"),
+            (an_answer(200, owner=2, conversation=20), "glm-y"),
+        ]
+
+    async def test_only_events_of_what_ended_before_are_forgotten(self, store: Store) -> None:
+        await given(store, a_user(1), *(a_conversation(number) for number in (10, 20, 30, 40)))
+        for number, hours in [(10, 0), (20, 1), (30, 2)]:
+            answer = AnswerId(number * 10)
+            await store.journal.begin(a_turn(answer, conversation=number))
+            await store.journal.checkpoint(answer, 1, [Delta("a")])
+            await store.journal.finish(answer, 2, [Delta("b")], a_reply(2, created_at=NOON + timedelta(hours=hours)))
+        await store.journal.begin(a_turn(400, conversation=40))
+        await store.journal.checkpoint(AnswerId(400), 1, [Delta("a")])
+        moment = NOON + timedelta(hours=1, minutes=30)
+
+        forgotten = [await store.journal.forget_events_before(moment) for _ in range(2)]
+
+        assert forgotten == [2, 0]
+        kept = [len(await store.journal.events(AnswerId(number))) for number in (100, 200, 300, 400)]
+        assert kept == [0, 0, 2, 1]
+        assert len(await messages(store, 10)) == 2
+        assert (await store.journal.find(ALICE, HUNDRED)).state is AnswerState.COMPLETE
+
+    # Many at once ----------------------------------------------------------------------------------------------------
+
+    async def test_a_thousand_turns_at_once(self, store: Store) -> None:
+        await given(store, a_user(1), *(a_conversation(number) for number in range(1, 1001)))
+
+        async def take_a_turn(number: int) -> bool:
+            await store.journal.begin(a_turn(10_000 + number, conversation=number, text=f"question {number}"))
+            await store.journal.checkpoint(AnswerId(10_000 + number), 1, [Delta(f"answer {number}")])
+            return await store.journal.finish(AnswerId(10_000 + number), 2, [Done()], a_reply(2, f"answer {number}"))
+
+        finished = await asyncio.gather(*(take_a_turn(number) for number in range(1, 1001)))
+
+        assert all(finished)
+        for number in (1, 500, 1000):
+            assert await messages(store, number) == [a_message(1, f"question {number}"), a_reply(2, f"answer {number}")]
+            events = list(await store.journal.events(AnswerId(10_000 + number)))
+            assert events == [(1, Delta(f"answer {number}")), (2, Done())]
+        assert not await store.journal.running()
+
+    async def test_turns_and_units_of_work_do_not_starve_each_other(self, store: Store) -> None:
+        await given(store, a_user(1), *(a_conversation(number) for number in range(1, 101)))
+
+        turns = [store.journal.begin(a_turn(10_000 + number, conversation=number)) for number in range(1, 101)]
+        creations = [given(store, a_conversation(number)) for number in range(1001, 1021)]
+        await asyncio.gather(*turns, *creations)
+
+        assert len(await store.journal.running()) == 100
+        assert len(await store.conversation_views.summaries(ALICE)) == 120

@@ -1,0 +1,443 @@
+"""What every adapter of `KnowledgeBases`, `Documents` and `KnowledgeViews` keeps.
+
+Provide a fixture `store` (see `contracts.store`).
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from llm_backend.application.ports.views import ReadyDocument
+from llm_backend.domain.errors import DocumentNotFound, KnowledgeBaseNotFound
+from llm_backend.domain.ids import DocumentId, KnowledgeBaseId, UserId
+from llm_backend.domain.knowledge import (
+    Chunk,
+    Document,
+    DocumentState,
+    DocumentSummary,
+    EmbeddingSpace,
+    KnowledgeBase,
+    StoredChunk,
+)
+from llm_backend.testing.builders import NOON, a_chunk, a_document, a_knowledge_base, a_user
+from llm_backend.testing.contracts.store import (
+    ALICE,
+    BOB,
+    ODD_TEXTS,
+    Store,
+    a_vector,
+    given,
+    given_pending,
+    given_ready,
+)
+
+SHELF = KnowledgeBaseId("shelf-1")
+SPACE = a_knowledge_base().space
+FIRST = DocumentId("document-1")
+ABSENT = [(BOB, SHELF), (UserId(3), SHELF), (ALICE, KnowledgeBaseId("x' OR '1'='1")), (ALICE, KnowledgeBaseId("%"))]
+
+
+async def given_a_shelf(store: Store) -> None:
+    await given(store, a_user(1), a_user(2), a_knowledge_base("shelf-1", owner=1), a_knowledge_base("shelf-2", owner=2))
+
+
+async def bury(store: Store, document: DocumentId, *, owner: UserId = ALICE, shelf: KnowledgeBaseId = SHELF) -> None:
+    async with store.transactions() as work:
+        await work.documents.bury(owner, shelf, document)
+        await work.commit()
+
+
+async def tombstones(store: Store) -> list[tuple[DocumentId, EmbeddingSpace]]:
+    async with store.transactions() as work:
+        return sorted(await work.documents.tombstones(), key=lambda stone: stone[0])
+
+
+async def listed(store: Store, owner: UserId = ALICE, shelf: KnowledgeBaseId = SHELF) -> list[str]:
+    return [summary.id for summary in await store.knowledge_views.documents(owner, shelf)]
+
+
+class KnowledgeBasesContract:
+    """Knowledge bases are seen by their owners alone, and their documents die with them."""
+
+    async def test_a_knowledge_base_comes_back_whole(self, store: Store) -> None:
+        shelf = KnowledgeBase(
+            id=KnowledgeBaseId("b2f1c1de-6f0e-4b8e-9d27-0a6f3f6f7a11"),
+            owner=BOB,
+            name="书架 👩 'q'",
+            space=EmbeddingSpace(model="zhipu-embedding-3", dimensions=2048),
+            created_at=datetime(2031, 5, 6, 7, 8, 9, 123456, tzinfo=UTC),
+        )
+
+        await given(store, a_user(2), shelf)
+
+        async with store.transactions() as work:
+            assert await work.knowledge_bases.get(BOB, shelf.id) == shelf
+        assert await store.knowledge_views.knowledge_base(BOB, shelf.id) == shelf
+        assert list(await store.knowledge_views.knowledge_bases(BOB)) == [shelf]
+
+    async def test_the_list_has_the_oldest_first_and_only_the_owners(self, store: Store) -> None:
+        await given(store, a_user(1), a_user(2))
+        for name, owner, hours in [("c", 1, 2), ("x", 2, 0), ("a", 1, -7), ("b", 1, 5)]:
+            await given(store, a_knowledge_base(name, owner=owner, created_at=NOON + timedelta(hours=hours)))
+
+        of_alice, of_bob = [await store.knowledge_views.knowledge_bases(owner) for owner in (ALICE, BOB)]
+
+        assert [shelf.id for shelf in of_alice] == ["c", "a", "b"]
+        assert [shelf.id for shelf in of_bob] == ["x"]
+
+    @pytest.mark.parametrize("owner, shelf", ABSENT)
+    async def test_one_of_somebody_else_looks_absent(self, store: Store, owner: UserId, shelf: KnowledgeBaseId) -> None:
+        await given_a_shelf(store)
+
+        async with store.transactions() as work:
+            with pytest.raises(KnowledgeBaseNotFound):
+                await work.knowledge_bases.get(owner, shelf)
+            with pytest.raises(KnowledgeBaseNotFound):
+                await work.knowledge_bases.remove(owner, shelf)
+            await work.commit()
+        with pytest.raises(KnowledgeBaseNotFound):
+            await store.knowledge_views.knowledge_base(owner, shelf)
+        with pytest.raises(KnowledgeBaseNotFound):
+            await store.knowledge_views.documents(owner, shelf)
+        assert await store.knowledge_views.knowledge_base(ALICE, SHELF) == a_knowledge_base()
+
+    async def test_removing_it_makes_tombstones_of_its_documents(self, store: Store) -> None:
+        await given_a_shelf(store)
+        await given_ready(store, a_document("ready"), statistics=b"terms")
+        await given_pending(store, a_document("pending"))
+        await given_ready(store, a_document("of bob", knowledge_base="shelf-2", owner=2))
+
+        async with store.transactions() as work:
+            await work.knowledge_bases.remove(ALICE, SHELF)
+            await work.commit()
+
+        views = store.knowledge_views
+        assert not await views.knowledge_bases(ALICE)
+        with pytest.raises(KnowledgeBaseNotFound):
+            await views.documents(ALICE, SHELF)
+        assert not await views.ready(ALICE, SHELF, [DocumentId("ready")])
+        assert await views.quotation(ALICE, DocumentId("ready"), 0, 5) is None
+        assert not await views.statistics(SHELF)
+        assert [stored.document for stored in await views.chunks(SPACE)] == ["of bob"]
+        assert await tombstones(store) == [("pending", SPACE), ("ready", SPACE)]
+        assert await listed(store, BOB, KnowledgeBaseId("shelf-2")) == ["of bob"]
+
+
+class DocumentsContract:
+    """Documents are shown from ready to buried, and never in between."""
+
+    async def test_a_document_comes_back_whole(self, store: Store) -> None:
+        await given_a_shelf(store)
+        document = Document(
+            id=DocumentId("0c6b2c3a-94f4-4f53-8f30-6b8a5bb3b1c7"),
+            knowledge_base=SHELF,
+            owner=ALICE,
+            name="报告 'é' 👩.pdf",
+            file_type="pdf",
+            size=2**40,
+            sha256="f" * 64,
+            attempt=3,
+            created_at=datetime(2031, 5, 6, 7, 8, 9, 123456, tzinfo=UTC),
+        )
+
+        await given_ready(store, document)
+
+        async with store.transactions() as work:
+            found = await work.documents.get(ALICE, SHELF, document.id)
+        assert found == replace(document, state=DocumentState.READY)
+        assert list(await store.knowledge_views.documents(ALICE, SHELF)) == [
+            DocumentSummary(id=document.id, knowledge_base=SHELF, name=document.name, file_type="pdf")
+        ]
+
+    async def test_chunks_come_back_whole_with_their_vectors(self, store: Store) -> None:
+        await given_a_shelf(store)
+        chunks = [
+            Chunk(
+                position=position,
+                start=10 * position,
+                end=10 * position + len(text),
+                text=text,
+                headings=("第一章", text),
+                page=position + 1,
+                search_text=text.casefold() or "empty",
+            )
+            for position, text in enumerate(ODD_TEXTS)
+        ]
+
+        await given_ready(store, a_document(attempt=2), chunks=chunks)
+
+        assert list(await store.knowledge_views.chunks(SPACE)) == [
+            StoredChunk(knowledge_base=SHELF, document=FIRST, attempt=2, chunk=chunk, vector=a_vector(number))
+            for number, chunk in enumerate(chunks)
+        ]
+
+    async def test_a_document_without_chunks_or_vectors_can_be_ready(self, store: Store) -> None:
+        await given_a_shelf(store)
+        await given_pending(store, a_document(), chunks=[a_chunk()])
+
+        async with store.transactions() as work:
+            assert await work.documents.mark_ready(FIRST, 1)
+            await work.commit()
+
+        assert [stored.vector for stored in await store.knowledge_views.chunks(SPACE)] == [None]
+
+    @pytest.mark.parametrize("owner, shelf", ABSENT)
+    async def test_a_document_needs_a_knowledge_base_of_its_owner(
+        self, store: Store, owner: UserId, shelf: KnowledgeBaseId
+    ) -> None:
+        await given(store, a_user(3))
+        await given_a_shelf(store)
+
+        with pytest.raises(KnowledgeBaseNotFound):
+            await given_pending(store, a_document(owner=owner, knowledge_base=shelf))
+
+        async with store.transactions() as work:
+            assert not await work.documents.unfinished(before=NOON + timedelta(days=1))
+
+    async def test_a_pending_document_is_nowhere_to_be_seen(self, store: Store) -> None:
+        await given_a_shelf(store)
+        await given_pending(store, a_document())
+
+        async with store.transactions() as work:
+            await work.documents.store_vectors(FIRST, 1, [a_vector(1)], b"terms")
+            await work.commit()
+
+        async with store.transactions() as work:
+            with pytest.raises(DocumentNotFound):
+                await work.documents.get(ALICE, SHELF, FIRST)
+            with pytest.raises(DocumentNotFound):
+                await work.documents.bury(ALICE, SHELF, FIRST)
+        views = store.knowledge_views
+        assert await listed(store) == []
+        assert not await views.ready(ALICE, SHELF, [FIRST])
+        assert await views.quotation(ALICE, FIRST, 0, 5) is None
+        assert not await views.statistics(SHELF)
+        assert not await views.chunks(SPACE)
+
+    async def test_the_list_has_the_oldest_first(self, store: Store) -> None:
+        await given_a_shelf(store)
+        for name, hours in [("c", 0), ("a", -3), ("b", 4)]:
+            await given_ready(store, a_document(name, created_at=NOON + timedelta(hours=hours)))
+
+        assert await listed(store) == ["c", "a", "b"]
+
+    async def test_a_document_of_somebody_else_looks_absent(self, store: Store) -> None:
+        await given_a_shelf(store)
+        await given_ready(store, a_document(), statistics=b"terms")
+        views = store.knowledge_views
+
+        for owner, shelf in [*ABSENT, (BOB, KnowledgeBaseId("shelf-2"))]:
+            async with store.transactions() as work:
+                with pytest.raises(DocumentNotFound):
+                    await work.documents.get(owner, shelf, FIRST)
+                with pytest.raises(DocumentNotFound):
+                    await work.documents.bury(owner, shelf, FIRST)
+                await work.commit()
+            assert not await views.ready(owner, shelf, [FIRST])
+        assert await views.quotation(BOB, FIRST, 0, 5) is None
+        assert await listed(store) == [FIRST]
+
+    async def test_only_ready_ones_of_the_shelf_are_found_ready(self, store: Store) -> None:
+        await given_a_shelf(store)
+        await given_ready(store, a_document("ready", attempt=4, name="a name"))
+        await given_ready(store, a_document("not asked for"))
+        await given_ready(store, a_document("of bob", knowledge_base="shelf-2", owner=2))
+        await given_ready(store, a_document("buried"))
+        await bury(store, DocumentId("buried"))
+        await given_pending(store, a_document("pending"))
+        asked = [
+            DocumentId(name) for name in ("ready", "of bob", "buried", "pending", "unknown", "x' OR '1'='1", "ready")
+        ]
+
+        found = await store.knowledge_views.ready(ALICE, SHELF, asked)
+
+        assert dict(found) == {"ready": ReadyDocument(name="a name", attempt=4)}
+        assert not await store.knowledge_views.ready(ALICE, SHELF, [])
+
+    @pytest.mark.parametrize("start, end", [(0, 3), (2, 9), (4, 5), (0, 14), (12, 99), (5, 5), (14, 20)])
+    async def test_a_quotation_is_those_characters_of_the_text(self, store: Store, start: int, end: int) -> None:
+        text = "a👩\u200d👧é中\u2028b\n'c'\ufeffd\r\n"
+        await given_a_shelf(store)
+        await given_ready(store, a_document(), text=text, chunks=[])
+
+        assert await store.knowledge_views.quotation(ALICE, FIRST, start, end) == text[start:end]
+
+    async def test_a_late_attempt_makes_nothing_ready(self, store: Store) -> None:
+        await given_a_shelf(store)
+        await given_pending(store, a_document(attempt=2))
+
+        async with store.transactions() as work:
+            await work.documents.store_vectors(FIRST, 1, [a_vector(9)], b"stale")
+            assert not await work.documents.mark_ready(FIRST, 1)
+            assert not await work.documents.mark_ready(DocumentId("unknown"), 1)
+            await work.commit()
+        assert await listed(store) == []
+        async with store.transactions() as work:
+            assert await work.documents.mark_ready(FIRST, 2)
+            await work.commit()
+
+        assert [stored.vector for stored in await store.knowledge_views.chunks(SPACE)] == [None]
+        assert not await store.knowledge_views.statistics(SHELF)
+
+    async def test_a_document_deleted_in_the_meantime_does_not_become_ready(self, store: Store) -> None:
+        await given_a_shelf(store)
+        await given_pending(store, a_document())
+
+        async with store.transactions() as work:
+            await work.knowledge_bases.remove(ALICE, SHELF)
+            await work.commit()
+        async with store.transactions() as work:
+            await work.documents.store_vectors(FIRST, 1, [a_vector(1)], b"terms")
+            ready = await work.documents.mark_ready(FIRST, 1)
+            await work.commit()
+
+        assert not ready
+        assert await tombstones(store) == [(FIRST, SPACE)]
+
+    async def test_a_buried_document_is_gone_from_sight(self, store: Store) -> None:
+        await given_a_shelf(store)
+        for name in ("document-1", "document-2"):
+            await given_ready(store, a_document(name), statistics=f"terms of {name}".encode())
+
+        await bury(store, FIRST)
+
+        views = store.knowledge_views
+        assert await listed(store) == ["document-2"]
+        assert await views.quotation(ALICE, FIRST, 0, 5) is None
+        assert list(await views.statistics(SHELF)) == [b"terms of document-2"]
+        assert [stored.document for stored in await views.chunks(SPACE)] == ["document-2"]
+        assert await tombstones(store) == [(FIRST, SPACE)]
+        with pytest.raises(DocumentNotFound):
+            await bury(store, FIRST)
+
+    async def test_a_tombstone_is_forgotten_with_all_that_hangs_on_it(self, store: Store) -> None:
+        await given_a_shelf(store)
+        await given_ready(store, a_document(), statistics=b"terms")
+        await bury(store, FIRST)
+
+        for _ in range(2):
+            async with store.transactions() as work:
+                await work.documents.forget(FIRST)
+                await work.commit()
+
+        assert await tombstones(store) == []
+        await given_pending(store, a_document(), chunks=[a_chunk(), a_chunk(1)])
+
+    async def test_what_is_no_tombstone_is_not_forgotten(self, store: Store) -> None:
+        await given_a_shelf(store)
+        await given_ready(store, a_document())
+
+        async with store.transactions() as work:
+            await work.documents.forget(FIRST)
+            await work.commit()
+
+        assert await listed(store) == [FIRST]
+
+    async def test_only_unfinished_documents_can_be_buried_as_such(self, store: Store) -> None:
+        await given_a_shelf(store)
+        await given_ready(store, a_document("ready"))
+        await given_pending(store, a_document("pending"))
+
+        async with store.transactions() as work:
+            for name in ("ready", "pending", "unknown"):
+                await work.documents.bury_unfinished(DocumentId(name))
+            await work.commit()
+
+        assert await listed(store) == ["ready"]
+        assert await tombstones(store) == [("pending", SPACE)]
+
+    async def test_unfinished_ones_are_found_by_their_age(self, store: Store) -> None:
+        await given_a_shelf(store)
+        for name, hours in [("old", -2), ("young", 2)]:
+            await given_pending(store, a_document(name, created_at=NOON + timedelta(hours=hours)))
+        await given_ready(store, a_document("ready", created_at=NOON - timedelta(hours=3)))
+
+        async with store.transactions() as work:
+            unfinished = await work.documents.unfinished(before=NOON)
+
+        assert list(unfinished) == ["old"]
+
+    async def test_statistics_are_of_the_ready_documents_of_one_shelf(self, store: Store) -> None:
+        await given_a_shelf(store)
+        await given_ready(store, a_document("one"), statistics=bytes(range(256)))
+        await given_ready(store, a_document("two"), statistics=b"terms")
+        await given_ready(store, a_document("without"))
+        await given_ready(store, a_document("of bob", knowledge_base="shelf-2", owner=2), statistics=b"others")
+
+        assert set(await store.knowledge_views.statistics(SHELF)) == {bytes(range(256)), b"terms"}
+
+    async def test_limited_statistics_are_of_the_newest_documents_that_have_some(self, store: Store) -> None:
+        await given_a_shelf(store)
+        for name, hours in [("one", 9), ("two", 0), ("three", -9)]:
+            created_at = NOON + timedelta(hours=hours)
+            await given_ready(store, a_document(name, created_at=created_at), statistics=name.encode())
+        await given_ready(store, a_document("without"))
+
+        assert set(await store.knowledge_views.statistics(SHELF, limit=2)) == {b"two", b"three"}
+
+    async def test_the_stamp_changes_with_the_ready_documents_and_only_then(self, store: Store) -> None:
+        await given_a_shelf(store)
+        views, stamps = store.knowledge_views, list[str]()
+
+        stamps.append(await views.statistics_stamp(SHELF))
+        await given_pending(store, a_document("pending"))
+        await given_ready(store, a_document("of bob", knowledge_base="shelf-2", owner=2))
+        assert await views.statistics_stamp(SHELF) == stamps[0]
+        for name in ("one", "two"):
+            await given_ready(store, a_document(name))
+            stamps.append(await views.statistics_stamp(SHELF))
+        await bury(store, DocumentId("two"))
+        async with store.transactions() as work:
+            await work.documents.forget(DocumentId("two"))
+            await work.commit()
+        await given_ready(store, a_document("three"))
+        stamps.append(await views.statistics_stamp(SHELF))
+
+        assert len(set(stamps)) == 4
+
+    async def test_every_space_of_a_knowledge_base_is_known_once(self, store: Store) -> None:
+        other = EmbeddingSpace(model="hash-4", dimensions=8)
+        await given_a_shelf(store)
+        await given(store, a_knowledge_base("shelf-3", space=other))
+
+        spaces = await store.knowledge_views.spaces()
+
+        assert sorted(spaces, key=lambda space: space.dimensions) == [SPACE, other]
+
+    async def test_chunks_of_another_space_are_not_among_those_of_a_space(self, store: Store) -> None:
+        other = EmbeddingSpace(model="other", dimensions=4)
+        await given_a_shelf(store)
+        await given(store, a_knowledge_base("shelf-3", space=other))
+        await given_ready(store, a_document("here"))
+        await given_ready(store, a_document("there", knowledge_base="shelf-3"))
+
+        views = store.knowledge_views
+        assert [stored.document for stored in await views.chunks(SPACE)] == ["here"]
+        assert [stored.document for stored in await views.chunks(other)] == ["there"]
+
+    async def test_vectors_are_stored_in_the_order_of_positions(self, store: Store) -> None:
+        await given_a_shelf(store)
+        chunks = [a_chunk(position) for position in (12, 2, 100, 1)]
+
+        await given_ready(store, a_document(), chunks=chunks)
+
+        stored = await store.knowledge_views.chunks(SPACE)
+        assert [one.chunk.position for one in stored] == [1, 2, 12, 100]
+        assert [one.vector for one in stored] == [a_vector(n) for n in range(4)]
+
+    async def test_all_chunks_can_be_read_page_by_page(self, store: Store) -> None:
+        await given_a_shelf(store)
+        for name, count in [("a", 3), ("b", 0), ("c", 4)]:
+            await given_ready(store, a_document(name), chunks=[a_chunk(n) for n in range(count)])
+
+        pages: list[Sequence[StoredChunk]] = []
+        after: tuple[DocumentId, int] | None = None
+        while page := await store.knowledge_views.chunks(SPACE, after=after, limit=2):
+            pages.append(page)
+            after = (page[-1].document, page[-1].chunk.position)
+
+        assert [len(page) for page in pages] == [2, 2, 2, 1]
+        found = [(one.document, one.chunk.position) for page in pages for one in page]
+        assert found == [("a", 0), ("a", 1), ("a", 2), ("c", 0), ("c", 1), ("c", 2), ("c", 3)]
