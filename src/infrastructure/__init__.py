@@ -1,0 +1,1 @@
+"""The ports, kept with the help of libraries, databases and other servers."""
