@@ -1,0 +1,10 @@
+"""For those who test against this product, or write an adapter for it.
+
+`contracts` holds what every adapter must keep, as classes to subclass; `faults` makes any port fail; `clock` puts time
+under control. Needs no web framework; the contracts need pytest.
+"""
+
+from llm_backend.testing.clock import CountingIds, ManualClock
+from llm_backend.testing.faults import Faults, faults_at_every_call
+
+__all__ = ["CountingIds", "Faults", "ManualClock", "faults_at_every_call"]
