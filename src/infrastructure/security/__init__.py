@@ -1,0 +1,1 @@
+"""Passwords, tokens, sealed secrets, and where time and chance come from."""

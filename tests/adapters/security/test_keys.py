@@ -1,0 +1,90 @@
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from llm_backend.infrastructure.security.keys import KeyFileUnusable, load_or_create_key
+
+
+def test_a_key_is_made_once_and_stays(tmp_path: Path) -> None:
+    first = load_or_create_key(tmp_path / "a" / "key", 32)
+
+    assert len(first) == 32
+    assert load_or_create_key(tmp_path / "a" / "key", 32) == first
+
+
+def test_two_files_hold_two_keys(tmp_path: Path) -> None:
+    assert load_or_create_key(tmp_path / "a", 32) != load_or_create_key(tmp_path / "b", 32)
+
+
+def test_only_its_owner_can_read_it_whatever_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        load_or_create_key(tmp_path / "key", 32)
+    finally:
+        os.umask(before)
+
+    assert (tmp_path / "key").stat().st_mode & 0o777 == 0o600
+
+
+def test_nothing_else_is_left_in_the_folder(tmp_path: Path) -> None:
+    load_or_create_key(tmp_path / "key", 32)
+
+    assert [path.name for path in tmp_path.iterdir()] == ["key"]
+
+
+def test_a_key_that_everybody_can_read_is_refused(tmp_path: Path) -> None:
+    load_or_create_key(tmp_path / "key", 32)
+    (tmp_path / "key").chmod(0o644)
+
+    with pytest.raises(KeyFileUnusable, match="chmod 600"):
+        load_or_create_key(tmp_path / "key", 32)
+
+
+def test_a_key_that_a_group_can_read_is_used_with_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    key = load_or_create_key(tmp_path / "key", 32)
+    (tmp_path / "key").chmod(0o640)
+
+    with caplog.at_level(logging.WARNING):
+        assert load_or_create_key(tmp_path / "key", 32) == key
+
+    assert "can be read by its group" in caplog.text
+    assert key.hex() not in caplog.text
+
+
+@pytest.mark.parametrize("content", [b"", b"00" * 31, b"00" * 33, b"zz" * 32, b"\xff" * 64])
+def test_a_file_that_is_no_key_is_refused_and_left_alone(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "key"
+    path.write_bytes(content)
+    path.chmod(0o600)
+
+    with pytest.raises(KeyFileUnusable, match="not"):
+        load_or_create_key(path, 32)
+
+    assert path.read_bytes() == content
+
+
+def test_processes_that_start_at_once_agree_on_one_key(tmp_path: Path) -> None:
+    script = (
+        "import sys; from pathlib import Path\n"
+        "from llm_backend.infrastructure.security.keys import load_or_create_key\n"
+        "sys.stdin.readline(); print(load_or_create_key(Path(sys.argv[1]), 32).hex())"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path / "key")]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    processes = [
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, text=True)
+        for _ in range(4)
+    ]
+
+    for process in processes:  # all are past their imports, or will find the line waiting
+        assert process.stdin
+        process.stdin.write("\n")
+        process.stdin.flush()
+    keys = {process.communicate(timeout=60)[0] for process in processes}
+
+    assert len(keys) == 1
+    assert keys.pop().strip() == (tmp_path / "key").read_text().strip()
