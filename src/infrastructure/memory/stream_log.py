@@ -1,0 +1,136 @@
+"""The events of running answers, in memory."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from llm_backend.application.ports.answer_journal import NumberedEvent
+from llm_backend.domain.answers import AnswerEvent, Delta, FullText
+from llm_backend.domain.errors import AnswerNotFound
+from llm_backend.domain.ids import AnswerId
+
+EVENT_BYTES = 160  # an event object and its place in the list, its text aside
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """How much of what has ended is kept for late readers; what goes first is what ended first."""
+
+    logs: int = 1000
+    bytes: int = 32 * 1024 * 1024
+    time: timedelta = timedelta(minutes=1)
+
+
+class MemoryStreamLog:
+    """One list of events per answer, and one future per reader that has read all of it.
+
+    Not for use by several threads: everything happens on the event loop.
+    """
+
+    def __init__(self, kept: Kept | None = None, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._kept = kept or Kept()
+        self._monotonic = monotonic
+        self._open: dict[AnswerId, _Log] = {}
+        self._closed: dict[AnswerId, _Log] = {}  # in the order of closing
+        self._closed_bytes = 0
+
+    def open(self, answer: AnswerId) -> None:
+        if answer in self._open:
+            raise ValueError(f"The log of answer {answer} is open already")
+        self._forget(answer)
+        self._open[answer] = _Log()
+
+    def append(self, answer: AnswerId, events: Sequence[AnswerEvent]) -> int:
+        log = self._open.get(answer)
+        if log is None:
+            raise ValueError(f"The log of answer {answer} is not open")
+        if events:
+            log.events.extend(events)
+            log.wake()
+        return len(log.events)
+
+    def close(self, answer: AnswerId) -> None:
+        log = self._open.pop(answer, None)
+        if log is None:
+            return
+        log.close(self._monotonic())
+        self._closed[answer] = log
+        self._closed_bytes += log.bytes
+        self._forget_the_oldest()
+
+    def is_open(self, answer: AnswerId) -> bool:
+        return answer in self._open
+
+    async def follow(self, answer: AnswerId, *, after: int = 0) -> AsyncIterator[Sequence[NumberedEvent]]:
+        log = self._find(answer)
+        after = max(after, 0)
+        while True:
+            if after < len(log.events):
+                batch = log.numbered(after)
+                after += len(batch)
+                yield batch
+            elif log.closed_at is not None:
+                return
+            else:
+                await log.change()
+
+    def _find(self, answer: AnswerId) -> "_Log":
+        self._forget_the_oldest()
+        log = self._open.get(answer) or self._closed.get(answer)
+        if log is None:
+            raise AnswerNotFound
+        return log
+
+    def _forget_the_oldest(self) -> None:
+        while self._closed and self._is_too_much(next(iter(self._closed.values()))):
+            self._forget(next(iter(self._closed)))
+
+    def _is_too_much(self, oldest: "_Log") -> bool:
+        assert oldest.closed_at is not None
+        return (
+            len(self._closed) > self._kept.logs
+            or self._closed_bytes > self._kept.bytes
+            or self._monotonic() - oldest.closed_at >= self._kept.time.total_seconds()
+        )
+
+    def _forget(self, answer: AnswerId) -> None:
+        log = self._closed.pop(answer, None)
+        if log is not None:
+            self._closed_bytes -= log.bytes
+
+
+@dataclass(slots=True)
+class _Log:
+    events: list[AnswerEvent] = field(default_factory=list)
+    waiting: set[asyncio.Future[None]] = field(default_factory=set)
+    closed_at: float | None = None
+    bytes: int = 0
+
+    def numbered(self, after: int) -> list[NumberedEvent]:
+        return list(enumerate(self.events[after:], after + 1))
+
+    async def change(self) -> None:
+        """Return after the next `wake`. A future of its own costs a third of what a condition does."""
+        future = asyncio.get_running_loop().create_future()
+        self.waiting.add(future)
+        try:
+            await future
+        finally:
+            self.waiting.discard(future)
+
+    def wake(self) -> None:
+        for future in self.waiting:
+            if not future.done():
+                future.set_result(None)
+        self.waiting.clear()
+
+    def close(self, at: float) -> None:
+        self.closed_at = at
+        self.bytes = sum(map(_size, self.events))
+        self.wake()
+
+
+def _size(event: AnswerEvent) -> int:
+    return EVENT_BYTES + (len(event.text) if isinstance(event, Delta | FullText) else 0)
