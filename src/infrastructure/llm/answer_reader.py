@@ -1,0 +1,84 @@
+"""From the bytes of one reply to the pieces of one answer."""
+
+from collections.abc import Iterable
+
+from llm_backend.application.ports.chat_model import Completion, Emit
+from llm_backend.domain.answers import Delta
+from llm_backend.domain.conversations import TokenUsage
+from llm_backend.domain.errors import AnswerTooLong, UpstreamCutOff
+from llm_backend.infrastructure.llm.chunks import Chunk, ChunkDecoder
+
+
+class AnswerReader:
+    """Emits the answer in a streamed reply: what one read brings, at once."""
+
+    def __init__(self, emit: Emit, *, longest_answer: int, longest_line: int) -> None:
+        self.began = False
+        """Whether the server has said anything: text, or only that it is thinking."""
+        self.emitted = False
+        """Whether a piece of text has been handed on, so that starting again would repeat it."""
+        self.finish_reason: str | None = None
+        self._usage: TokenUsage | None = None
+        self._emit = emit
+        self._room = longest_answer
+        self._decoder = ChunkDecoder(longest_line=longest_line)
+
+    @property
+    def ended(self) -> bool:
+        """Whether the answer is known to be complete, so that what happens to the connection does not matter."""
+        return self._decoder.done or self.finish_reason is not None
+
+    def feed(self, data: bytes) -> bool:
+        """Emit what `data` brings; whether that was the last. What comes before a fault is emitted before it is raised.
+
+        Raises `UpstreamFailed`, and whatever `emit` raises.
+        """
+        self.read(self._decoder.feed(data))
+        return self._decoder.done
+
+    def finish(self) -> None:
+        """The reply is over. Raises `UpstreamCutOff` when the answer is not."""
+        self.read(self._decoder.finish())
+        if not self.ended:
+            raise UpstreamCutOff
+
+    def read(self, chunks: Iterable[Chunk]) -> None:
+        """Emit what is in `chunks`, at once."""
+        deltas: list[Delta] = []
+        try:
+            for chunk in chunks:
+                self._take(chunk, deltas)
+        finally:
+            if deltas:
+                self.emitted = True
+                self._emit(deltas)
+
+    def completion(self) -> Completion:
+        return Completion(finish_reason=self.finish_reason, usage=self._usage)
+
+    def _take(self, chunk: Chunk, deltas: list[Delta]) -> None:
+        self.began = True
+        failure = chunk.failure()
+        if failure is not None:
+            raise failure
+        if chunk.finish_reason:
+            self.finish_reason = chunk.finish_reason
+        if chunk.usage is not None:
+            self._usage = _usage(chunk.usage.prompt_tokens, chunk.usage.completion_tokens)
+        if text := chunk.text:
+            self._keep(text, deltas)
+
+    def _keep(self, text: str, deltas: list[Delta]) -> None:
+        if len(text) <= self._room:
+            self._room -= len(text)
+            deltas.append(Delta(text))
+            return
+        if self._room:
+            deltas.append(Delta(text[: self._room]))
+        raise AnswerTooLong
+
+
+def _usage(prompt: int | None, completion: int | None) -> TokenUsage | None:
+    if prompt is None and completion is None:
+        return None
+    return TokenUsage(prompt=prompt or 0, completion=completion or 0)

@@ -1,0 +1,223 @@
+"""What OpenAI-compatible servers say while they answer: chunks, from the bytes as they are read."""
+
+import json
+from collections.abc import Iterable, Iterator
+from typing import Annotated, Any
+
+from msgspec import Meta, Struct
+from msgspec.json import Decoder
+
+from llm_backend.domain.errors import UpstreamFailed, UpstreamProtocolError
+from llm_backend.infrastructure.llm.failures import failure_of_error_object
+from llm_backend.infrastructure.llm.sse import LONGEST_LINE, SseParser
+
+LONGEST_FINISH_REASON = 64
+_MOST_TOKENS = 2**53
+
+Count = Annotated[int, Meta(ge=0, le=_MOST_TOKENS)]
+Reason = Annotated[str, Meta(max_length=LONGEST_FINISH_REASON)]
+
+
+class ChunkDelta(Struct, gc=False):
+    content: str | None = None
+
+
+class ChunkChoice(Struct, gc=False):
+    delta: ChunkDelta | None = None
+    message: ChunkDelta | None = None
+    finish_reason: Reason | None = None
+
+
+class ChunkUsage(Struct, gc=False):
+    prompt_tokens: Count | None = None
+    completion_tokens: Count | None = None
+
+
+class Chunk(Struct, gc=False):
+    """One event of a stream, or a whole reply that was not streamed: only what is needed of it.
+
+    `choices` says nothing new when it is empty; reasoning, tool calls and refusals are left out.
+    """
+
+    choices: list[ChunkChoice] | None = None
+    usage: ChunkUsage | None = None
+    error: Any = None
+    object: Any = None  # some servers say `"object": "error"` and put the error's fields beside it
+
+    @property
+    def text(self) -> str:
+        if not self.choices:
+            return ""
+        said = self.choices[0].delta or self.choices[0].message
+        return (said.content or "") if said else ""
+
+    @property
+    def finish_reason(self) -> str | None:
+        return self.choices[0].finish_reason if self.choices else None
+
+    def failure(self) -> UpstreamFailed | None:
+        """The error that the server put into its stream, if this is one."""
+        if self.error:
+            return failure_of_error_object(self.error)
+        return failure_of_error_object(None) if self.object == "error" else None
+
+
+_decoder = Decoder(Chunk)
+
+_FIRST = b"data: {"
+_BETWEEN = b"\n\ndata: "
+_LAST = b"}\n\n"
+_DONE = b"data: [DONE]\n\n"
+_LONGEST_TAIL = 8 * 1024  # a longer unfinished event is left to the parser, whose buffer grows without being copied
+
+
+class ChunkDecoder:
+    """Reads chunks out of a stream that is chopped anywhere; how it is chopped makes no difference.
+
+    Nearly all reads hold whole events of one shape, and are decoded in one call (under a microsecond an event).
+    Whatever surprises goes through the tolerant parser.
+    """
+
+    def __init__(self, *, longest_line: int = LONGEST_LINE) -> None:
+        self.done = False
+        self._longest_line = longest_line
+        self._sse = SseParser(longest_line=longest_line)
+        self._tail = b""  # the unfinished event after a read of whole ones
+        self._half = ""  # the first half of a surrogate pair whose second half is in the next chunk
+
+    def feed(self, data: bytes) -> Iterable[Chunk]:
+        """The chunks that `data` completes; take them all. Bytes after `[DONE]` are ignored.
+
+        Raises `UpstreamProtocolError` after the chunks before the fault, and `StreamTooLarge`.
+        """
+        if self.done:
+            return ()
+        if self._tail:
+            data = self._tail + data
+            self._tail = b""
+        if data.startswith(_FIRST) and self._sse.between_events and not self._half:
+            chunks = self._whole_events(data)
+            if chunks is not None:
+                return chunks
+        return self._tolerantly(self._sse.feed(data))
+
+    def finish(self) -> Iterator[Chunk]:
+        """What is complete at the end of the stream. An event that was cut off is no error here."""
+        if not self.done:
+            events = [*self._sse.feed(self._tail), *self._sse.finish()]
+            self._tail = b""
+            try:
+                yield from self._tolerantly(events)
+            except UpstreamProtocolError:
+                return
+
+    def _whole_events(self, data: bytes) -> list[Chunk] | None:
+        """The chunks of `data` up to its last blank line when it has the usual shape; the rest is kept for later."""
+        end = data.rfind(b"\n\n") + 2
+        if end == 1:
+            if len(data) > _LONGEST_TAIL:
+                return None
+            self._tail = data
+            return []
+        if end > self._longest_line:
+            return None
+        block = data[:end]
+        chunks = _usual(block.removesuffix(_DONE))
+        if chunks is not None:
+            self.done = block.endswith(_DONE)
+            self._tail = data[end:]
+            self._sse.skip(end)
+        return chunks
+
+    def _tolerantly(self, events: Iterable[bytes]) -> Iterator[Chunk]:
+        for event in events:
+            if event.strip() == b"[DONE]":
+                self.done = True
+                return
+            chunk = decode_chunk(event)
+            self._mend(chunk)
+            yield chunk
+
+    def _mend(self, chunk: Chunk) -> None:
+        """Make the text storable: pairs that two chunks share are joined, lone halves and NULs replaced."""
+        text = chunk.text
+        if not text or not chunk.choices:
+            return
+        text = self._half + text
+        self._half = text[-1] if "\ud800" <= text[-1] <= "\udbff" else ""
+        chunk.choices[0].delta = ChunkDelta(storable(text[: len(text) - len(self._half)]))
+
+
+def decode_chunk(data: bytes) -> Chunk:
+    """One chunk, whatever else is in it. Raises `UpstreamProtocolError` unless it is a JSON object."""
+    try:
+        return _decoder.decode(data)
+    except (ValueError, RecursionError):
+        return _leniently(data)
+
+
+def decode_reply(data: bytes) -> Chunk:
+    """A reply that was not streamed. Raises `UpstreamProtocolError` when it is none."""
+    reply = decode_chunk(data)
+    if reply.failure() is None and not reply.choices:
+        raise UpstreamProtocolError
+    if reply.choices:
+        reply.choices[0].delta = ChunkDelta(storable(reply.text))
+    return reply
+
+
+def storable(text: str) -> str:
+    """`text` with every half surrogate pair and every NUL replaced, which no database takes."""
+    return text.replace("\x00", "\ufffd").encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def _usual(block: bytes) -> list[Chunk] | None:
+    """The chunks of whole `data: {…}` events, or None when `block` is anything else, however slightly."""
+    if not block.endswith(_LAST) or b"\r" in block or b"\\u0000" in block:
+        return None
+    lines = block[len(_FIRST) - 1 : -2].replace(_BETWEEN, b"\n")
+    try:
+        chunks = _decoder.decode_lines(lines)
+    except (ValueError, RecursionError):
+        return None
+    joints = (len(block) - len(_FIRST) - 1 - len(lines)) // (len(_BETWEEN) - 1)
+    return chunks if len(chunks) == joints + 1 else None
+
+
+def _leniently(data: bytes) -> Chunk:
+    """What msgspec refuses and some server sends: half surrogate pairs, broken UTF-8, contents of other types."""
+    try:
+        raw = json.loads(data.decode("utf-8", "replace"))
+    except (ValueError, RecursionError) as error:
+        raise UpstreamProtocolError from error
+    if not isinstance(raw, dict):
+        raise UpstreamProtocolError
+    return Chunk(
+        choices=_lenient_choices(raw.get("choices")),
+        usage=_lenient_usage(raw.get("usage")),
+        error=raw.get("error"),
+        object=raw.get("object"),
+    )
+
+
+def _lenient_choices(raw: object) -> list[ChunkChoice]:
+    if not isinstance(raw, list) or not raw or not isinstance(raw[0], dict):
+        return []
+    said = raw[0].get("delta") or raw[0].get("message")
+    content = said.get("content") if isinstance(said, dict) else None
+    reason = raw[0].get("finish_reason")
+    return [
+        ChunkChoice(
+            delta=ChunkDelta(content if isinstance(content, str) else None),
+            finish_reason=reason[:LONGEST_FINISH_REASON] if isinstance(reason, str) else None,
+        )
+    ]
+
+
+def _lenient_usage(raw: object) -> ChunkUsage | None:
+    if not isinstance(raw, dict):
+        return None
+    counts = [raw.get("prompt_tokens"), raw.get("completion_tokens")]
+    if not all(isinstance(count, int) and 0 <= count <= _MOST_TOKENS for count in counts):
+        return None
+    return ChunkUsage(*counts)

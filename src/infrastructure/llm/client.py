@@ -1,0 +1,49 @@
+"""The HTTP client that all providers share."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from urllib.request import getproxies
+
+import httpx
+
+from llm_backend.infrastructure.llm.httptools_transport import HttptoolsTransport
+
+MOST_CONNECTIONS = 4096
+
+
+def provider_client(*, max_connections: int = MOST_CONNECTIONS) -> httpx.AsyncClient:
+    """A client for `OpenAiChatModel`; the caller closes it.
+
+    `http://` goes over the fast transport unless the environment names a proxy; `https://` and proxies over httpx's
+    own. No time-outs but those of each request, no redirects: they would carry the key to a server nobody chose.
+    """
+    logging.getLogger("httpx").addFilter(_not_quiet)
+    proxies = getproxies()
+    plain = None if proxies.keys() & {"http", "all"} else HttptoolsTransport(max_connections=max_connections)
+    return httpx.AsyncClient(
+        cookies=CookieJar(policy=DefaultCookiePolicy(allowed_domains=[])),  # users share nothing
+        mounts={"http://": plain} if plain is not None else None,
+        limits=httpx.Limits(max_connections=max_connections, max_keepalive_connections=256, keepalive_expiry=15),
+        timeout=None,  # noqa: S113 - the model watches over its requests itself
+        follow_redirects=False,
+    )
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep httpx from logging addresses within this block: they may contain keys."""
+    token = _quiet.set(True)
+    try:
+        yield
+    finally:
+        _quiet.reset(token)
+
+
+_quiet: ContextVar[bool] = ContextVar("quiet", default=False)
+
+
+def _not_quiet(_: logging.LogRecord) -> bool:
+    return not _quiet.get()
