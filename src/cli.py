@@ -1,0 +1,141 @@
+"""The command `llm-backend`. What is heavy is imported inside the commands, so that `--help` answers at once."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from msgspec.structs import replace
+
+from llm_backend.config import ConfigurationError, Provider, Settings
+from llm_backend.config.values import read_port
+from llm_backend.domain.errors import DomainError
+
+DONE, FAILED, WRONG_CONFIGURATION = 0, 1, 2
+EXAMPLES = """\
+examples:
+  llm-backend serve                               serve on 127.0.0.1:8080, with everything in ./data
+  llm-backend serve --config my.yaml --port 9000
+  llm-backend config check                        list everything that is wrong with ./config.yaml
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; the status is 0 when done, 1 after a failure, 2 for wrong use or a wrong configuration."""
+    given = _parser().parse_args(arguments)
+    try:
+        given.run(given)
+    except ConfigurationError as error:
+        return _complain(error, WRONG_CONFIGURATION)
+    except (DomainError, OSError) as error:
+        return _complain(error, FAILED)
+    return DONE
+
+
+def _serve(given: argparse.Namespace) -> None:
+    settings = _settings(given)
+    from llm_backend import bootstrap
+
+    bootstrap.serve(settings)
+
+
+def _migrate(given: argparse.Namespace) -> None:
+    settings = _settings(given)
+    from llm_backend import bootstrap
+
+    bootstrap.migrate(settings)
+
+
+def _reindex(given: argparse.Namespace) -> None:
+    settings = _settings(given)
+    from llm_backend import bootstrap
+
+    bootstrap.reindex(settings)
+
+
+def _check(given: argparse.Namespace) -> None:
+    settings = _settings(given)
+    print("The configuration is fine.")
+    print(f"  database   {'a server' if settings.database.url else settings.database_file}")
+    print(f"  redis      {settings.redis.address or 'none: one process, nothing shared'}")
+    for provider in settings.llm.providers:
+        print(f"  provider   {provider.name}: {', '.join(provider.models)} ({_key_of(provider)})")
+
+
+def _key_of(provider: Provider) -> str:
+    if provider.kind == "demo" or not provider.needs_key:
+        return "needs no key"
+    return "has a key" if provider.api_key else "has no key: each conversation brings its own"
+
+
+def _settings(given: argparse.Namespace) -> Settings:
+    """The file that was named, or what is found; the options of the command go before both."""
+    settings = Settings.from_file(given.config) if given.config else Settings.from_environment()
+    for notice in settings.notices():
+        print(f"warning: {notice}", file=sys.stderr)
+    named = {key: value for key in ("host", "port") if (value := getattr(given, key, None)) is not None}
+    return replace(settings, server=replace(settings.server, **named)) if named else settings
+
+
+def _complain(error: Exception, status: int) -> int:
+    print(f"llm-backend: {error}", file=sys.stderr)
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="llm-backend",
+        description="A backend for chatting with language models and with your own documents.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    configured = _configured()
+
+    serve = commands.add_parser("serve", parents=[configured], help="serve the API over HTTP")
+    serve.add_argument("--host", help="address to listen on, in place of server.host")
+    serve.add_argument("--port", type=_port, help="port to listen on, in place of server.port; 0 takes a free one")
+    serve.set_defaults(run=_serve)
+
+    migrate = commands.add_parser("migrate", parents=[configured], help="bring the database to the current schema")
+    migrate.set_defaults(run=_migrate)
+    reindex = commands.add_parser(
+        "reindex", parents=[configured], help="build the passage index anew from the database"
+    )
+    reindex.set_defaults(run=_reindex)
+
+    config = commands.add_parser("config", help="look at the configuration")
+    looks = config.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    check = looks.add_parser("check", parents=[configured], help="list everything that is wrong with it")
+    check.set_defaults(run=_check)
+    return parser
+
+
+def _configured() -> argparse.ArgumentParser:
+    """The option that all commands have."""
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="the configuration; ./config.yaml, if there is one and none is named",
+    )
+    return parser
+
+
+def _port(text: str) -> int:
+    try:
+        return read_port(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+class _Version(argparse.Action):
+    """Reading the version opens files, so it is read only when asked for."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from llm_backend import __version__
+
+        print(f"llm-backend {__version__}")
+        parser.exit()

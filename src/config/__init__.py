@@ -1,0 +1,43 @@
+"""What can be configured, and how a file, a mapping or the environment becomes `Settings`."""
+
+from llm_backend.config.faults import ConfigurationError, Fault
+from llm_backend.config.sections import (
+    Answers,
+    Database,
+    EmbeddingModel,
+    Jwt,
+    Limits,
+    Llm,
+    Log,
+    Parsing,
+    Provider,
+    Rag,
+    Redis,
+    Server,
+    Sqlite,
+    Timeouts,
+)
+from llm_backend.config.settings import Settings
+from llm_backend.config.values import Port, Size
+
+__all__ = [
+    "Answers",
+    "ConfigurationError",
+    "Database",
+    "EmbeddingModel",
+    "Fault",
+    "Jwt",
+    "Limits",
+    "Llm",
+    "Log",
+    "Parsing",
+    "Port",
+    "Provider",
+    "Rag",
+    "Redis",
+    "Server",
+    "Settings",
+    "Size",
+    "Sqlite",
+    "Timeouts",
+]

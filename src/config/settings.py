@@ -1,0 +1,128 @@
+"""All settings, and the ways to get them: a file, the environment, a mapping or plain Python."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from msgspec import Struct, field
+
+from llm_backend.config.reading import read_struct, read_struct_after
+from llm_backend.config.sections import (
+    DEFAULT_EMBEDDING_MODELS,
+    DEFAULT_PROVIDERS,
+    Answers,
+    Database,
+    Jwt,
+    Limits,
+    Llm,
+    Log,
+    Rag,
+    Redis,
+    Server,
+    Sqlite,
+)
+from llm_backend.config.trees import Tree, overridden, tree_of_file, tree_of_mapping
+
+DEFAULT_FILE: Final = Path("config.yaml")
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    """Everything that can be configured. `Settings()` is the embedded profile: one process, one folder, no servers."""
+
+    data_folder: Path = Path("data")
+    """Where everything is kept that has no path of its own: database, vectors, uploads, keys."""
+    server: Server = Server()
+    log: Log = Log()
+    redis: Redis = Redis()
+    sqlite: Sqlite = Sqlite()
+    database: Database = Database()
+    jwt: Jwt = Jwt()
+    secrets_key_file: Path | None = None
+    """The keys that providers' keys are encrypted with; `secrets.keys` in the data folder, made at the first start."""
+    llm: Llm = field(default_factory=Llm)
+    answers: Answers = Answers()
+    limits: Limits = Limits()
+    rag: Rag = field(default_factory=Rag)
+
+    @classmethod
+    def from_file(cls, path: str | Path, *, environ: Mapping[str, str] = os.environ) -> "Settings":
+        """Read a YAML file, with `${NAME}` and `LLM_BACKEND__SECTION__KEY` from the environment.
+
+        Raises `ConfigurationError`, which lists every fault.
+        """
+        return _settled(tree_of_file(Path(path)), environ, source=str(path))
+
+    @classmethod
+    def from_environment(cls, *, environ: Mapping[str, str] = os.environ) -> "Settings":
+        """`config.yaml` of the working directory if there is one, the defaults otherwise; then as `from_file`."""
+        if DEFAULT_FILE.exists():
+            return cls.from_file(DEFAULT_FILE, environ=environ)
+        return _settled(Tree({}), environ, source="The configuration")
+
+    @classmethod
+    def from_mapping(cls, mapping: Mapping[str, Any], *, environ: Mapping[str, str] = os.environ) -> "Settings":
+        """The keys and values of a file, as Python objects. `${NAME}` is taken from the environment, overrides are not.
+
+        Raises `ConfigurationError`, which lists every fault.
+        """
+        return read_struct(cls, _with_defaults(tree_of_mapping(mapping)), environ, source="The configuration")
+
+    @property
+    def database_file(self) -> Path:
+        """SQLite's file, where `database.url` names no server."""
+        return self.sqlite.path or self.data_folder / "llm_backend.db"
+
+    @property
+    def lancedb_uri(self) -> str:
+        """Where the passage index is kept."""
+        return self.rag.lancedb_uri or str(self.data_folder / "lancedb")
+
+    @property
+    def uploads_folder(self) -> Path:
+        """Where uploads wait until they have been read."""
+        return self.data_folder / "uploads"
+
+    @property
+    def jwt_secret_file(self) -> Path:
+        """Where the signing secret is kept, if none is configured."""
+        return self.data_folder / "jwt.secret"
+
+    @property
+    def key_file(self) -> Path:
+        """Where the keys are kept that providers' keys are encrypted with."""
+        return self.secrets_key_file or self.data_folder / "secrets.keys"
+
+    def notices(self) -> tuple[str, ...]:
+        """What was read and has no effect; worth a warning at the start."""
+        ignored = {
+            "rag.service_addr": (self.rag.service_addr, "documents are now handled by this server itself"),
+            "sqlite.max_idle_conns": (self.sqlite.max_idle_conns, "connections are kept open"),
+            "sqlite.conn_max_lifetime": (self.sqlite.conn_max_lifetime, "connections are kept open"),
+        }
+        return tuple(f"{key} is ignored: {why}" for key, (value, why) in ignored.items() if value is not None)
+
+
+def _settled(tree: Tree, environ: Mapping[str, str], *, source: str) -> Settings:
+    tree = _with_defaults(tree)
+    faults = list(overridden(tree, environ))
+    return read_struct_after(faults, Settings, tree, environ, source=source)
+
+
+def _with_defaults(tree: Tree) -> Tree:
+    """Fill in the lists whose defaults take keys from the environment."""
+    _fill_in(tree, ["llm", "providers"], DEFAULT_PROVIDERS)
+    _fill_in(tree, ["rag", "embedding_models"], DEFAULT_EMBEDDING_MODELS)
+    return tree
+
+
+def _fill_in(tree: Tree, keys: list[str], default: object) -> None:
+    """Put a default where nothing is written; what is no mapping is left for the reader to complain about."""
+    if not keys:
+        if tree.value is None:
+            tree.value = tree_of_mapping(default).value
+        return
+    if tree.value is None:
+        tree.value = {}
+    if isinstance(tree.value, dict):
+        _fill_in(tree.value.setdefault(keys[0], Tree(None)), keys[1:], default)

@@ -1,0 +1,131 @@
+"""The command, as a person at a terminal sees it."""
+
+import json
+import os
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+from llm_backend.cli import main
+
+HEAVY = {
+    "litestar",
+    "sqlalchemy",
+    "advanced_alchemy",
+    "alembic",
+    "lancedb",
+    "pyarrow",
+    "numpy",
+    "httpx",
+    "redis",
+    "uvicorn",
+}
+
+
+def run(*arguments: str, folder: Path, **environ: str) -> subprocess.CompletedProcess[str]:
+    surroundings = {name: value for name, value in os.environ.items() if not name.startswith("LLM_BACKEND__")}
+    return subprocess.run(
+        [sys.executable, "-m", "llm_backend", *arguments],
+        cwd=folder,
+        env=surroundings | environ,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--help"])
+
+    shown = capsys.readouterr().out
+    assert ended.value.code == 0
+    assert all(command in shown for command in ("serve", "migrate", "reindex", "config"))
+
+
+def test_help_imports_nothing_heavy(tmp_path: Path) -> None:
+    program = (
+        "import contextlib, io, json, sys\n"
+        "from llm_backend.cli import main\n"
+        "with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit): main(['--help'])\n"
+        "print(json.dumps(sorted({name.partition('.')[0] for name in sys.modules})))"
+    )
+
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True)
+
+    assert HEAVY.isdisjoint(json.loads(done.stdout))
+
+
+def test_help_costs_less_than_half_a_second(tmp_path: Path) -> None:
+    """Of the processor: time on the wall belongs to whatever else the machine is doing."""
+    before = _time_of_children()
+
+    run("--help", folder=tmp_path)
+
+    assert _time_of_children() - before < 0.5
+
+
+def test_version_is_that_of_the_distribution(tmp_path: Path) -> None:
+    assert run("--version", folder=tmp_path).stdout == f"llm-backend {version('llm-backend-api')}\n"
+
+
+def test_without_a_command_the_usage_is_shown(tmp_path: Path) -> None:
+    done = run(folder=tmp_path)
+
+    assert done.returncode == 2
+    assert "usage: llm-backend" in done.stderr
+
+
+@pytest.mark.parametrize("command", [["serve"], ["migrate"], ["reindex"], ["config", "check"]])
+def test_a_wrong_configuration_ends_every_command_with_all_faults(command: list[str], tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("server:\n  prot: 1\njwt:\n  secret: short\n", encoding="utf-8")
+
+    done = run(*command, folder=tmp_path)
+
+    assert done.returncode == 2
+    assert "config.yaml cannot be used, 2 faults:" in done.stderr
+    assert "line 2: server.prot: unknown key; did you mean 'port'?" in done.stderr
+    assert "line 4: jwt.secret: has fewer than 32 bytes" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_file_that_is_named_but_missing_is_said_to_be(tmp_path: Path) -> None:
+    done = run("serve", "--config", "elsewhere.yaml", folder=tmp_path)
+
+    assert done.returncode == 2
+    assert "elsewhere.yaml" in done.stderr
+
+
+@pytest.mark.parametrize("port", ["-1", "65536", "http"])
+def test_a_port_that_is_none_is_wrong_use(port: str, tmp_path: Path) -> None:
+    done = run("serve", f"--port={port}", folder=tmp_path)
+
+    assert done.returncode == 2
+    assert "must be a port between 0 and 65535" in done.stderr
+
+
+def test_checking_tells_who_has_a_key_and_never_which(tmp_path: Path) -> None:
+    done = run("config", "check", folder=tmp_path, OPENAI_API_KEY="sk-tell-nobody", ZHIPU_API_KEY="")
+
+    assert done.returncode == 0
+    assert "openai: gpt-*, o*, chatgpt-* (has a key)" in done.stdout
+    assert "zhipu: glm-* (has no key: each conversation brings its own)" in done.stdout
+    assert "tell-nobody" not in done.stdout + done.stderr
+
+
+def test_what_has_no_effect_is_warned_about(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("rag: {service_addr: 'localhost:50051'}\n", encoding="utf-8")
+
+    done = run("config", "check", folder=tmp_path)
+
+    assert done.returncode == 0
+    assert "warning: rag.service_addr is ignored" in done.stderr
+
+
+def _time_of_children() -> float:
+    times = os.times()
+    return times.children_user + times.children_system
