@@ -11,7 +11,7 @@ from llm_backend.application.ports.answer_journal import AnswerJournal, Numbered
 from llm_backend.application.ports.chat_model import ChatModel, ChatRequest, ChatTurn
 from llm_backend.application.ports.clock import Clock, IdSource
 from llm_backend.application.ports.idempotency import IdempotencyKey
-from llm_backend.application.ports.secret_box import SecretBox
+from llm_backend.application.ports.secret_box import SecretBox, SecretUnreadable
 from llm_backend.application.ports.stream_log import StreamLog
 from llm_backend.application.ports.views import ConversationViews
 from llm_backend.application.retrieval import LONGEST_QUERY, Retrieve
@@ -23,7 +23,7 @@ from llm_backend.domain.answers import (
     Failed,
 )
 from llm_backend.domain.conversations import Conversation, Message, MessageState, Role
-from llm_backend.domain.errors import AnswerNotFound, InvalidMessage, NothingRelevant, TooManyStreams
+from llm_backend.domain.errors import AnswerNotFound, ApiKeyUnreadable, InvalidMessage, NothingRelevant, TooManyStreams
 from llm_backend.domain.ids import AnswerId, ConversationId, KnowledgeBaseId, UserId
 from llm_backend.domain.secrets import Secret
 from llm_backend.domain.text import is_storable
@@ -85,7 +85,10 @@ class SendMessage:
     def _api_key(self, conversation: Conversation) -> Secret | None:
         if conversation.api_key is None:
             return None
-        return self.secrets.open(conversation.api_key, bound_to=key_binding(conversation.owner, conversation.id))
+        try:
+            return self.secrets.open(conversation.api_key, bound_to=key_binding(conversation.owner, conversation.id))
+        except SecretUnreadable as error:
+            raise ApiKeyUnreadable from error
 
 
 @dataclass(frozen=True, slots=True)

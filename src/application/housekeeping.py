@@ -1,11 +1,14 @@
 """What has to be done from time to time, and once at the start, so that nothing piles up or stays half done."""
 
+import asyncio
 import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
 from llm_backend.application.answering import CloseInterruptedAnswers
-from llm_backend.application.indexing import SweepDocuments
+from llm_backend.application.indexing import OptimizeIndex, SweepDocuments
 from llm_backend.application.ports.answer_journal import AnswerJournal
 from llm_backend.application.ports.clock import Clock
 from llm_backend.application.ports.unit_of_work import UnitOfWorkFactory
@@ -13,7 +16,7 @@ from llm_backend.domain.errors import DomainError
 
 logger = logging.getLogger(__name__)
 
-KEPT_FOR = timedelta(hours=24)  # idempotency records, and the events of answers for those who come back late
+DAY = timedelta(hours=24)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,11 +27,14 @@ class KeepHouse:
     journal: AnswerJournal
     close_interrupted: CloseInterruptedAnswers
     sweep_documents: SweepDocuments
+    optimize_index: OptimizeIndex
     now: Clock
+    events_kept_for: timedelta = DAY  # of ended answers, for readers who come back late
+    idempotency_kept_for: timedelta = DAY
 
     async def __call__(self) -> None:
         """A part that fails is logged and left for the next time."""
-        for part in (self.close_interrupted, self._forget, self.sweep_documents):
+        for part in (self.close_interrupted, self._forget, self.sweep_documents, self.optimize_index):
             try:
                 await part()
             except DomainError as error:
@@ -38,8 +44,24 @@ class KeepHouse:
 
     async def _forget(self) -> None:
         now = self.now()
-        await self.journal.forget_events_before(now - KEPT_FOR)
+        await self.journal.forget_events_before(now - self.events_kept_for)
         async with self.transactions() as work:
             await work.revocations.forget_expired(now)
-            await work.idempotency.forget_before(now - KEPT_FOR)
+            await work.idempotency.forget_before(now - self.idempotency_kept_for)
             await work.commit()
+
+    @asynccontextmanager
+    async def regularly(self, every: timedelta) -> AsyncIterator[None]:
+        """Once at the start of the block, then again and again until its end."""
+        await self()
+        task = asyncio.create_task(self._again_and_again(every), name="housekeeping")
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.wait([task])
+
+    async def _again_and_again(self, every: timedelta) -> None:
+        while True:
+            await asyncio.sleep(every.total_seconds())
+            await self()

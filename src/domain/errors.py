@@ -237,6 +237,13 @@ class UpstreamCutOff(UpstreamFailed):
     default_message = "The language model's server broke off in the middle of the answer"
 
 
+class ApiKeyUnreadable(UpstreamFailed):
+    """The key it was sealed with is gone from the key ring."""
+
+    code = "api_key_unreadable"
+    default_message = "The API key of this conversation can no longer be read; create a new conversation"
+
+
 class AnswerTooLong(UpstreamFailed):
     code = "answer_too_long"
     default_message = "The answer grew past the limit and was cut"
@@ -318,6 +325,11 @@ class EmbeddingFailed(UpstreamFailed):
 class DatabaseUnavailable(Unavailable):
     code = "database_unavailable"
     default_message = "The database is temporarily unavailable"
+
+
+class IndexUnavailable(Unavailable):
+    code = "index_unavailable"
+    default_message = "The search index is temporarily unavailable"
 
 
 class ShuttingDown(Unavailable):
