@@ -1,0 +1,135 @@
+"""The journal of answers in memory: for tests, as nothing in it survives anything."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from llm_backend.application.ports.answer_journal import NumberedEvent, Turn
+from llm_backend.application.ports.idempotency import IdempotencyKey
+from llm_backend.domain.answers import Answer, AnswerEvent, AnswerState
+from llm_backend.domain.conversations import Conversation, Message
+from llm_backend.domain.errors import AnswerInProgress, AnswerNotFound
+from llm_backend.domain.ids import AnswerId, ConversationId, UserId
+from llm_backend.infrastructure.memory.conversations import conversation_of
+from llm_backend.infrastructure.memory.idempotency import outcome_of
+from llm_backend.infrastructure.memory.tables import AnswerRow, Committed, Outcome, Tables
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryAnswerJournal:
+    """Writes at once into what everybody sees; each method looks first and then writes, without a wait between."""
+
+    place: Committed
+
+    async def begin(self, turn: Turn) -> AnswerId:
+        async with self.place.lock:
+            tables, owner = self.place.tables, turn.answer.owner
+            conversation = conversation_of(tables, owner, turn.answer.conversation)
+            earlier = turn.idempotency and outcome_of(tables, owner, turn.idempotency)
+            if earlier:
+                return AnswerId(int(earlier))
+            _check_it_is_its_turn(tables, conversation, turn.question)
+            _begin(tables, turn)
+            return turn.answer.id
+
+    async def checkpoint(self, answer: AnswerId, first: int, events: Sequence[AnswerEvent]) -> None:
+        async with self.place.lock:
+            if _running(self.place.tables, answer):
+                _append_events(self.place.tables, answer, first, events)
+
+    async def finish(self, answer: AnswerId, first: int, events: Sequence[AnswerEvent], message: Message) -> bool:
+        async with self.place.lock:
+            tables = self.place.tables
+            row = _running(tables, answer)
+            if row is None:
+                return False
+            _append_events(tables, answer, first, events)
+            _append_message(tables, row.answer.conversation, message)
+            ended = replace(row.answer, state=AnswerState(message.state.value))
+            tables.answers[answer] = replace(row, answer=ended, ended_at=message.created_at)
+            return True
+
+    async def withdraw(self, answer: AnswerId) -> None:
+        async with self.place.lock:
+            row = _running(self.place.tables, answer)
+            if row is not None:
+                _withdraw(self.place.tables, row)
+
+    async def find(self, owner: UserId, answer: AnswerId) -> Answer:
+        row = self.place.tables.answers.get(answer)
+        if row is None or row.answer.owner != owner:
+            raise AnswerNotFound
+        return row.answer
+
+    async def latest(self, owner: UserId, conversation: ConversationId) -> Answer | None:
+        tables = self.place.tables
+        conversation_of(tables, owner, conversation)
+        newest_first = (row.answer for row in reversed(tables.answers.values()))
+        return next((answer for answer in newest_first if answer.conversation == conversation), None)
+
+    async def answer_for(self, owner: UserId, key: IdempotencyKey) -> AnswerId | None:
+        outcome = outcome_of(self.place.tables, owner, key)
+        return None if outcome is None else AnswerId(int(outcome))
+
+    async def events(self, answer: AnswerId, *, after: int = 0) -> Sequence[NumberedEvent]:
+        return [numbered for numbered in self.place.tables.events.get(answer, ()) if numbered[0] > after]
+
+    async def running(self) -> Sequence[tuple[Answer, str]]:
+        tables = self.place.tables
+        running = [row.answer for row in tables.answers.values() if row.ended_at is None]
+        return [(answer, tables.conversations[answer.conversation].model) for answer in running]
+
+    async def forget_events_before(self, moment: datetime) -> int:
+        async with self.place.lock:
+            tables = self.place.tables
+            ended = {row.answer.id for row in tables.answers.values() if row.ended_at and row.ended_at < moment}
+            with_events = ended & tables.events.keys()
+            for answer in with_events:
+                del tables.events[answer]
+            return len(with_events)
+
+
+def _check_it_is_its_turn(tables: Tables, conversation: Conversation, question: Message) -> None:
+    rows = tables.answers.values()
+    is_running = any(row.answer.conversation == conversation.id and row.ended_at is None for row in rows)
+    if is_running or question.number != conversation.last_number + 1:
+        raise AnswerInProgress
+
+
+def _begin(tables: Tables, turn: Turn) -> None:
+    answer, key = turn.answer, turn.idempotency
+    _append_message(tables, answer.conversation, turn.question)
+    tables.answers[answer.id] = AnswerRow(answer=answer, idempotency=key)
+    if key is not None:
+        outcome = Outcome(fingerprint=key.fingerprint, outcome=str(answer.id), at=turn.started_at)
+        tables.idempotency[answer.owner, key.key] = outcome
+
+
+def _withdraw(tables: Tables, row: AnswerRow) -> None:
+    answer = row.answer
+    del tables.answers[answer.id]
+    tables.events.pop(answer.id, None)
+    _set_messages(tables, answer.conversation, tables.messages[answer.conversation][:-1])
+    if row.idempotency is not None:
+        tables.idempotency.pop((answer.owner, row.idempotency.key), None)
+
+
+def _running(tables: Tables, answer: AnswerId) -> AnswerRow | None:
+    row = tables.answers.get(answer)
+    return row if row is not None and row.ended_at is None else None
+
+
+def _append_events(tables: Tables, answer: AnswerId, first: int, events: Sequence[AnswerEvent]) -> None:
+    if events:
+        tables.events[answer] = (*tables.events.get(answer, ()), *enumerate(events, first))
+
+
+def _append_message(tables: Tables, conversation: ConversationId, message: Message) -> None:
+    _set_messages(tables, conversation, (*tables.messages.get(conversation, ()), message))
+
+
+def _set_messages(tables: Tables, conversation: ConversationId, messages: tuple[Message, ...]) -> None:
+    """The conversation's `last_number` goes with them."""
+    last_number = messages[-1].number if messages else 0
+    tables.messages[conversation] = messages
+    tables.conversations[conversation] = replace(tables.conversations[conversation], last_number=last_number)

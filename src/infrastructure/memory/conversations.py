@@ -1,0 +1,68 @@
+"""Conversations in memory."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+
+from llm_backend.domain.conversations import Conversation, ConversationSummary, Thread
+from llm_backend.domain.errors import ConversationNotFound
+from llm_backend.domain.ids import ConversationId, UserId
+from llm_backend.infrastructure.memory.tables import Place, Tables
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryConversations:
+    """Conversations by id."""
+
+    place: Place
+
+    async def add(self, conversation: Conversation) -> None:
+        self.place.tables.conversations[conversation.id] = replace(conversation)
+
+    async def get(self, owner: UserId, conversation: ConversationId) -> Conversation:
+        return replace(conversation_of(self.place.tables, owner, conversation))
+
+    async def remove(self, owner: UserId, conversation: ConversationId) -> None:
+        tables = self.place.tables
+        conversation_of(tables, owner, conversation)
+        answers = [row.answer.id for row in tables.answers.values() if row.answer.conversation == conversation]
+        for answer in answers:
+            del tables.answers[answer]
+            tables.events.pop(answer, None)
+        tables.messages.pop(conversation, None)
+        del tables.conversations[conversation]
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryConversationViews:
+    """Conversations to look at."""
+
+    place: Place
+
+    async def summaries(
+        self, owner: UserId, *, limit: int | None = None, before: ConversationId | None = None
+    ) -> Sequence[ConversationSummary]:
+        newest_first = [one for one in reversed(self.place.tables.conversations.values()) if one.owner == owner]
+        if before is not None:
+            ids = [one.id for one in newest_first]
+            newest_first = newest_first[ids.index(before) + 1 :] if before in ids else []
+        return [_summary(one) for one in islice(newest_first, limit)]
+
+    async def thread(self, owner: UserId, conversation: ConversationId, *, limit: int | None = None) -> Thread:
+        tables = self.place.tables
+        found = conversation_of(tables, owner, conversation)
+        messages = tables.messages.get(conversation, ())
+        first = 0 if limit is None else max(0, len(messages) - limit)
+        return Thread(conversation=replace(found), messages=messages[first:])
+
+
+def conversation_of(tables: Tables, owner: UserId, conversation: ConversationId) -> Conversation:
+    """The stored one, not a copy. Raises `ConversationNotFound`."""
+    found = tables.conversations.get(conversation)
+    if found is None or found.owner != owner:
+        raise ConversationNotFound
+    return found
+
+
+def _summary(conversation: Conversation) -> ConversationSummary:
+    return ConversationSummary(id=conversation.id, title=conversation.title, created_at=conversation.created_at)

@@ -1,0 +1,119 @@
+"""Knowledge bases and documents in memory."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from llm_backend.domain.errors import DocumentNotFound, KnowledgeBaseNotFound
+from llm_backend.domain.ids import DocumentId, KnowledgeBaseId, UserId
+from llm_backend.domain.knowledge import Chunk, Document, DocumentState, EmbeddingSpace, KnowledgeBase, StoredChunk
+from llm_backend.infrastructure.memory.tables import DocumentRow, Place, Tables
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryKnowledgeBases:
+    """Knowledge bases by id."""
+
+    place: Place
+
+    async def add(self, knowledge_base: KnowledgeBase) -> None:
+        self.place.tables.knowledge_bases[knowledge_base.id] = replace(knowledge_base)
+
+    async def get(self, owner: UserId, knowledge_base: KnowledgeBaseId) -> KnowledgeBase:
+        return replace(knowledge_base_of(self.place.tables, owner, knowledge_base))
+
+    async def remove(self, owner: UserId, knowledge_base: KnowledgeBaseId) -> None:
+        tables = self.place.tables
+        knowledge_base_of(tables, owner, knowledge_base)
+        del tables.knowledge_bases[knowledge_base]
+        for row in list(tables.documents.values()):
+            if row.document.knowledge_base == knowledge_base:
+                _put_in_state(tables, row, DocumentState.DELETED)
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryDocuments:
+    """Documents by id."""
+
+    place: Place
+
+    async def add(self, document: Document, text: str, chunks: Sequence[Chunk]) -> None:
+        tables = self.place.tables
+        shelf = knowledge_base_of(tables, document.owner, document.knowledge_base)
+        stored = tuple(_stored(document, chunk) for chunk in sorted(chunks, key=lambda chunk: chunk.position))
+        tables.documents[document.id] = DocumentRow(
+            document=replace(document), space=shelf.space, text=text, chunks=stored
+        )
+
+    async def get(self, owner: UserId, knowledge_base: KnowledgeBaseId, document: DocumentId) -> Document:
+        return replace(self._ready(owner, knowledge_base, document).document)
+
+    async def store_vectors(
+        self, document: DocumentId, attempt: int, vectors: Sequence[bytes], statistics: bytes | None = None
+    ) -> None:
+        row = self._pending(document)
+        if row is None or row.document.attempt != attempt:
+            return
+        chunks = tuple(replace(chunk, vector=vector) for chunk, vector in zip(row.chunks, vectors, strict=True))
+        self.place.tables.documents[document] = replace(row, chunks=chunks, statistics=statistics)
+
+    async def mark_ready(self, document: DocumentId, attempt: int) -> bool:
+        row = self._pending(document)
+        if row is None or row.document.attempt != attempt:
+            return False
+        _put_in_state(self.place.tables, row, DocumentState.READY)
+        return True
+
+    async def bury(self, owner: UserId, knowledge_base: KnowledgeBaseId, document: DocumentId) -> None:
+        row = self._ready(owner, knowledge_base, document)
+        _put_in_state(self.place.tables, row, DocumentState.DELETED)
+
+    async def bury_unfinished(self, document: DocumentId) -> None:
+        row = self._pending(document)
+        if row is not None:
+            _put_in_state(self.place.tables, row, DocumentState.DELETED)
+
+    async def unfinished(self, *, before: datetime) -> Sequence[DocumentId]:
+        documents = [row.document for row in self.place.tables.documents.values()]
+        return [one.id for one in documents if one.state is DocumentState.PENDING and one.created_at < before]
+
+    async def tombstones(self) -> Sequence[tuple[DocumentId, EmbeddingSpace]]:
+        rows = self.place.tables.documents.values()
+        return [(row.document.id, row.space) for row in rows if row.document.state is DocumentState.DELETED]
+
+    async def forget(self, document: DocumentId) -> None:
+        row = self.place.tables.documents.get(document)
+        if row is not None and row.document.state is DocumentState.DELETED:
+            del self.place.tables.documents[document]
+
+    def _pending(self, document: DocumentId) -> DocumentRow | None:
+        row = self.place.tables.documents.get(document)
+        return row if row is not None and row.document.state is DocumentState.PENDING else None
+
+    def _ready(self, owner: UserId, knowledge_base: KnowledgeBaseId, document: DocumentId) -> DocumentRow:
+        row = self.place.tables.documents.get(document)
+        if row is None or not is_ready(row, owner) or row.document.knowledge_base != knowledge_base:
+            raise DocumentNotFound
+        return row
+
+
+def knowledge_base_of(tables: Tables, owner: UserId, knowledge_base: KnowledgeBaseId) -> KnowledgeBase:
+    """The stored one, not a copy. Raises `KnowledgeBaseNotFound`."""
+    found = tables.knowledge_bases.get(knowledge_base)
+    if found is None or found.owner != owner:
+        raise KnowledgeBaseNotFound
+    return found
+
+
+def is_ready(row: DocumentRow, owner: UserId) -> bool:
+    return row.document.state is DocumentState.READY and row.document.owner == owner
+
+
+def _put_in_state(tables: Tables, row: DocumentRow, state: DocumentState) -> None:
+    tables.documents[row.document.id] = replace(row, document=replace(row.document, state=state))
+
+
+def _stored(document: Document, chunk: Chunk) -> StoredChunk:
+    return StoredChunk(
+        knowledge_base=document.knowledge_base, document=document.id, attempt=document.attempt, chunk=chunk
+    )

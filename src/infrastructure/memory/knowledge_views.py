@@ -1,0 +1,78 @@
+"""Looking at knowledge bases in memory."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from hashlib import sha256
+
+from llm_backend.application.ports.views import ReadyDocument
+from llm_backend.domain.ids import DocumentId, KnowledgeBaseId, UserId
+from llm_backend.domain.knowledge import (
+    Document,
+    DocumentState,
+    DocumentSummary,
+    EmbeddingSpace,
+    KnowledgeBase,
+    StoredChunk,
+)
+from llm_backend.infrastructure.memory.knowledge import is_ready, knowledge_base_of
+from llm_backend.infrastructure.memory.tables import DocumentRow, Place
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryKnowledgeViews:
+    """Knowledge bases and ready documents to look at."""
+
+    place: Place
+
+    async def knowledge_bases(self, owner: UserId) -> Sequence[KnowledgeBase]:
+        return [replace(one) for one in self.place.tables.knowledge_bases.values() if one.owner == owner]
+
+    async def knowledge_base(self, owner: UserId, knowledge_base: KnowledgeBaseId) -> KnowledgeBase:
+        return replace(knowledge_base_of(self.place.tables, owner, knowledge_base))
+
+    async def documents(self, owner: UserId, knowledge_base: KnowledgeBaseId) -> Sequence[DocumentSummary]:
+        knowledge_base_of(self.place.tables, owner, knowledge_base)
+        return [_summary(row.document) for row in self._ready(knowledge_base)]
+
+    async def ready(
+        self, owner: UserId, knowledge_base: KnowledgeBaseId, documents: Sequence[DocumentId]
+    ) -> Mapping[DocumentId, ReadyDocument]:
+        theirs = [row.document for row in self._ready(knowledge_base) if row.document.owner == owner]
+        return {one.id: ReadyDocument(name=one.name, attempt=one.attempt) for one in theirs if one.id in documents}
+
+    async def quotation(self, owner: UserId, document: DocumentId, start: int, end: int) -> str | None:
+        row = self.place.tables.documents.get(document)
+        return row.text[start:end] if row is not None and is_ready(row, owner) else None
+
+    async def statistics_stamp(self, knowledge_base: KnowledgeBaseId) -> str:
+        documents = [(row.document.id, row.document.attempt) for row in self._ready(knowledge_base)]
+        return sha256(repr(documents).encode()).hexdigest()
+
+    async def statistics(self, knowledge_base: KnowledgeBaseId, *, limit: int = 200) -> Sequence[bytes]:
+        oldest_first = [row.statistics for row in self._ready(knowledge_base) if row.statistics is not None]
+        return oldest_first[::-1][:limit]
+
+    async def spaces(self) -> Sequence[EmbeddingSpace]:
+        return list({one.space: None for one in self.place.tables.knowledge_bases.values()})
+
+    async def chunks(
+        self, space: EmbeddingSpace, *, after: tuple[DocumentId, int] | None = None, limit: int = 1000
+    ) -> Sequence[StoredChunk]:
+        rows = [row for row in self._ready() if row.space == space]
+        found = [chunk for row in rows for chunk in row.chunks if after is None or _place(chunk) > after]
+        return sorted(found, key=_place)[:limit]
+
+    def _ready(self, knowledge_base: KnowledgeBaseId | None = None) -> list[DocumentRow]:
+        """Oldest first; without a knowledge base, those of all."""
+        rows = [row for row in self.place.tables.documents.values() if row.document.state is DocumentState.READY]
+        return [row for row in rows if knowledge_base in {None, row.document.knowledge_base}]
+
+
+def _place(stored: StoredChunk) -> tuple[DocumentId, int]:
+    return stored.document, stored.chunk.position
+
+
+def _summary(document: Document) -> DocumentSummary:
+    return DocumentSummary(
+        id=document.id, knowledge_base=document.knowledge_base, name=document.name, file_type=document.file_type
+    )

@@ -1,0 +1,47 @@
+"""Everything that is stored, in memory."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from llm_backend.infrastructure.memory.answer_journal import MemoryAnswerJournal
+from llm_backend.infrastructure.memory.conversations import MemoryConversations, MemoryConversationViews
+from llm_backend.infrastructure.memory.idempotency import MemoryIdempotencyRecords
+from llm_backend.infrastructure.memory.knowledge import MemoryDocuments, MemoryKnowledgeBases
+from llm_backend.infrastructure.memory.knowledge_views import MemoryKnowledgeViews
+from llm_backend.infrastructure.memory.tables import Committed, Place
+from llm_backend.infrastructure.memory.users import MemoryRevocations, MemorySessionViews, MemoryUsers
+
+
+class MemoryUnitOfWork:
+    """Works on a copy, which takes the place of what everybody sees at `commit`."""
+
+    def __init__(self, committed: Committed) -> None:
+        self._committed = committed
+        self._staged = Place(committed.tables.copy())
+        self.users = MemoryUsers(self._staged)
+        self.revocations = MemoryRevocations(self._staged)
+        self.conversations = MemoryConversations(self._staged)
+        self.knowledge_bases = MemoryKnowledgeBases(self._staged)
+        self.documents = MemoryDocuments(self._staged)
+        self.idempotency = MemoryIdempotencyRecords(self._staged)
+
+    async def commit(self) -> None:
+        self._committed.tables = self._staged.tables
+        self._staged.tables = self._committed.tables.copy()
+
+
+class MemoryStore:
+    """The stored things of one product, gone with the process. One unit of work at a time: do not open a second one
+    inside the first, nor write to the journal there."""
+
+    def __init__(self) -> None:
+        self._committed = Committed()
+        self.session_views = MemorySessionViews(self._committed)
+        self.conversation_views = MemoryConversationViews(self._committed)
+        self.knowledge_views = MemoryKnowledgeViews(self._committed)
+        self.journal = MemoryAnswerJournal(self._committed)
+
+    @asynccontextmanager
+    async def transactions(self) -> AsyncIterator[MemoryUnitOfWork]:
+        async with self._committed.lock:
+            yield MemoryUnitOfWork(self._committed)

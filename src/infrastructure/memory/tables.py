@@ -1,0 +1,77 @@
+"""What the in-memory store holds: dictionaries in the order of insertion, which is the order of lists."""
+
+import asyncio
+from dataclasses import dataclass, field, fields
+from datetime import datetime
+
+from llm_backend.application.ports.answer_journal import NumberedEvent
+from llm_backend.application.ports.idempotency import IdempotencyKey
+from llm_backend.domain.answers import Answer
+from llm_backend.domain.conversations import Conversation, Message
+from llm_backend.domain.ids import AnswerId, ConversationId, DocumentId, KnowledgeBaseId, UserId
+from llm_backend.domain.knowledge import Document, EmbeddingSpace, KnowledgeBase, StoredChunk
+from llm_backend.domain.users import User
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnswerRow:
+    """An answer; once it has ended, when."""
+
+    answer: Answer
+    idempotency: IdempotencyKey | None
+    ended_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DocumentRow:
+    """A document with its text, its chunks by position, and the space their vectors are in."""
+
+    document: Document
+    space: EmbeddingSpace
+    text: str
+    chunks: tuple[StoredChunk, ...]
+    statistics: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What came of an idempotency key."""
+
+    fingerprint: str
+    outcome: str
+    at: datetime
+
+
+@dataclass(slots=True)
+class Tables:
+    """Rows are replaced and never changed, so that a copy need not go deeper than the dictionaries.
+
+    Entities can be changed: copy them on the way in and on the way out.
+    """
+
+    users: dict[UserId, User] = field(default_factory=dict)
+    revocations: dict[str, datetime] = field(default_factory=dict)
+    conversations: dict[ConversationId, Conversation] = field(default_factory=dict)
+    messages: dict[ConversationId, tuple[Message, ...]] = field(default_factory=dict)
+    answers: dict[AnswerId, AnswerRow] = field(default_factory=dict)
+    events: dict[AnswerId, tuple[NumberedEvent, ...]] = field(default_factory=dict)
+    idempotency: dict[tuple[UserId, str], Outcome] = field(default_factory=dict)
+    knowledge_bases: dict[KnowledgeBaseId, KnowledgeBase] = field(default_factory=dict)
+    documents: dict[DocumentId, DocumentRow] = field(default_factory=dict)
+
+    def copy(self) -> "Tables":
+        return Tables(*(dict(getattr(self, table.name)) for table in fields(self)))
+
+
+@dataclass(slots=True)
+class Place:
+    """Where tables can be found: a commit puts others there."""
+
+    tables: Tables = field(default_factory=Tables)
+
+
+@dataclass(slots=True)
+class Committed(Place):
+    """What everybody sees. Whoever writes holds the lock; whoever reads does it in one go."""
+
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
