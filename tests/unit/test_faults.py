@@ -127,7 +127,7 @@ async def test_a_unit_of_work_that_fails_in_the_middle_is_left_properly() -> Non
     assert transactions.left == 1
 
 
-@pytest.mark.parametrize("afterwards,left", [(False, 0), (True, 1)])
+@pytest.mark.parametrize(("afterwards", "left"), [(False, 0), (True, 1)])
 async def test_opening_a_unit_of_work_can_fail(afterwards: bool, left: int) -> None:
     transactions = Transactions()
     faults = Faults(error=Lost, afterwards=afterwards)
