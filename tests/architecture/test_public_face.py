@@ -1,0 +1,41 @@
+"""`import llm_backend` offers a handful of names, and fetches each when it is asked for."""
+
+import subprocess
+import sys
+from importlib.metadata import version
+
+import pytest
+
+import llm_backend
+
+NAMES = {"Backend", "DomainError", "Settings", "__version__", "open_backend"}
+
+
+def test_the_public_names_are_these() -> None:
+    assert set(llm_backend.__all__) == NAMES
+    assert set(dir(llm_backend)) >= NAMES
+
+
+@pytest.mark.parametrize("name", sorted(NAMES))
+def test_every_public_name_is_there(name: str) -> None:
+    assert getattr(llm_backend, name) is not None
+
+
+def test_any_other_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'open_frontend'"):
+        _ = llm_backend.open_frontend
+
+
+def test_the_version_is_that_of_the_distribution() -> None:
+    assert llm_backend.__version__ == version("llm-backend-api")
+
+
+def test_importing_it_imports_nothing_else() -> None:
+    program = (
+        "import sys; before = set(sys.modules); import llm_backend; new = set(sys.modules) - before; "
+        "print(sorted(name for name in new if name.partition('.')[0] not in sys.stdlib_module_names))"
+    )
+
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+
+    assert done.stdout.strip() == "['llm_backend']"
