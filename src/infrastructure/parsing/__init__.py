@@ -1,0 +1,1 @@
+"""Reading files that strangers sent, in processes that may die of them."""

@@ -1,0 +1,15 @@
+"""What reading one file may cost."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParsingLimits:
+    """Sizes in bytes, times in seconds. A file that needs more is refused with `DocumentTooLarge`."""
+
+    wall_seconds: float = 10
+    cpu_seconds: int = 10
+    memory: int = 768 * 2**20  # address space of the process; about 250 MiB of it are mapped before any work
+    unpacked: int = 256 * 2**20
+    parts: int = 10_000  # files in an archive
+    characters: int = 20_000_000

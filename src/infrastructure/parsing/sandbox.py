@@ -1,0 +1,214 @@
+"""Reading documents in processes of their own, which are killed when they take too long."""
+
+import asyncio
+import logging
+import os
+import shutil
+import signal
+import sys
+from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from tempfile import mkdtemp
+from types import TracebackType
+from typing import Self
+
+import msgspec
+
+from llm_backend.domain.errors import DocumentEmpty, DocumentTooLarge, DocumentUnreadable, Unavailable
+from llm_backend.domain.knowledge import ParsedDocument
+from llm_backend.infrastructure.parsing.limits import ParsingLimits
+from llm_backend.infrastructure.parsing.protocol import (
+    LENGTH_BYTES,
+    READY,
+    Reply,
+    Request,
+    decode_reply,
+    encode,
+    framed,
+)
+
+logger = logging.getLogger(__name__)
+
+_START_SECONDS = 30
+_CRASHES = frozenset({signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE})
+
+
+class SandboxedParser:
+    """Implements `DocumentParser`. Close it when done; it may be used again afterwards.
+
+    At most `at_once` files are read at the same time, the others wait. A process reads up to `files_per_process`
+    files, one after the other, and is then replaced; it ends when idle for `idle_seconds`. A file that kills it, or
+    takes longer than the limits allow, costs nobody else anything. Needs a POSIX system.
+    """
+
+    def __init__(
+        self,
+        limits: ParsingLimits | None = None,
+        *,
+        at_once: int = 2,
+        files_per_process: int = 50,
+        idle_seconds: float = 30,
+    ) -> None:
+        self._limits = limits or ParsingLimits()
+        self._slots = asyncio.Semaphore(at_once)
+        self._files_per_process = files_per_process
+        self._idle_seconds = idle_seconds
+        self._idle: list[_Worker] = []
+        self._ending: set[asyncio.Task[None]] = set()
+
+    async def parse(self, file: Path, name: str) -> ParsedDocument:
+        if (await asyncio.to_thread(file.stat)).st_size == 0:
+            raise DocumentEmpty("The file is empty")
+        async with self._slots:
+            worker = self._idle.pop() if self._idle else await _Worker.start(self._limits)
+            try:
+                reply = await worker.read(file, name)
+            except BaseException:
+                await worker.kill()
+                raise
+            await self._put_back(worker, reply)
+        if reply.detail:
+            logger.warning("Reading a document failed unexpectedly: %s", reply.detail)
+        return reply.document_or_error()
+
+    async def aclose(self) -> None:
+        """End all idle processes. Files being read are the business of those who wait for them."""
+        while self._idle:
+            await self._idle.pop().kill()
+        await asyncio.gather(*self._ending)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def _put_back(self, worker: "_Worker", reply: Reply) -> None:
+        if reply.retire or worker.files_read >= self._files_per_process:
+            await worker.kill()
+            return
+        self._idle.append(worker)
+        asyncio.get_running_loop().call_later(self._idle_seconds, self._retire, worker, worker.files_read)
+
+    def _retire(self, worker: "_Worker", files_read: int) -> None:
+        """End it if it has done nothing since."""
+        if worker in self._idle and worker.files_read == files_read:
+            self._idle.remove(worker)
+            task = asyncio.create_task(worker.kill())
+            self._ending.add(task)
+            task.add_done_callback(self._ending.discard)
+
+
+class _Worker:
+    """One reading process, its pipes and its directory for temporary files."""
+
+    def __init__(self, process: Process, home: Path, limits: ParsingLimits) -> None:
+        self._process = process
+        self._home = home
+        self._limits = limits
+        self.files_read = 0
+
+    @classmethod
+    async def start(cls, limits: ParsingLimits) -> Self:
+        """Raises `Unavailable` if the process does not come up: that is not the document's fault."""
+        with _directory() as home:
+            process = await _spawned(home, limits)
+            worker = cls(process, home, limits)
+            try:
+                async with asyncio.timeout(_START_SECONDS):
+                    ready = await worker._frame() == READY
+            except (TimeoutError, asyncio.IncompleteReadError) as error:
+                await worker.kill()
+                raise Unavailable("Documents cannot be read at the moment") from error
+            except BaseException:
+                await worker.kill()
+                raise
+            assert ready
+            return worker
+
+    async def read(self, file: Path, name: str) -> Reply:
+        """Raises `DocumentTooLarge` when time or memory do not suffice, `DocumentUnreadable` after a crash."""
+        self.files_read += 1
+        request = Request(path=str(await asyncio.to_thread(file.absolute)), name=name)
+        try:
+            async with asyncio.timeout(self._limits.wall_seconds):
+                await self._send(framed(encode(request)))
+                return decode_reply(await self._frame())
+        except TimeoutError as error:
+            raise DocumentTooLarge("Reading the document takes too long") from error
+        except (asyncio.IncompleteReadError, ConnectionError) as error:
+            raise await self._cause_of_death() from error
+
+    async def kill(self) -> None:
+        """It and whatever it started; nothing of it is left afterwards, not even if this is cancelled."""
+        try:
+            if self._process.returncode is None:
+                with suppress(ProcessLookupError):
+                    os.killpg(self._process.pid, signal.SIGKILL)
+            await asyncio.shield(self._process.wait())
+        finally:
+            shutil.rmtree(self._home, ignore_errors=True)
+
+    async def _send(self, data: bytes) -> None:
+        assert self._process.stdin
+        self._process.stdin.write(data)
+        await self._process.stdin.drain()
+
+    async def _frame(self) -> bytes:
+        assert self._process.stdout
+        header = await self._process.stdout.readexactly(LENGTH_BYTES)
+        return await self._process.stdout.readexactly(int.from_bytes(header, "big"))
+
+    async def _cause_of_death(self) -> DocumentTooLarge | DocumentUnreadable:
+        """Rust aborts when memory runs out, the kernel sends SIGXCPU or SIGKILL: too large, all of them."""
+        code = await self._process.wait()
+        logger.warning("A process that read a document ended with status %s", code)
+        if -code in _CRASHES:
+            return DocumentUnreadable()
+        return DocumentTooLarge("Reading the document takes too much time or memory")
+
+
+@contextmanager
+def _directory() -> Iterator[Path]:
+    """A new directory, removed if something goes wrong."""
+    home = Path(mkdtemp(prefix="llm-backend-reading-"))
+    try:
+        yield home
+    except BaseException:
+        shutil.rmtree(home, ignore_errors=True)
+        raise
+
+
+async def _spawned(home: Path, limits: ParsingLimits) -> Process:
+    try:
+        return await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-P",
+            "-m",
+            "llm_backend.infrastructure.parsing.worker",
+            msgspec.json.encode(limits).decode(),
+            stdin=PIPE,
+            stdout=PIPE,
+            stderr=DEVNULL,
+            cwd=home,
+            env=_environment(home),
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise Unavailable("Documents cannot be read at the moment") from error
+
+
+def _environment(home: Path) -> dict[str, str]:
+    """Nothing of the server's own: its environment holds secrets."""
+    return {
+        "HOME": str(home),
+        "TMPDIR": str(home),
+        "LANG": "C.UTF-8",
+        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "MALLOC_ARENA_MAX": "2",  # glibc maps 64 MiB of address space for each further one
+    }
