@@ -72,5 +72,5 @@ $(BIN)/python:
 	if [ -n "$$lame" ]; then \
 	  echo "Found$$lame, but without the venv module. On Debian and Ubuntu: apt-get install python3-venv" >&2; \
 	else \
-	  echo "No Python 3.11 or newer was found (looked for:$(foreach p,$(PYTHONS), $(p))). Install one, or name it: make PYTHON=/path/to/python3.11 ..." >&2; \
+	  echo "No Python 3.11 or newer was found (looked for: $(strip $(PYTHONS))). Install one, or name it: make PYTHON=/path/to/python3.11 ..." >&2; \
 	fi; exit 1
