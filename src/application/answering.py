@@ -187,6 +187,16 @@ class StopAnswer:
 
 
 @dataclass(frozen=True, slots=True)
+class Drain:
+    """Take no more questions, and return when every running answer has ended or its grace is over; all are stored."""
+
+    runner: AnswerRunner
+
+    async def __call__(self) -> None:
+        await self.runner.drain()
+
+
+@dataclass(frozen=True, slots=True)
 class CloseInterruptedAnswers:
     """Close the answers that nobody is writing any more, with the text that was stored of them."""
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from llm_backend.application.answering import (
     AskKnowledgeBase,
     CloseInterruptedAnswers,
+    Drain,
     FindAnswer,
     FollowAnswer,
     SendMessage,
@@ -65,4 +66,5 @@ class Backend:
     reindex: Reindex
 
     keep_house: KeepHouse
+    drain: Drain
     check_readiness: CheckReadiness
