@@ -15,38 +15,34 @@ class Batches(Generic[Item]):
 
     def __init__(self, write: Callable[[Sequence[Item]], Awaitable[None]]) -> None:
         self._write = write
-        self._turn = asyncio.Lock()
         self._waiting: list[tuple[Sequence[Item], asyncio.Future[None]]] = []
+        self._writing: asyncio.Task[None] | None = None
 
     async def add(self, items: Sequence[Item]) -> None:
-        """Return when the items are written; a write that fails fails for everybody in it."""
+        """Return when the items are written; a write that fails fails for everybody in it.
+
+        Who is cancelled while waiting may find the items written or not.
+        """
         written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((items, written))
-        async with self._turn:
-            if not written.done():
-                await self._write_waiting()
+        if self._writing is None or self._writing.done():
+            # A task of its own: whoever is cancelled must not take along those whose items are in the same write.
+            self._writing = asyncio.create_task(self._write_all())
         await written
 
-    async def _write_waiting(self) -> None:
-        batch, self._waiting = self._waiting, []
-        try:
-            await self._write([item for items, _ in batch for item in items])
-        except BaseException as error:
-            for _, written in batch:
-                _fail(written, error)
-            if not isinstance(error, Exception):
-                raise
-        else:
-            for _, written in batch:
-                if not written.done():
+    async def _write_all(self) -> None:
+        while self._waiting:
+            batch, self._waiting = self._waiting, []
+            error = await self._outcome([item for items, _ in batch for item in items])
+            for written in (written for _, written in batch if not written.done()):
+                if error is None:
                     written.set_result(None)
+                else:
+                    written.set_exception(error)
 
-
-def _fail(written: "asyncio.Future[None]", error: BaseException) -> None:
-    """Whoever is cancelled while writing for others takes them along: none of them may believe it is written."""
-    if written.done():
-        return
-    if isinstance(error, Exception):
-        written.set_exception(error)
-    else:
-        written.cancel()
+    async def _outcome(self, items: Sequence[Item]) -> Exception | None:
+        try:
+            await self._write(items)
+        except Exception as error:  # each of those who wait for it will see it
+            return error
+        return None

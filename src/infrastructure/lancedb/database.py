@@ -81,8 +81,11 @@ class Database:
 
     async def _table_names(self) -> list[str]:
         names: list[str] = []
-        while page := list(await self._connection.table_names(start_after=names[-1] if names else None, limit=100)):
-            names += page
+        page = await self._connection.list_tables(limit=100)
+        names += page.tables
+        while page.page_token:
+            page = await self._connection.list_tables(page_token=page.page_token, limit=100)
+            names += page.tables
         return [name for name in names if name.startswith(PREFIX)]
 
 

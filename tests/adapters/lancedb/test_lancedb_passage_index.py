@@ -1,0 +1,164 @@
+import asyncio
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from llm_backend.domain.errors import IndexUnavailable
+from llm_backend.domain.ids import DocumentId
+from llm_backend.domain.knowledge import EmbeddingSpace
+from llm_backend.infrastructure.lancedb.batches import Batches
+from llm_backend.infrastructure.lancedb.index import LanceDbPassageIndex
+from llm_backend.testing.contracts.passage_index import EAST, SHELF, SPACE, PassageIndexContract, stored, texts
+
+
+@pytest.fixture
+async def index(tmp_path: Path) -> AsyncIterator[LanceDbPassageIndex]:
+    async with LanceDbPassageIndex(str(tmp_path / "lancedb")) as opened:
+        yield opened
+
+
+class TestPassageIndex(PassageIndexContract):
+    pass
+
+
+async def test_what_another_handle_has_written_is_seen_at_once(index: LanceDbPassageIndex, tmp_path: Path) -> None:
+    async with LanceDbPassageIndex(str(tmp_path / "lancedb")) as other:
+        assert not await index.search(SPACE, SHELF, text="fox", vector=EAST, limit=10)
+
+        await other.add(SPACE, [stored("a fox")])
+
+        assert texts(await index.search(SPACE, SHELF, text="fox", vector=EAST, limit=10)) == ["a fox"]
+
+
+async def test_an_index_that_another_process_has_rebuilt_is_opened_again(
+    index: LanceDbPassageIndex, tmp_path: Path
+) -> None:
+    await index.add(SPACE, [stored("old fox")])
+    async with LanceDbPassageIndex(str(tmp_path / "lancedb")) as other:
+        await other.clear()
+        await other.add(SPACE, [stored("new fox")])
+
+    assert texts(await index.search(SPACE, SHELF, text="fox", vector=EAST, limit=10)) == ["new fox"]
+
+
+async def test_many_new_rows_are_indexed_without_being_asked(index: LanceDbPassageIndex) -> None:
+    await asyncio.gather(
+        *(index.add(SPACE, [stored(f"fox {n}", document=f"d-{m}", position=n) for n in range(300)]) for m in range(5))
+    )
+
+    found = await index.search(SPACE, SHELF, text="fox", vector=EAST, limit=2000)
+
+    assert len(found) == 1500
+
+
+async def test_a_place_that_cannot_be_written_is_unavailable(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+
+    async with LanceDbPassageIndex(str(tmp_path / "file" / "lancedb")) as index:
+        with pytest.raises(IndexUnavailable):
+            await index.add(SPACE, [stored("a fox")])
+
+
+async def test_a_vector_of_other_dimensions_is_refused(index: LanceDbPassageIndex) -> None:
+    with pytest.raises(IndexUnavailable):
+        await index.add(SPACE, [stored("a fox", vector=bytes(8))])
+
+
+async def test_names_of_models_never_meet(index: LanceDbPassageIndex) -> None:
+    spaces = [EmbeddingSpace(model=model, dimensions=4) for model in ("a/b", "a-b", "A/B", "../x", "é" * 300, "")]
+
+    for number, space in enumerate(spaces):
+        await index.add(space, [stored(f"fox {number}")])
+
+    for number, space in enumerate(spaces):
+        assert texts(await index.search(space, SHELF, text="fox", vector=EAST, limit=10)) == [f"fox {number}"]
+
+
+async def test_a_document_can_be_removed_while_others_come_in(index: LanceDbPassageIndex) -> None:
+    await index.add(SPACE, [stored("fox gone", document="gone")])
+
+    await asyncio.gather(
+        index.remove(SPACE, [DocumentId("gone")]),
+        *(index.add(SPACE, [stored(f"fox {n}", document=f"document-{n}")]) for n in range(10)),
+    )
+
+    found = texts(await index.search(SPACE, SHELF, text="fox", vector=None, limit=50))
+    assert len(found) == 10
+    assert "fox gone" not in found
+
+
+def test_lancedb_is_not_imported_before_it_is_needed() -> None:
+    program = (
+        "import sys; from llm_backend.infrastructure.lancedb.index import LanceDbPassageIndex; "
+        "LanceDbPassageIndex('memory://'); print({'lancedb', 'pyarrow', 'numpy'} & set(sys.modules))"
+    )
+
+    printed = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+
+    assert printed.strip() == "set()"
+
+
+async def test_writes_that_wait_become_one() -> None:
+    written: list[list[int]] = []
+    begun, may_end = asyncio.Event(), asyncio.Event()
+
+    async def write(items: Sequence[int]) -> None:
+        written.append(list(items))
+        begun.set()
+        await may_end.wait()
+
+    batches = Batches(write)
+    adding = [asyncio.create_task(batches.add([1]))]
+    await begun.wait()
+    adding += [asyncio.create_task(batches.add([number])) for number in (2, 3, 4)]
+    await asyncio.sleep(0)
+    may_end.set()
+    await asyncio.gather(*adding)
+
+    assert written == [[1], [2, 3, 4]]
+
+
+async def test_a_write_that_fails_fails_for_all_in_it_and_for_nobody_else() -> None:
+    begun, may_end = asyncio.Event(), asyncio.Event()
+
+    async def write(items: Sequence[int]) -> None:
+        begun.set()
+        await may_end.wait()
+        if 2 in items:
+            raise ValueError
+
+    batches = Batches(write)
+    first = asyncio.create_task(batches.add([1]))
+    await begun.wait()
+    others = asyncio.gather(batches.add([2]), batches.add([3]), return_exceptions=True)
+    await asyncio.sleep(0)
+    may_end.set()
+
+    await first
+    assert [type(result) for result in await others] == [ValueError, ValueError]
+    await batches.add([4])
+
+
+async def test_whoever_is_cancelled_takes_nobody_along() -> None:
+    begun, may_end = asyncio.Event(), asyncio.Event()
+    written: list[int] = []
+
+    async def write(items: Sequence[int]) -> None:
+        begun.set()
+        await may_end.wait()
+        written.extend(items)
+
+    batches = Batches(write)
+    first = asyncio.create_task(batches.add([1]))
+    await begun.wait()
+    second = asyncio.create_task(batches.add([2]))
+    first.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await first
+    may_end.set()
+
+    await second
+    assert written == [1, 2]
