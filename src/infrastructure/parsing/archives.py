@@ -12,7 +12,7 @@ _STEP = 2**16
 _LOCAL_HEADER = 30
 _ENCRYPTED = 0x1
 _BOMB_RATIO, _BOMB_SIZE = 250, 2**24  # sheets of equal rows reach 100 : 1
-_MAIN_PARTS = {"word/document.xml": "docx", "ppt/presentation.xml": "pptx", "xl/workbook.xml": "xlsx"}
+_FOLDERS = {"word": "docx", "ppt": "pptx", "xl": "xlsx"}
 _MIMETYPES = {
     b"application/epub+zip": "epub",
     b"application/vnd.oasis.opendocument.text": "odt",
@@ -45,8 +45,9 @@ def office_type(file: Path, limits: ParsingLimits) -> str:
 def _kind(archive: ZipFile) -> str:
     names = set(archive.namelist())
     if "[Content_Types].xml" in names:
-        for part, kind in _MAIN_PARTS.items():
-            if part in names:
+        folders = {name.partition("/")[0] for name in names if name.endswith(".xml")}
+        for folder, kind in _FOLDERS.items():
+            if folder in folders and "xl/workbook.bin" not in names:
                 return kind
     if "mimetype" in names:
         with archive.open("mimetype") as stream:

@@ -13,6 +13,8 @@ _BINARY = frozenset(
     {"pdf", "docx", "pptx", "xlsx", "xls", "doc", "ppt", "odt", "ods", "epub", "rtf", "msg", "docm", "xlsm", "pptm"}
 )
 _BY_SUFFIX = {
+    "txt": "txt",
+    "text": "txt",
     "md": "md",
     "markdown": "md",
     "html": "html",
@@ -38,17 +40,17 @@ _OLE_STREAMS = (  # the first that occurs decides: documents embed one another
     ("PowerPoint Document", "ppt"),
 )
 _FOREIGN = (
-    (b"\x89PNG", "PNG image"),
-    (b"\xff\xd8\xff", "JPEG image"),
-    (b"GIF8", "GIF image"),
-    (b"II*\x00", "TIFF image"),
-    (b"MM\x00*", "TIFF image"),
-    (b"\x7fELF", "program"),
-    (b"MZ", "program"),
-    (b"\x1f\x8b", "archive"),
-    (b"7z\xbc\xaf", "archive"),
-    (b"Rar!", "archive"),
-    (b"SQLite format 3", "database"),
+    (b"\x89PNG", "a PNG image"),
+    (b"\xff\xd8\xff", "a JPEG image"),
+    (b"GIF8", "a GIF image"),
+    (b"II*\x00", "a TIFF image"),
+    (b"MM\x00*", "a TIFF image"),
+    (b"\x7fELF", "a program"),
+    (b"MZ", "a program"),
+    (b"\x1f\x8b", "an archive"),
+    (b"7z\xbc\xaf", "an archive"),
+    (b"Rar!", "an archive"),
+    (b"SQLite format 3", "a database"),
 )
 
 
@@ -83,9 +85,9 @@ def _ole_kind(data: bytes) -> str:
 def _text_kind(file: Path, head: bytes, suffix: str) -> str:
     if suffix in _BINARY:
         raise DocumentUnreadable(f"The file is named .{suffix}, but that is not what it contains")
-    for magic, what in _FOREIGN:
-        if head.startswith(magic) and not _is_text(file):
-            raise UnsupportedDocument(f"The file is a {what}; only documents with text can be read")
+    what = next((what for magic, what in _FOREIGN if head.startswith(magic)), "")
+    if (what or suffix not in _BY_SUFFIX) and not _is_text(file):
+        raise UnsupportedDocument(f"The file is {what or 'no text'}; only documents with text can be read")
     kind = _BY_SUFFIX.get(suffix, "txt")
     if kind == "txt" and _HTML.match(head.decode("latin-1")):
         return "html"

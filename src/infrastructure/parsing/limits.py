@@ -7,8 +7,8 @@ from dataclasses import dataclass
 class ParsingLimits:
     """Sizes in bytes, times in seconds. A file that needs more is refused with `DocumentTooLarge`."""
 
-    wall_seconds: float = 10
-    cpu_seconds: int = 10
+    wall_seconds: float = 8
+    cpu_seconds: int = 8
     memory: int = 768 * 2**20  # address space of the process; about 250 MiB of it are mapped before any work
     unpacked: int = 256 * 2**20
     parts: int = 10_000  # files in an archive

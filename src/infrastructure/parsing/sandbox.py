@@ -40,7 +40,8 @@ class SandboxedParser:
 
     At most `at_once` files are read at the same time, the others wait. A process reads up to `files_per_process`
     files, one after the other, and is then replaced; it ends when idle for `idle_seconds`. A file that kills it, or
-    takes longer than the limits allow, costs nobody else anything. Needs a POSIX system.
+    takes longer than the limits allow, costs nobody else anything. Temporary files are made in `scratch`, by default
+    the system's directory for them, and none is left. Needs a POSIX system.
     """
 
     def __init__(
@@ -50,11 +51,13 @@ class SandboxedParser:
         at_once: int = 2,
         files_per_process: int = 50,
         idle_seconds: float = 30,
+        scratch: Path | None = None,
     ) -> None:
         self._limits = limits or ParsingLimits()
         self._slots = asyncio.Semaphore(at_once)
         self._files_per_process = files_per_process
         self._idle_seconds = idle_seconds
+        self._scratch = scratch
         self._idle: list[_Worker] = []
         self._ending: set[asyncio.Task[None]] = set()
 
@@ -62,7 +65,7 @@ class SandboxedParser:
         if (await asyncio.to_thread(file.stat)).st_size == 0:
             raise DocumentEmpty("The file is empty")
         async with self._slots:
-            worker = self._idle.pop() if self._idle else await _Worker.start(self._limits)
+            worker = await self._worker()
             try:
                 reply = await worker.read(file, name)
             except BaseException:
@@ -86,6 +89,15 @@ class SandboxedParser:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.aclose()
+
+    async def _worker(self) -> "_Worker":
+        """One that waits, unless it died waiting, or a new one."""
+        while self._idle:
+            worker = self._idle.pop()
+            if worker.is_alive:
+                return worker
+            await worker.kill()
+        return await _Worker.start(self._limits, self._scratch)
 
     async def _put_back(self, worker: "_Worker", reply: Reply) -> None:
         if reply.retire or worker.files_read >= self._files_per_process:
@@ -113,9 +125,9 @@ class _Worker:
         self.files_read = 0
 
     @classmethod
-    async def start(cls, limits: ParsingLimits) -> Self:
+    async def start(cls, limits: ParsingLimits, scratch: Path | None) -> Self:
         """Raises `Unavailable` if the process does not come up: that is not the document's fault."""
-        with _directory() as home:
+        with _directory(scratch) as home:
             process = await _spawned(home, limits)
             worker = cls(process, home, limits)
             try:
@@ -129,6 +141,10 @@ class _Worker:
                 raise
             assert ready
             return worker
+
+    @property
+    def is_alive(self) -> bool:
+        return self._process.returncode is None
 
     async def read(self, file: Path, name: str) -> Reply:
         """Raises `DocumentTooLarge` when time or memory do not suffice, `DocumentUnreadable` after a crash."""
@@ -146,7 +162,7 @@ class _Worker:
     async def kill(self) -> None:
         """It and whatever it started; nothing of it is left afterwards, not even if this is cancelled."""
         try:
-            if self._process.returncode is None:
+            if self.is_alive:
                 with suppress(ProcessLookupError):
                     os.killpg(self._process.pid, signal.SIGKILL)
             await asyncio.shield(self._process.wait())
@@ -173,9 +189,9 @@ class _Worker:
 
 
 @contextmanager
-def _directory() -> Iterator[Path]:
+def _directory(scratch: Path | None) -> Iterator[Path]:
     """A new directory, removed if something goes wrong."""
-    home = Path(mkdtemp(prefix="llm-backend-reading-"))
+    home = Path(mkdtemp(prefix="llm-backend-reading-", dir=scratch))
     try:
         yield home
     except BaseException:

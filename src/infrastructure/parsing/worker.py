@@ -22,7 +22,7 @@ from llm_backend.infrastructure.parsing.protocol import LENGTH_BYTES, READY, Rep
 from llm_backend.infrastructure.parsing.reading import read_document
 
 _GRACE_SECONDS = 5  # the server's own clock comes first; this one is for when the server is gone
-_RETIRE_ABOVE_KIB = 200 * 1024
+_RETIRE_ABOVE = 200 * 2**20
 
 
 def main() -> None:
@@ -96,7 +96,12 @@ def _read(file: Path, name: str, limits: ParsingLimits) -> Reply:
 
 
 def _is_bloated() -> bool:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss > _RETIRE_ABOVE_KIB
+    """Memory that a big file took and the allocator kept. Not by `ru_maxrss`: that begins at the server's own."""
+    try:
+        resident_pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except OSError:
+        return False
+    return resident_pages * resource.getpagesize() > _RETIRE_ABOVE
 
 
 if __name__ == "__main__":
