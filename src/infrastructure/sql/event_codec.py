@@ -1,0 +1,74 @@
+"""The events of an answer as bytes: a MessagePack array, in which a bare text is a delta.
+
+Deltas are nearly all there is, so they carry no tag; everything else is a tagged array.
+"""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from llm_backend.domain.answers import AnswerEvent, Cited, Delta, Done, Failed, FullText
+from llm_backend.domain.conversations import TokenUsage
+from llm_backend.infrastructure.sql.mapping import StoredCitation, citation_from, stored_citation
+
+
+class _Cited(msgspec.Struct, tag="cited", array_like=True):
+    citations: list[StoredCitation]
+
+
+class _Done(msgspec.Struct, tag="done", array_like=True):
+    prompt: int | None = None
+    completion: int | None = None
+
+
+class _FullText(msgspec.Struct, tag="full", array_like=True):
+    text: str
+
+
+class _Failed(msgspec.Struct, tag="failed", array_like=True):
+    code: str
+    message: str
+
+
+_Stored = str | _Cited | _Done | _FullText | _Failed
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(list[_Stored]).decode
+
+
+def encode_events(events: Sequence[AnswerEvent]) -> bytes:
+    return _encode([event.text if type(event) is Delta else _stored(event) for event in events])
+
+
+def decode_events(payload: bytes) -> list[AnswerEvent]:
+    return [Delta(stored) if type(stored) is str else _event(stored) for stored in _decode(payload)]
+
+
+def _stored(event: AnswerEvent) -> _Stored:
+    match event:
+        case Delta():
+            return event.text
+        case Cited():
+            return _Cited([stored_citation(citation) for citation in event.citations])
+        case Done():
+            return _Done(event.usage.prompt, event.usage.completion) if event.usage else _Done()
+        case FullText():
+            return _FullText(event.text)
+        case Failed():
+            return _Failed(event.code, event.message)
+
+
+def _event(stored: _Stored) -> AnswerEvent:
+    match stored:
+        case str():
+            return Delta(stored)
+        case _Cited():
+            return Cited(tuple(map(citation_from, stored.citations)))
+        case _Done(prompt=None):
+            return Done()
+        case _Done():
+            return Done(TokenUsage(prompt=stored.prompt or 0, completion=stored.completion or 0))
+        case _FullText():
+            return FullText(stored.text)
+        case _Failed():
+            return Failed(stored.code, stored.message)

@@ -1,0 +1,296 @@
+"""The answer journal over a `Writer`, which lets concurrent answers share commits, and a `Reader`.
+
+What each method writes is a generator of queries, so that the same steps serve a driver that runs in a thread and one
+that is awaited. Every step that could come too late asks for the state it needs in its own WHERE, and looks at how
+many rows it changed.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import (
+    BigInteger,
+    Integer,
+    LargeBinary,
+    Text,
+    and_,
+    bindparam,
+    delete,
+    exists,
+    func,
+    insert,
+    select,
+    update,
+)
+
+from llm_backend.application.ports.answer_journal import NumberedEvent, Turn
+from llm_backend.application.ports.idempotency import IdempotencyKey
+from llm_backend.domain.answers import Answer, AnswerEvent
+from llm_backend.domain.conversations import Message
+from llm_backend.domain.errors import AnswerInProgress, AnswerNotFound, ConversationNotFound, IdempotencyMismatch
+from llm_backend.domain.ids import AnswerId, ConversationId, UserId
+from llm_backend.infrastructure.sql.dialects import UtcTime
+from llm_backend.infrastructure.sql.event_codec import decode_events, encode_events
+from llm_backend.infrastructure.sql.mapping import (
+    ANSWER_COLUMNS,
+    MESSAGE_COLUMNS,
+    answer_from,
+    answer_values,
+    message_values,
+)
+from llm_backend.infrastructure.sql.ports import Reader, Steps, Writer
+from llm_backend.infrastructure.sql.rows import (
+    RUNNING,
+    answer_events,
+    answers,
+    conversations,
+    idempotency_keys,
+    messages,
+)
+from llm_backend.infrastructure.sql.statements import Query, Row
+
+_ANSWER = bindparam("answer", type_=BigInteger)
+_CONVERSATION = bindparam("conversation", type_=BigInteger)
+_OWNER = bindparam("of", type_=BigInteger)
+_NUMBER = bindparam("question", type_=Integer)
+
+_RUNNING_ONE = and_(answers.c.id == _ANSWER, answers.c.state == RUNNING)
+_OWNED = and_(conversations.c.id == _CONVERSATION, conversations.c.owner == _OWNER)
+
+# Beginning
+_RECORD = select(idempotency_keys.c.fingerprint, idempotency_keys.c.answer_id).where(
+    idempotency_keys.c.owner == _OWNER, idempotency_keys.c.key == bindparam("name", type_=Text)
+)
+_TAKE_NUMBER = (
+    update(conversations)
+    .where(
+        _OWNED,
+        conversations.c.last_number == _NUMBER - 1,
+        ~exists().where(answers.c.conversation_id == _CONVERSATION, answers.c.state == RUNNING),
+    )
+    .values(last_number=_NUMBER)
+)
+_IS_OWNED = select(conversations.c.id).where(_OWNED)
+_ADD_MESSAGE = insert(messages)
+_ADD_ANSWER = insert(answers)
+_ADD_RECORD = insert(idempotency_keys)
+
+# Going on and ending
+_ADD_EVENTS = insert(answer_events).from_select(
+    ["answer_id", "first", "last", "payload"],
+    select(
+        answers.c.id,
+        bindparam("from", type_=BigInteger),
+        bindparam("to", type_=BigInteger),
+        bindparam("events", type_=LargeBinary),
+    ).where(answers.c.id == _ANSWER),
+)
+_ADD_EVENTS_WHILE_RUNNING = insert(answer_events).from_select(
+    ["answer_id", "first", "last", "payload"],
+    select(
+        answers.c.id,
+        bindparam("from", type_=BigInteger),
+        bindparam("to", type_=BigInteger),
+        bindparam("events", type_=LargeBinary),
+    ).where(_RUNNING_ONE),
+)
+_END = (
+    update(answers)
+    .where(_RUNNING_ONE)
+    .values(state=bindparam("ended_as", type_=Text), ended_at=bindparam("moment", type_=UtcTime))
+)
+_ADD_REPLY = insert(messages).from_select(
+    ["conversation_id", *(column.name for column in MESSAGE_COLUMNS)],
+    select(
+        answers.c.conversation_id, *(bindparam(f"new_{column.name}", type_=column.type) for column in MESSAGE_COLUMNS)
+    ).where(answers.c.id == _ANSWER),
+)
+_OF_ANSWER = select(answers.c.conversation_id).where(answers.c.id == _ANSWER).scalar_subquery()
+_MOVE_ON = update(conversations).where(conversations.c.id == _OF_ANSWER).values(last_number=_NUMBER)
+
+# Withdrawing
+_OF_RUNNING = select(answers.c.conversation_id).where(_RUNNING_ONE).scalar_subquery()
+_QUESTION_OF_RUNNING = select(answers.c.number - 1).where(_RUNNING_ONE).scalar_subquery()
+_DROP_QUESTION = delete(messages).where(
+    messages.c.conversation_id == _OF_RUNNING, messages.c.number == _QUESTION_OF_RUNNING
+)
+_STEP_BACK = (
+    update(conversations).where(conversations.c.id == _OF_RUNNING).values(last_number=conversations.c.last_number - 1)
+)
+_DROP_ANSWER = delete(answers).where(_RUNNING_ONE)  # its events and its idempotency record go with it
+
+# Looking
+_FIND = (
+    select(*ANSWER_COLUMNS)
+    .join(conversations, conversations.c.id == answers.c.conversation_id)
+    .where(answers.c.id == _ANSWER, conversations.c.owner == _OWNER)
+)
+_LATEST = (
+    select(*ANSWER_COLUMNS)
+    .join(conversations, conversations.c.id == answers.c.conversation_id)
+    .where(answers.c.conversation_id == _CONVERSATION, conversations.c.owner == _OWNER)
+    .order_by(answers.c.number.desc())
+    .limit(1)
+)
+_EVENTS = (
+    select(answer_events.c.first, answer_events.c.payload)
+    .where(answer_events.c.answer_id == _ANSWER, answer_events.c.last > bindparam("after", type_=BigInteger))
+    .order_by(answer_events.c.first)
+)
+_ALL_RUNNING = (
+    select(*ANSWER_COLUMNS, conversations.c.model)
+    .join(conversations, conversations.c.id == answers.c.conversation_id)
+    .where(answers.c.state == RUNNING)
+)
+
+# Forgetting. The condition starts from the events, of which only the last day's are there, not from all answers.
+_OUTDATED = exists().where(
+    answers.c.id == answer_events.c.answer_id, answers.c.ended_at < bindparam("moment", type_=UtcTime)
+)
+_COUNT_OUTDATED = select(func.count(answer_events.c.answer_id.distinct())).where(_OUTDATED)
+_FORGET = delete(answer_events).where(_OUTDATED)
+
+
+class SqlAnswerJournal:
+    """`AnswerJournal`."""
+
+    def __init__(self, reader: Reader, writer: Writer) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._record = writer.prepare(_RECORD)
+        self._take_number = writer.prepare(_TAKE_NUMBER)
+        self._is_owned = writer.prepare(_IS_OWNED)
+        self._add_message = writer.prepare(_ADD_MESSAGE)
+        self._add_answer = writer.prepare(_ADD_ANSWER)
+        self._add_record = writer.prepare(_ADD_RECORD)
+        self._add_events = writer.prepare(_ADD_EVENTS)
+        self._add_events_while_running = writer.prepare(_ADD_EVENTS_WHILE_RUNNING)
+        self._end = writer.prepare(_END)
+        self._add_reply = writer.prepare(_ADD_REPLY)
+        self._move_on = writer.prepare(_MOVE_ON)
+        self._withdrawal = [writer.prepare(step) for step in (_DROP_QUESTION, _STEP_BACK, _DROP_ANSWER)]
+        self._find = reader.prepare(_FIND)
+        self._latest = reader.prepare(_LATEST)
+        self._events = reader.prepare(_EVENTS)
+        self._all_running = reader.prepare(_ALL_RUNNING)
+        self._count_outdated = writer.prepare(_COUNT_OUTDATED)
+        self._forget = writer.prepare(_FORGET)
+
+    async def begin(self, turn: Turn) -> AnswerId:
+        return await self._writer.write(self._beginning(turn))
+
+    def _beginning(self, turn: Turn) -> Steps[AnswerId]:
+        answer = turn.answer
+        if turn.idempotency:
+            found = yield Query(self._record, {"of": answer.owner, "name": turn.idempotency.key})
+            if earlier := _outcome(found.rows, turn.idempotency):
+                return earlier
+        yield from self._taking_the_number(turn)
+        yield Query(self._add_message, {"conversation_id": answer.conversation, **message_values(turn.question)})
+        yield Query(self._add_answer, answer_values(turn))
+        if turn.idempotency:
+            yield Query(self._add_record, _record_values(turn, turn.idempotency))
+        return answer.id
+
+    def _taking_the_number(self, turn: Turn) -> Steps[None]:
+        """The gate that one of several concurrent turns gets through."""
+        answer = turn.answer
+        owned = {"of": answer.owner, "conversation": answer.conversation}
+        taken = yield Query(self._take_number, {**owned, "question": turn.question.number})
+        if taken.changed:
+            return
+        found = yield Query(self._is_owned, owned)
+        raise AnswerInProgress if found.rows else ConversationNotFound
+
+    async def checkpoint(self, answer: AnswerId, first: int, events: Sequence[AnswerEvent]) -> None:
+        if events:
+            values = _event_values(answer, first, events)
+            await self._writer.write(_only(Query(self._add_events_while_running, values)))
+
+    async def finish(self, answer: AnswerId, first: int, events: Sequence[AnswerEvent], message: Message) -> bool:
+        last_events = _event_values(answer, first, events) if events else None
+        return await self._writer.write(self._finishing(answer, last_events, message))
+
+    def _finishing(self, answer: AnswerId, events: dict[str, object] | None, message: Message) -> Steps[bool]:
+        ended = yield Query(
+            self._end, {"answer": answer, "ended_as": message.state.value, "moment": message.created_at}
+        )
+        if not ended.changed:
+            return False
+        if events:
+            yield Query(self._add_events, events)
+        reply = {f"new_{name}": value for name, value in message_values(message).items()}
+        yield Query(self._add_reply, {"answer": answer, **reply})
+        yield Query(self._move_on, {"answer": answer, "question": message.number})
+        return True
+
+    async def withdraw(self, answer: AnswerId) -> None:
+        await self._writer.write(_only(*(Query(step, {"answer": answer}) for step in self._withdrawal)))
+
+    async def find(self, owner: UserId, answer: AnswerId) -> Answer:
+        (found,) = await self._reader.fetch(Query(self._find, {"of": owner, "answer": answer}))
+        if not found:
+            raise AnswerNotFound
+        return answer_from(found[0])
+
+    async def latest(self, owner: UserId, conversation: ConversationId) -> Answer | None:
+        values = {"of": owner, "conversation": conversation}
+        owned, found = await self._reader.fetch(Query(self._is_owned, values), Query(self._latest, values))
+        if not owned:
+            raise ConversationNotFound
+        return answer_from(found[0]) if found else None
+
+    async def answer_for(self, owner: UserId, key: IdempotencyKey) -> AnswerId | None:
+        (found,) = await self._reader.fetch(Query(self._record, {"of": owner, "name": key.key}))
+        return _outcome(found, key)
+
+    async def events(self, answer: AnswerId, *, after: int = 0) -> Sequence[NumberedEvent]:
+        (found,) = await self._reader.fetch(Query(self._events, {"answer": answer, "after": after}))
+        return [
+            (number, event)
+            for first, payload in found
+            for number, event in enumerate(decode_events(payload), first)
+            if number > after
+        ]
+
+    async def running(self) -> Sequence[tuple[Answer, str]]:
+        (found,) = await self._reader.fetch(Query(self._all_running))
+        return [(answer_from(row), model) for *row, model in found]
+
+    async def forget_events_before(self, moment: datetime) -> int:
+        return await self._writer.write(self._forgetting(moment))
+
+    def _forgetting(self, moment: datetime) -> Steps[int]:
+        outdated = yield Query(self._count_outdated, {"moment": moment})
+        yield Query(self._forget, {"moment": moment})
+        return int(outdated.rows[0][0])
+
+
+def _only(*queries: Query) -> Steps[None]:
+    for query in queries:  # noqa: UP028 - what is sent to `yield from` goes to the tuple, which cannot take it
+        yield query
+
+
+def _outcome(found: Sequence[Row], key: IdempotencyKey) -> AnswerId | None:
+    """The answer that a record stands for. Raises `IdempotencyMismatch` when it stands for something else."""
+    if not found:
+        return None
+    fingerprint, answer = found[0]
+    if fingerprint != key.fingerprint or answer is None:
+        raise IdempotencyMismatch
+    return AnswerId(answer)
+
+
+def _record_values(turn: Turn, key: IdempotencyKey) -> dict[str, object]:
+    return {
+        "owner": turn.answer.owner,
+        "key": key.key,
+        "fingerprint": key.fingerprint,
+        "outcome": str(turn.answer.id),
+        "answer_id": turn.answer.id,
+        "created_at": turn.started_at,
+    }
+
+
+def _event_values(answer: AnswerId, first: int, events: Sequence[AnswerEvent]) -> dict[str, object]:
+    return {"answer": answer, "from": first, "to": first + len(events) - 1, "events": encode_events(events)}

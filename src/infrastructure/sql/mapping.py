@@ -1,0 +1,384 @@
+"""Entities to rows and back, by hand.
+
+`*_COLUMNS` say which columns a reader must select, in the order in which `*_from` expects them; the rows are plain
+tuples, so that a fast reader serves as well as SQLAlchemy. `*_values` give the values of an insert.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+import msgspec
+
+from llm_backend.application.ports.answer_journal import Turn
+from llm_backend.domain.answers import Answer, AnswerState
+from llm_backend.domain.citations import Citation
+from llm_backend.domain.conversations import (
+    Conversation,
+    ConversationSummary,
+    Message,
+    MessageState,
+    Role,
+    TokenUsage,
+)
+from llm_backend.domain.ids import AnswerId, ConversationId, DocumentId, KnowledgeBaseId, UserId
+from llm_backend.domain.knowledge import (
+    Chunk,
+    Document,
+    DocumentState,
+    DocumentSummary,
+    EmbeddingSpace,
+    KnowledgeBase,
+    StoredChunk,
+)
+from llm_backend.domain.secrets import SealedSecret
+from llm_backend.domain.users import PasswordHash, User
+from llm_backend.infrastructure.sql import rows
+
+Row: TypeAlias = Sequence[Any]
+Values: TypeAlias = Mapping[str, Any]
+
+
+class StoredCitation(msgspec.Struct, omit_defaults=True, frozen=True):
+    """A citation as it is stored: its names stay when those of the domain change."""
+
+    number: int
+    document: str
+    document_name: str
+    start: int
+    end: int
+    quote: str
+    verified: bool
+    page: int | None = None
+
+
+_decode_citations = msgspec.json.Decoder(list[StoredCitation]).decode
+_decode_headings = msgspec.json.Decoder(tuple[str, ...]).decode
+
+# Members are looked up for every row; a dictionary costs a third of what calling the enumeration does.
+_ROLES = {role.value: role for role in Role}
+_MESSAGE_STATES = {state.value: state for state in MessageState}
+
+# Accounts ------------------------------------------------------------------------------------------------------------
+
+USER_COLUMNS = (
+    rows.users.c.id,
+    rows.users.c.username,
+    rows.users.c.password,
+    rows.users.c.token_version,
+    rows.users.c.created_at,
+)
+
+
+def user_from(row: Row) -> User:
+    id_, username, password, token_version, created_at = row
+    return User(
+        id=UserId(id_),
+        username=username,
+        password=PasswordHash(password),
+        token_version=token_version,
+        created_at=created_at,
+    )
+
+
+def user_values(user: User) -> Values:
+    return {
+        "id": user.id,
+        "username": user.username,
+        "password": user.password.phc,
+        "token_version": user.token_version,
+        "created_at": user.created_at,
+    }
+
+
+# Conversations and answers -------------------------------------------------------------------------------------------
+
+CONVERSATION_COLUMNS = (
+    rows.conversations.c.id,
+    rows.conversations.c.owner,
+    rows.conversations.c.title,
+    rows.conversations.c.model,
+    rows.conversations.c.api_key_id,
+    rows.conversations.c.api_key,
+    rows.conversations.c.last_number,
+    rows.conversations.c.created_at,
+)
+
+SUMMARY_COLUMNS = (rows.conversations.c.id, rows.conversations.c.title, rows.conversations.c.created_at)
+
+MESSAGE_COLUMNS = (
+    rows.messages.c.number,
+    rows.messages.c.role,
+    rows.messages.c.text,
+    rows.messages.c.state,
+    rows.messages.c.reason,
+    rows.messages.c.model,
+    rows.messages.c.prompt_tokens,
+    rows.messages.c.completion_tokens,
+    rows.messages.c.citations,
+    rows.messages.c.created_at,
+)
+
+# An answer's owner is its conversation's.
+ANSWER_COLUMNS = (
+    rows.answers.c.id,
+    rows.conversations.c.owner,
+    rows.answers.c.conversation_id,
+    rows.answers.c.number,
+    rows.answers.c.state,
+)
+
+
+def conversation_from(row: Row) -> Conversation:
+    id_, owner, title, model, api_key_id, api_key, last_number, created_at = row
+    return Conversation(
+        id=ConversationId(id_),
+        owner=UserId(owner),
+        title=title,
+        model=model,
+        api_key=None if api_key_id is None else SealedSecret(key_id=api_key_id, sealed=api_key),
+        last_number=last_number,
+        created_at=created_at,
+    )
+
+
+def conversation_values(conversation: Conversation) -> Values:
+    api_key = conversation.api_key
+    return {
+        "id": conversation.id,
+        "owner": conversation.owner,
+        "title": conversation.title,
+        "model": conversation.model,
+        "api_key_id": api_key and api_key.key_id,
+        "api_key": api_key and api_key.sealed,
+        "last_number": conversation.last_number,
+        "created_at": conversation.created_at,
+    }
+
+
+def summary_from(row: Row) -> ConversationSummary:
+    return ConversationSummary(id=row[0], title=row[1], created_at=row[2])
+
+
+def message_from(row: Row) -> Message:
+    number, role, text, state, reason, model, prompt_tokens, completion_tokens, citations, created_at = row
+    return Message(
+        number=number,
+        role=_ROLES[role],
+        text=text,
+        state=_MESSAGE_STATES[state],
+        reason=reason,
+        model=model,
+        usage=None if prompt_tokens is None else TokenUsage(prompt=prompt_tokens, completion=completion_tokens),
+        citations=() if citations is None else citations_from(citations),
+        created_at=created_at,
+    )
+
+
+def message_values(message: Message) -> Values:
+    usage = message.usage
+    return {
+        "number": message.number,
+        "role": message.role.value,
+        "text": message.text,
+        "state": message.state.value,
+        "reason": message.reason,
+        "model": message.model,
+        "prompt_tokens": usage and usage.prompt,
+        "completion_tokens": usage and usage.completion,
+        "citations": citations_value(message.citations) if message.citations else None,
+        "created_at": message.created_at,
+    }
+
+
+def stored_citation(citation: Citation) -> StoredCitation:
+    return StoredCitation(
+        number=citation.number,
+        document=citation.document,
+        document_name=citation.document_name,
+        start=citation.start,
+        end=citation.end,
+        quote=citation.quote,
+        verified=citation.verified,
+        page=citation.page,
+    )
+
+
+def citation_from(stored: StoredCitation) -> Citation:
+    return Citation(
+        number=stored.number,
+        document=DocumentId(stored.document),
+        document_name=stored.document_name,
+        start=stored.start,
+        end=stored.end,
+        page=stored.page,
+        quote=stored.quote,
+        verified=stored.verified,
+    )
+
+
+def citations_from(value: str) -> tuple[Citation, ...]:
+    return tuple(map(citation_from, _decode_citations(value)))
+
+
+def citations_value(citations: Sequence[Citation]) -> str:
+    return msgspec.json.encode([stored_citation(citation) for citation in citations]).decode()
+
+
+def answer_from(row: Row) -> Answer:
+    id_, owner, conversation, number, state = row
+    return Answer(
+        id=AnswerId(id_),
+        owner=UserId(owner),
+        conversation=ConversationId(conversation),
+        number=number,
+        state=AnswerState(state),
+    )
+
+
+def answer_values(turn: Turn) -> Values:
+    answer = turn.answer
+    return {
+        "id": answer.id,
+        "conversation_id": answer.conversation,
+        "number": answer.number,
+        "state": answer.state.value,
+        "started_at": turn.started_at,
+    }
+
+
+# Knowledge -----------------------------------------------------------------------------------------------------------
+
+KNOWLEDGE_BASE_COLUMNS = (
+    rows.knowledge_bases.c.id,
+    rows.knowledge_bases.c.owner,
+    rows.knowledge_bases.c.name,
+    rows.knowledge_bases.c.embedding_model,
+    rows.knowledge_bases.c.dimensions,
+    rows.knowledge_bases.c.created_at,
+)
+
+DOCUMENT_COLUMNS = (
+    rows.documents.c.id,
+    rows.documents.c.knowledge_base_id,
+    rows.documents.c.owner,
+    rows.documents.c.name,
+    rows.documents.c.file_type,
+    rows.documents.c.size,
+    rows.documents.c.sha256,
+    rows.documents.c.state,
+    rows.documents.c.attempt,
+    rows.documents.c.created_at,
+)
+
+DOCUMENT_SUMMARY_COLUMNS = (
+    rows.documents.c.id,
+    rows.documents.c.knowledge_base_id,
+    rows.documents.c.name,
+    rows.documents.c.file_type,
+)
+
+STORED_CHUNK_COLUMNS = (
+    rows.documents.c.knowledge_base_id,
+    rows.documents.c.attempt,
+    rows.chunks.c.document_id,
+    rows.chunks.c.position,
+    rows.chunks.c.start,
+    rows.chunks.c.end,
+    rows.chunks.c.text,
+    rows.chunks.c.headings,
+    rows.chunks.c.page,
+    rows.chunks.c.search_text,
+    rows.chunks.c.vector,
+)
+
+
+def knowledge_base_from(row: Row) -> KnowledgeBase:
+    id_, owner, name, model, dimensions, created_at = row
+    return KnowledgeBase(
+        id=KnowledgeBaseId(id_),
+        owner=UserId(owner),
+        name=name,
+        space=EmbeddingSpace(model=model, dimensions=dimensions),
+        created_at=created_at,
+    )
+
+
+def knowledge_base_values(knowledge_base: KnowledgeBase) -> Values:
+    return {
+        "id": knowledge_base.id,
+        "owner": knowledge_base.owner,
+        "name": knowledge_base.name,
+        "embedding_model": knowledge_base.space.model,
+        "dimensions": knowledge_base.space.dimensions,
+        "created_at": knowledge_base.created_at,
+    }
+
+
+def document_from(row: Row) -> Document:
+    id_, knowledge_base, owner, name, file_type, size, sha256, state, attempt, created_at = row
+    return Document(
+        id=DocumentId(id_),
+        knowledge_base=KnowledgeBaseId(knowledge_base),
+        owner=UserId(owner),
+        name=name,
+        file_type=file_type,
+        size=size,
+        sha256=sha256,
+        state=DocumentState(state),
+        attempt=attempt,
+        created_at=created_at,
+    )
+
+
+def document_values(document: Document, space: EmbeddingSpace) -> Values:
+    return {
+        "id": document.id,
+        "knowledge_base_id": document.knowledge_base,
+        "owner": document.owner,
+        "embedding_model": space.model,
+        "dimensions": space.dimensions,
+        "name": document.name,
+        "file_type": document.file_type,
+        "size": document.size,
+        "sha256": document.sha256,
+        "state": document.state.value,
+        "attempt": document.attempt,
+        "created_at": document.created_at,
+    }
+
+
+def document_summary_from(row: Row) -> DocumentSummary:
+    return DocumentSummary(id=row[0], knowledge_base=row[1], name=row[2], file_type=row[3])
+
+
+def chunk_values(document: DocumentId, chunk: Chunk) -> Values:
+    return {
+        "document_id": document,
+        "position": chunk.position,
+        "start": chunk.start,
+        "end": chunk.end,
+        "text": chunk.text,
+        "headings": msgspec.json.encode(chunk.headings).decode() if chunk.headings else None,
+        "page": chunk.page,
+        "search_text": chunk.search_text,
+    }
+
+
+def stored_chunk_from(row: Row) -> StoredChunk:
+    knowledge_base, attempt, document, position, start, end, text, headings, page, search_text, vector = row
+    chunk = Chunk(
+        position=position,
+        start=start,
+        end=end,
+        text=text,
+        headings=() if headings is None else _decode_headings(headings),
+        page=page,
+        search_text=search_text,
+    )
+    return StoredChunk(
+        knowledge_base=KnowledgeBaseId(knowledge_base),
+        document=DocumentId(document),
+        attempt=attempt,
+        chunk=chunk,
+        vector=vector,
+    )

@@ -1,0 +1,31 @@
+"""What the views and the journal ask of a database: the seam along which another one takes SQLite's place."""
+
+from collections.abc import Generator, Sequence
+from typing import Protocol, TypeVar
+
+from sqlalchemy import ClauseElement
+
+from llm_backend.infrastructure.sql.statements import Outcome, Prepared, Query, Row
+
+T = TypeVar("T")
+Steps = Generator[Query, Outcome, T]
+
+
+class Reader(Protocol):
+    """Reads what has been committed."""
+
+    def prepare(self, statement: ClauseElement) -> Prepared: ...
+
+    async def fetch(self, *queries: Query) -> Sequence[Sequence[Row]]:
+        """The rows of each query, all of one moment. Raises `DatabaseUnavailable`."""
+
+
+class Writer(Protocol):
+    """Writes durably. Several may share a commit."""
+
+    def prepare(self, statement: ClauseElement) -> Prepared: ...
+
+    async def write(self, steps: Steps[T]) -> T:
+        """Carry out the queries that `steps` yields, sending it the outcome of each, all or nothing: nothing when it
+        raises. Its result is returned when it survives a power cut. Raises `DatabaseUnavailable` or `StorageFull`
+        when nothing has happened."""

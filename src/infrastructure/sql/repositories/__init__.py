@@ -1,0 +1,1 @@
+"""The repositories of the domain over one SQL transaction."""

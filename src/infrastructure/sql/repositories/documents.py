@@ -1,0 +1,141 @@
+"""Documents with their texts, chunks and vectors, from pending to forgotten."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import and_, bindparam, delete, insert, select, update
+
+from llm_backend.domain.errors import DocumentNotFound, KnowledgeBaseNotFound
+from llm_backend.domain.ids import DocumentId, KnowledgeBaseId, UserId
+from llm_backend.domain.knowledge import Chunk, Document, EmbeddingSpace
+from llm_backend.infrastructure.sql.errors import Violation
+from llm_backend.infrastructure.sql.mapping import (
+    DOCUMENT_COLUMNS,
+    chunk_values,
+    document_from,
+    document_values,
+)
+from llm_backend.infrastructure.sql.rows import (
+    DELETED,
+    PENDING,
+    READY,
+    document_statistics,
+    document_texts,
+    documents,
+    knowledge_bases,
+)
+from llm_backend.infrastructure.sql.rows import (
+    chunks as chunk_rows,
+)
+from llm_backend.infrastructure.sql.transaction import Transaction
+
+_SPACE = select(knowledge_bases.c.embedding_model, knowledge_bases.c.dimensions).where(
+    knowledge_bases.c.id == bindparam("shelf"), knowledge_bases.c.owner == bindparam("of")
+)
+_READY_ONE = and_(
+    documents.c.id == bindparam("document"),
+    documents.c.knowledge_base_id == bindparam("shelf"),
+    documents.c.owner == bindparam("of"),
+    documents.c.state == READY,
+)
+_PENDING_ATTEMPT = and_(
+    documents.c.id == bindparam("document"),
+    documents.c.attempt == bindparam("number"),
+    documents.c.state == PENDING,
+)
+_PENDING_ONE = and_(documents.c.id == bindparam("document"), documents.c.state == PENDING)
+_TOMBSTONE = and_(documents.c.id == bindparam("document"), documents.c.state == DELETED)
+
+_GET = select(*DOCUMENT_COLUMNS).where(_READY_ONE)
+_BURY = update(documents).where(_READY_ONE).values(state=DELETED)
+_BURY_UNFINISHED = update(documents).where(_PENDING_ONE).values(state=DELETED)
+_MARK_READY = update(documents).where(_PENDING_ATTEMPT).values(state=READY)
+_FORGET = delete(documents).where(_TOMBSTONE)
+_IS_PENDING = select(documents.c.id).where(_PENDING_ATTEMPT)
+_POSITIONS = (
+    select(chunk_rows.c.position)
+    .where(chunk_rows.c.document_id == bindparam("document"))
+    .order_by(chunk_rows.c.position)
+)
+_STORE_VECTOR = (
+    update(chunk_rows)
+    .where(chunk_rows.c.document_id == bindparam("document"), chunk_rows.c.position == bindparam("place"))
+    .values(vector=bindparam("bytes"))
+)
+_FORGET_STATISTICS = delete(document_statistics).where(document_statistics.c.document_id == bindparam("document"))
+_UNFINISHED = select(documents.c.id).where(documents.c.state == PENDING, documents.c.created_at < bindparam("before"))
+_TOMBSTONES = select(documents.c.id, documents.c.embedding_model, documents.c.dimensions).where(
+    documents.c.state == DELETED
+)
+
+
+class SqlDocuments:
+    """`Documents` in the table `documents` and those that hang on it."""
+
+    def __init__(self, transaction: Transaction) -> None:
+        self._transaction = transaction
+
+    async def add(self, document: Document, text: str, chunks: Sequence[Chunk]) -> None:
+        space = await self._space(document.owner, document.knowledge_base)
+        try:
+            await self._transaction.execute(insert(documents), document_values(document, space))
+        except Violation as error:  # elsewhere than in SQLite it may have been removed meanwhile
+            raise KnowledgeBaseNotFound from error
+        await self._transaction.execute(insert(document_texts), {"document_id": document.id, "text": text})
+        await self._transaction.execute_each(insert(chunk_rows), [chunk_values(document.id, chunk) for chunk in chunks])
+
+    async def _space(self, owner: UserId, knowledge_base: KnowledgeBaseId) -> EmbeddingSpace:
+        row = (await self._transaction.execute(_SPACE, {"shelf": knowledge_base, "of": owner})).first()
+        if row is None:
+            raise KnowledgeBaseNotFound
+        model, dimensions = row
+        return EmbeddingSpace(model=model, dimensions=dimensions)
+
+    async def get(self, owner: UserId, knowledge_base: KnowledgeBaseId, document: DocumentId) -> Document:
+        values = {"document": document, "shelf": knowledge_base, "of": owner}
+        row = (await self._transaction.execute(_GET, values)).first()
+        if row is None:
+            raise DocumentNotFound
+        return document_from(row)
+
+    async def store_vectors(
+        self, document: DocumentId, attempt: int, vectors: Sequence[bytes], statistics: bytes | None = None
+    ) -> None:
+        pending = await self._transaction.execute(_IS_PENDING, {"document": document, "number": attempt})
+        if pending.first() is None:
+            return
+        positions = (await self._transaction.execute(_POSITIONS, {"document": document})).scalars().all()
+        await self._transaction.execute_each(
+            _STORE_VECTOR,
+            [
+                {"document": document, "place": position, "bytes": vector}
+                for position, vector in zip(positions, vectors, strict=True)
+            ],
+        )
+        await self._transaction.execute(_FORGET_STATISTICS, {"document": document})  # of a try that was cut off
+        if statistics is not None:
+            remembered = {"document_id": document, "statistics": statistics}
+            await self._transaction.execute(insert(document_statistics), remembered)
+
+    async def mark_ready(self, document: DocumentId, attempt: int) -> bool:
+        result = await self._transaction.execute(_MARK_READY, {"document": document, "number": attempt})
+        return result.rowcount > 0
+
+    async def bury(self, owner: UserId, knowledge_base: KnowledgeBaseId, document: DocumentId) -> None:
+        values = {"document": document, "shelf": knowledge_base, "of": owner}
+        result = await self._transaction.execute(_BURY, values)
+        if not result.rowcount:
+            raise DocumentNotFound
+
+    async def bury_unfinished(self, document: DocumentId) -> None:
+        await self._transaction.execute(_BURY_UNFINISHED, {"document": document})
+
+    async def unfinished(self, *, before: datetime) -> Sequence[DocumentId]:
+        return (await self._transaction.execute(_UNFINISHED, {"before": before})).scalars().all()
+
+    async def tombstones(self) -> Sequence[tuple[DocumentId, EmbeddingSpace]]:
+        found = await self._transaction.execute(_TOMBSTONES)
+        return [(id_, EmbeddingSpace(model=model, dimensions=dimensions)) for id_, model, dimensions in found]
+
+    async def forget(self, document: DocumentId) -> None:
+        await self._transaction.execute(_FORGET, {"document": document})

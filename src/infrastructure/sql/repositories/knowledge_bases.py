@@ -1,0 +1,45 @@
+"""Knowledge bases."""
+
+from sqlalchemy import and_, bindparam, delete, insert, select, update
+
+from llm_backend.domain.errors import KnowledgeBaseNotFound
+from llm_backend.domain.ids import KnowledgeBaseId, UserId
+from llm_backend.domain.knowledge import KnowledgeBase
+from llm_backend.infrastructure.sql.mapping import (
+    KNOWLEDGE_BASE_COLUMNS,
+    knowledge_base_from,
+    knowledge_base_values,
+)
+from llm_backend.infrastructure.sql.rows import DELETED, documents, knowledge_bases
+from llm_backend.infrastructure.sql.transaction import Transaction
+
+_OWNED = and_(knowledge_bases.c.id == bindparam("shelf"), knowledge_bases.c.owner == bindparam("owner"))
+_GET = select(*KNOWLEDGE_BASE_COLUMNS).where(_OWNED)
+_BURY = (
+    update(documents)
+    .where(documents.c.knowledge_base_id == bindparam("shelf"), documents.c.owner == bindparam("of"))
+    .values(state=DELETED)
+)
+_REMOVE = delete(knowledge_bases).where(_OWNED)
+
+
+class SqlKnowledgeBases:
+    """`KnowledgeBases` in the table `knowledge_bases`."""
+
+    def __init__(self, transaction: Transaction) -> None:
+        self._transaction = transaction
+
+    async def add(self, knowledge_base: KnowledgeBase) -> None:
+        await self._transaction.execute(insert(knowledge_bases), knowledge_base_values(knowledge_base))
+
+    async def get(self, owner: UserId, knowledge_base: KnowledgeBaseId) -> KnowledgeBase:
+        row = (await self._transaction.execute(_GET, {"shelf": knowledge_base, "owner": owner})).first()
+        if row is None:
+            raise KnowledgeBaseNotFound
+        return knowledge_base_from(row)
+
+    async def remove(self, owner: UserId, knowledge_base: KnowledgeBaseId) -> None:
+        await self._transaction.execute(_BURY, {"shelf": knowledge_base, "of": owner})
+        result = await self._transaction.execute(_REMOVE, {"shelf": knowledge_base, "owner": owner})
+        if not result.rowcount:
+            raise KnowledgeBaseNotFound

@@ -1,0 +1,200 @@
+"""The tables. Nothing outside this package knows them.
+
+Plain SQLAlchemy: importing any module of advanced-alchemy imports Litestar wherever that is installed, and a program
+that embeds this package must not pay for a web framework.
+
+Order goes by `sequence`, which the database hands out, never by time: clocks jump.
+"""
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+    literal_column,
+)
+
+from llm_backend.infrastructure.sql.dialects import Serial, UtcTime
+
+# Constraints need names to be changed by later migrations.
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+# A bound parameter would hide from the planner that a partial index serves the query.
+RUNNING = literal_column("'running'", Text)
+PENDING = literal_column("'pending'", Text)
+READY = literal_column("'ready'", Text)
+DELETED = literal_column("'deleted'", Text)
+
+users = Table(
+    "users",
+    metadata,
+    Column("id", BigInteger, primary_key=True, autoincrement=False),
+    Column("username", Text, nullable=False, unique=True),
+    Column("password", Text, nullable=False),
+    Column("token_version", Integer, nullable=False),
+    Column("created_at", UtcTime, nullable=False),
+)
+
+revoked_tokens = Table(
+    "revoked_tokens",
+    metadata,
+    Column("token_id", Text, primary_key=True),
+    Column("until", UtcTime, nullable=False, index=True),
+)
+
+conversations = Table(
+    "conversations",
+    metadata,
+    Column("sequence", Serial, primary_key=True),
+    Column("id", BigInteger, nullable=False, unique=True),
+    Column("owner", BigInteger, ForeignKey("users.id", ondelete="CASCADE"), nullable=False),
+    Column("title", Text, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("api_key_id", Text),
+    Column("api_key", LargeBinary),
+    Column("last_number", Integer, nullable=False),
+    Column("created_at", UtcTime, nullable=False),
+    Index(None, "owner", "sequence"),
+    sqlite_autoincrement=True,
+)
+
+messages = Table(
+    "messages",
+    metadata,
+    Column("conversation_id", BigInteger, ForeignKey("conversations.id", ondelete="CASCADE"), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("role", Text, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("reason", Text),
+    Column("model", Text),
+    Column("prompt_tokens", BigInteger),
+    Column("completion_tokens", BigInteger),
+    Column("citations", Text),
+    Column("created_at", UtcTime, nullable=False),
+)
+
+answers = Table(
+    "answers",
+    metadata,
+    Column("id", BigInteger, primary_key=True, autoincrement=False),
+    Column("conversation_id", BigInteger, ForeignKey("conversations.id", ondelete="CASCADE"), nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("started_at", UtcTime, nullable=False),
+    Column("ended_at", UtcTime),
+    UniqueConstraint("conversation_id", "number"),
+)
+Index(
+    "uq_answers_running",
+    answers.c.conversation_id,
+    unique=True,
+    sqlite_where=answers.c.state == RUNNING,
+    postgresql_where=answers.c.state == RUNNING,
+)
+
+# One row for each checkpoint: the events numbered `first` to `last`.
+answer_events = Table(
+    "answer_events",
+    metadata,
+    Column("answer_id", BigInteger, ForeignKey("answers.id", ondelete="CASCADE"), primary_key=True),
+    Column("first", BigInteger, primary_key=True, autoincrement=False),
+    Column("last", BigInteger, nullable=False),
+    Column("payload", LargeBinary, nullable=False),
+)
+
+# `owner` may be nobody. What came of a turn goes with its answer.
+idempotency_keys = Table(
+    "idempotency_keys",
+    metadata,
+    Column("owner", BigInteger, primary_key=True, autoincrement=False),
+    Column("key", Text, primary_key=True),
+    Column("fingerprint", Text, nullable=False),
+    Column("outcome", Text, nullable=False),
+    Column("answer_id", BigInteger, ForeignKey("answers.id", ondelete="CASCADE"), index=True),
+    Column("created_at", UtcTime, nullable=False, index=True),
+)
+
+knowledge_bases = Table(
+    "knowledge_bases",
+    metadata,
+    Column("sequence", Serial, primary_key=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("owner", BigInteger, ForeignKey("users.id", ondelete="CASCADE"), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("embedding_model", Text, nullable=False),
+    Column("dimensions", Integer, nullable=False),
+    Column("created_at", UtcTime, nullable=False),
+    Index(None, "owner", "sequence"),
+    sqlite_autoincrement=True,
+)
+
+# A tombstone outlives its knowledge base, and must still tell which space its vectors are in.
+documents = Table(
+    "documents",
+    metadata,
+    Column("sequence", Serial, primary_key=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("knowledge_base_id", Text, ForeignKey("knowledge_bases.id", ondelete="SET NULL")),
+    Column("owner", BigInteger, ForeignKey("users.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("embedding_model", Text, nullable=False),
+    Column("dimensions", Integer, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("file_type", Text, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("sha256", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("created_at", UtcTime, nullable=False),
+    Index(None, "knowledge_base_id", "state", "sequence"),
+    sqlite_autoincrement=True,
+)
+Index(
+    "ix_documents_unsettled",
+    documents.c.state,
+    documents.c.created_at,
+    sqlite_where=documents.c.state.in_([PENDING, DELETED]),
+    postgresql_where=documents.c.state.in_([PENDING, DELETED]),
+)
+
+# Apart from `documents`, so that lists stay light.
+document_texts = Table(
+    "document_texts",
+    metadata,
+    Column("document_id", Text, ForeignKey("documents.id", ondelete="CASCADE"), primary_key=True),
+    Column("text", Text, nullable=False),
+)
+
+document_statistics = Table(
+    "document_statistics",
+    metadata,
+    Column("document_id", Text, ForeignKey("documents.id", ondelete="CASCADE"), primary_key=True),
+    Column("statistics", LargeBinary, nullable=False),
+)
+
+chunks = Table(
+    "chunks",
+    metadata,
+    Column("document_id", Text, ForeignKey("documents.id", ondelete="CASCADE"), primary_key=True),
+    Column("position", Integer, primary_key=True, autoincrement=False),
+    Column("start", Integer, nullable=False),
+    Column("end", Integer, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("headings", Text),
+    Column("page", Integer),
+    Column("search_text", Text, nullable=False),
+    Column("vector", LargeBinary),
+)

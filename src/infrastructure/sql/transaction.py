@@ -1,0 +1,33 @@
+"""One transaction, in the words of the domain when it fails."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import CursorResult, Executable
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from llm_backend.infrastructure.sql.errors import translated
+
+
+class Transaction:
+    """What the repositories of a unit of work write through. Every method may raise `Violation`,
+    `DatabaseUnavailable` or `StorageFull`."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+
+    async def execute(
+        self, statement: Executable, values: Mapping[str, Any] | None = None
+    ) -> CursorResult[*tuple[Any, ...]]:
+        with translated():
+            return await self._connection.execute(statement, values)
+
+    async def execute_each(self, statement: Executable, values: Sequence[Mapping[str, Any]]) -> None:
+        """Once for each set of values, of which there may be none."""
+        if values:
+            with translated():
+                await self._connection.execute(statement, values)
+
+    async def commit(self) -> None:
+        with translated():
+            await self._connection.commit()

@@ -1,0 +1,59 @@
+"""Units of work over SQLAlchemy."""
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from llm_backend.infrastructure.sql.errors import translated
+from llm_backend.infrastructure.sql.repositories.conversations import SqlConversations
+from llm_backend.infrastructure.sql.repositories.documents import SqlDocuments
+from llm_backend.infrastructure.sql.repositories.idempotency import SqlIdempotencyRecords
+from llm_backend.infrastructure.sql.repositories.knowledge_bases import SqlKnowledgeBases
+from llm_backend.infrastructure.sql.repositories.users import SqlRevocations, SqlUsers
+from llm_backend.infrastructure.sql.transaction import Transaction
+from llm_backend.infrastructure.sql.write_turns import WriteTurns
+
+
+class SqlUnitOfWork:
+    """All repositories over one transaction."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        transaction = Transaction(connection)
+        self.users = SqlUsers(transaction)
+        self.revocations = SqlRevocations(transaction)
+        self.conversations = SqlConversations(transaction)
+        self.knowledge_bases = SqlKnowledgeBases(transaction)
+        self.documents = SqlDocuments(transaction)
+        self.idempotency = SqlIdempotencyRecords(transaction)
+        self.commit = transaction.commit
+
+
+class SqlUnitOfWorkFactory:
+    """Opens units of work. With `turns` only one is open at a time: for databases that know one writer."""
+
+    def __init__(self, engine: AsyncEngine, turns: WriteTurns | None = None) -> None:
+        self._engine = engine
+        self._turns = turns
+
+    @asynccontextmanager
+    async def __call__(self) -> AsyncIterator[SqlUnitOfWork]:
+        async with self._turn(), _connected(self._engine) as connection:
+            yield SqlUnitOfWork(connection)
+
+    def _turn(self) -> AbstractAsyncContextManager[None]:
+        return self._turns.taken() if self._turns else nullcontext()
+
+
+@asynccontextmanager
+async def _connected(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    """A connection in a transaction, which is rolled back at the end unless it was committed."""
+    connection = engine.connect()
+    with translated():
+        await connection.start()
+    try:
+        with translated():
+            await connection.begin()
+        yield connection
+    finally:
+        await connection.__aexit__(None, None, None)  # closes it even while this task is being cancelled

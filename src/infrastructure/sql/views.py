@@ -1,0 +1,245 @@
+"""The views of the application over a `Reader`: rows straight into what screens show."""
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+from sqlalchemy import BigInteger, Integer, Text, and_, bindparam, exists, func, select, tuple_
+
+from llm_backend.application.ports.views import ReadyDocument
+from llm_backend.domain.conversations import ConversationSummary, Thread
+from llm_backend.domain.errors import ConversationNotFound, KnowledgeBaseNotFound
+from llm_backend.domain.ids import ConversationId, DocumentId, KnowledgeBaseId, UserId
+from llm_backend.domain.knowledge import DocumentSummary, EmbeddingSpace, KnowledgeBase, StoredChunk
+from llm_backend.domain.users import Session
+from llm_backend.infrastructure.sql.dialects import IsMember
+from llm_backend.infrastructure.sql.mapping import (
+    CONVERSATION_COLUMNS,
+    DOCUMENT_SUMMARY_COLUMNS,
+    KNOWLEDGE_BASE_COLUMNS,
+    MESSAGE_COLUMNS,
+    STORED_CHUNK_COLUMNS,
+    SUMMARY_COLUMNS,
+    conversation_from,
+    document_summary_from,
+    knowledge_base_from,
+    message_from,
+    stored_chunk_from,
+    summary_from,
+)
+from llm_backend.infrastructure.sql.ports import Reader
+from llm_backend.infrastructure.sql.rows import (
+    READY,
+    chunks,
+    conversations,
+    document_statistics,
+    document_texts,
+    documents,
+    knowledge_bases,
+    messages,
+    revoked_tokens,
+    users,
+)
+from llm_backend.infrastructure.sql.statements import Query
+
+EVERYTHING = 2**62  # a limit that limits nothing
+
+_OWNER = bindparam("owner", type_=BigInteger)
+_CONVERSATION = bindparam("conversation", type_=BigInteger)
+_SHELF = bindparam("shelf", type_=Text)
+_DOCUMENT = bindparam("document", type_=Text)
+_LIMIT = bindparam("limit", type_=BigInteger)
+
+# Sessions ------------------------------------------------------------------------------------------------------------
+
+_LIVE = select(users.c.id).where(
+    users.c.id == bindparam("user", type_=BigInteger),
+    users.c.token_version == bindparam("version", type_=Integer),
+    ~exists().where(revoked_tokens.c.token_id == bindparam("token", type_=Text)),
+)
+
+
+class SqlSessionViews:
+    """`SessionViews`: one statement for each request."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+        self._live = reader.prepare(_LIVE)
+
+    async def is_live(self, session: Session) -> bool:
+        values = {"user": session.user, "version": session.token_version, "token": session.token_id}
+        (found,) = await self._reader.fetch(Query(self._live, values))
+        return bool(found)
+
+
+# Conversations -------------------------------------------------------------------------------------------------------
+
+_SUMMARIES = (
+    select(*SUMMARY_COLUMNS)
+    .where(conversations.c.owner == _OWNER)
+    .order_by(conversations.c.sequence.desc())
+    .limit(_LIMIT)
+)
+_earlier = conversations.alias("earlier")
+_BEFORE = (
+    select(_earlier.c.sequence)
+    .where(_earlier.c.id == bindparam("before", type_=BigInteger), _earlier.c.owner == _OWNER)
+    .scalar_subquery()
+)
+_SUMMARIES_BEFORE = _SUMMARIES.where(conversations.c.sequence < _BEFORE)
+
+_OWNED_CONVERSATION = and_(conversations.c.id == _CONVERSATION, conversations.c.owner == _OWNER)
+_CONVERSATION_ROW = select(*CONVERSATION_COLUMNS).where(_OWNED_CONVERSATION)
+_MESSAGES = (
+    select(*MESSAGE_COLUMNS)
+    .where(messages.c.conversation_id == _CONVERSATION, exists().where(_OWNED_CONVERSATION))
+    .order_by(messages.c.number.desc())
+    .limit(_LIMIT)
+)
+
+
+class SqlConversationViews:
+    """`ConversationViews`."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+        self._summaries = reader.prepare(_SUMMARIES)
+        self._summaries_before = reader.prepare(_SUMMARIES_BEFORE)
+        self._conversation = reader.prepare(_CONVERSATION_ROW)
+        self._messages = reader.prepare(_MESSAGES)
+
+    async def summaries(
+        self, owner: UserId, *, limit: int | None = None, before: ConversationId | None = None
+    ) -> Sequence[ConversationSummary]:
+        statement = self._summaries if before is None else self._summaries_before
+        values = {"owner": owner, "limit": EVERYTHING if limit is None else limit, "before": before}
+        (found,) = await self._reader.fetch(Query(statement, values))
+        return list(map(summary_from, found))
+
+    async def thread(self, owner: UserId, conversation: ConversationId, *, limit: int | None = None) -> Thread:
+        values = {"owner": owner, "conversation": conversation, "limit": EVERYTHING if limit is None else limit}
+        found, newest_first = await self._reader.fetch(Query(self._conversation, values), Query(self._messages, values))
+        if not found:
+            raise ConversationNotFound
+        return Thread(
+            conversation=conversation_from(found[0]), messages=list(map(message_from, reversed(newest_first)))
+        )
+
+
+# Knowledge -----------------------------------------------------------------------------------------------------------
+
+_OWNED_SHELF = and_(knowledge_bases.c.id == _SHELF, knowledge_bases.c.owner == _OWNER)
+_KNOWLEDGE_BASES = (
+    select(*KNOWLEDGE_BASE_COLUMNS).where(knowledge_bases.c.owner == _OWNER).order_by(knowledge_bases.c.sequence)
+)
+_KNOWLEDGE_BASE = select(*KNOWLEDGE_BASE_COLUMNS).where(_OWNED_SHELF)
+
+_READY_ON_SHELF = and_(documents.c.knowledge_base_id == _SHELF, documents.c.state == READY)
+_OWNED_READY_ON_SHELF = and_(_READY_ON_SHELF, documents.c.owner == _OWNER)
+_DOCUMENTS = select(*DOCUMENT_SUMMARY_COLUMNS).where(_OWNED_READY_ON_SHELF).order_by(documents.c.sequence)
+_READY = select(documents.c.id, documents.c.name, documents.c.attempt).where(
+    _OWNED_READY_ON_SHELF, IsMember(documents.c.id, bindparam("documents", type_=Text))
+)
+_QUOTATION = (
+    select(func.substr(document_texts.c.text, bindparam("first", type_=Integer), bindparam("length", type_=Integer)))
+    .join(documents, documents.c.id == document_texts.c.document_id)
+    .where(documents.c.id == _DOCUMENT, documents.c.owner == _OWNER, documents.c.state == READY)
+)
+# Sequences are given once, so their number and sum change whenever their set does, but for rare coincidences.
+_STAMP = select(
+    func.count(), func.coalesce(func.max(documents.c.sequence), 0), func.coalesce(func.sum(documents.c.sequence), 0)
+).where(_READY_ON_SHELF)
+_STATISTICS = (
+    select(document_statistics.c.statistics)
+    .join(documents, documents.c.id == document_statistics.c.document_id)
+    .where(_READY_ON_SHELF)
+    .order_by(documents.c.sequence.desc())
+    .limit(_LIMIT)
+)
+_SPACES = select(knowledge_bases.c.embedding_model, knowledge_bases.c.dimensions).distinct()
+_CHUNKS = (
+    select(*STORED_CHUNK_COLUMNS)
+    .join(documents, documents.c.id == chunks.c.document_id)
+    .where(
+        documents.c.state == READY,
+        documents.c.embedding_model == bindparam("model", type_=Text),
+        documents.c.dimensions == bindparam("dimensions", type_=Integer),
+    )
+    .order_by(chunks.c.document_id, chunks.c.position)
+    .limit(_LIMIT)
+)
+_CHUNKS_AFTER = _CHUNKS.where(
+    tuple_(chunks.c.document_id, chunks.c.position) > tuple_(_DOCUMENT, bindparam("position", type_=Integer))
+)
+
+
+class SqlKnowledgeViews:
+    """`KnowledgeViews`."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+        self._knowledge_bases = reader.prepare(_KNOWLEDGE_BASES)
+        self._knowledge_base = reader.prepare(_KNOWLEDGE_BASE)
+        self._documents = reader.prepare(_DOCUMENTS)
+        self._ready = reader.prepare(_READY)
+        self._quotation = reader.prepare(_QUOTATION)
+        self._stamp = reader.prepare(_STAMP)
+        self._statistics = reader.prepare(_STATISTICS)
+        self._spaces = reader.prepare(_SPACES)
+        self._chunks = reader.prepare(_CHUNKS)
+        self._chunks_after = reader.prepare(_CHUNKS_AFTER)
+
+    async def knowledge_bases(self, owner: UserId) -> Sequence[KnowledgeBase]:
+        (found,) = await self._reader.fetch(Query(self._knowledge_bases, {"owner": owner}))
+        return list(map(knowledge_base_from, found))
+
+    async def knowledge_base(self, owner: UserId, knowledge_base: KnowledgeBaseId) -> KnowledgeBase:
+        (found,) = await self._reader.fetch(Query(self._knowledge_base, {"owner": owner, "shelf": knowledge_base}))
+        if not found:
+            raise KnowledgeBaseNotFound
+        return knowledge_base_from(found[0])
+
+    async def documents(self, owner: UserId, knowledge_base: KnowledgeBaseId) -> Sequence[DocumentSummary]:
+        values = {"owner": owner, "shelf": knowledge_base}
+        shelf, found = await self._reader.fetch(Query(self._knowledge_base, values), Query(self._documents, values))
+        if not shelf:
+            raise KnowledgeBaseNotFound
+        return list(map(document_summary_from, found))
+
+    async def ready(
+        self, owner: UserId, knowledge_base: KnowledgeBaseId, documents: Sequence[DocumentId]
+    ) -> Mapping[DocumentId, ReadyDocument]:
+        if not documents:
+            return {}
+        members = msgspec.json.encode(documents).decode()
+        values = {"owner": owner, "shelf": knowledge_base, "documents": members}
+        (found,) = await self._reader.fetch(Query(self._ready, values))
+        return {id_: ReadyDocument(name=name, attempt=attempt) for id_, name, attempt in found}
+
+    async def quotation(self, owner: UserId, document: DocumentId, start: int, end: int) -> str | None:
+        # SQL counts characters from 1
+        values = {"owner": owner, "document": document, "first": start + 1, "length": end - start}
+        (found,) = await self._reader.fetch(Query(self._quotation, values))
+        return found[0][0] if found else None
+
+    async def statistics_stamp(self, knowledge_base: KnowledgeBaseId) -> str:
+        (found,) = await self._reader.fetch(Query(self._stamp, {"shelf": knowledge_base}))
+        return "-".join(map(str, found[0]))
+
+    async def statistics(self, knowledge_base: KnowledgeBaseId, *, limit: int = 200) -> Sequence[bytes]:
+        (found,) = await self._reader.fetch(Query(self._statistics, {"shelf": knowledge_base, "limit": limit}))
+        return [statistics for (statistics,) in found]
+
+    async def spaces(self) -> Sequence[EmbeddingSpace]:
+        (found,) = await self._reader.fetch(Query(self._spaces))
+        return [EmbeddingSpace(model=model, dimensions=dimensions) for model, dimensions in found]
+
+    async def chunks(
+        self, space: EmbeddingSpace, *, after: tuple[DocumentId, int] | None = None, limit: int = 1000
+    ) -> Sequence[StoredChunk]:
+        values: dict[str, object] = {"model": space.model, "dimensions": space.dimensions, "limit": limit}
+        statement = self._chunks
+        if after is not None:
+            statement = self._chunks_after
+            values["document"], values["position"] = after
+        (found,) = await self._reader.fetch(Query(statement, values))
+        return list(map(stored_chunk_from, found))

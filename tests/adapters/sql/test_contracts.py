@@ -1,0 +1,40 @@
+"""SQLite keeps the promises of every port of stored things."""
+
+from llm_backend.testing.contracts.answer_journal import AnswerJournalContract
+from llm_backend.testing.contracts.conversations import ConversationsContract
+from llm_backend.testing.contracts.idempotency import IdempotencyContract
+from llm_backend.testing.contracts.knowledge import DocumentsContract, KnowledgeBasesContract
+from llm_backend.testing.contracts.revocations import RevocationsContract
+from llm_backend.testing.contracts.unit_of_work import UnitOfWorkContract
+from llm_backend.testing.contracts.users import SessionViewsContract, UsersContract
+from llm_backend.testing.contracts.views import ConversationViewsContract
+
+
+class TestSqlUsers(UsersContract): ...
+
+
+class TestSqlSessionViews(SessionViewsContract): ...
+
+
+class TestSqlRevocations(RevocationsContract): ...
+
+
+class TestSqlUnitOfWork(UnitOfWorkContract): ...
+
+
+class TestSqlIdempotencyRecords(IdempotencyContract): ...
+
+
+class TestSqlConversations(ConversationsContract): ...
+
+
+class TestSqlConversationViews(ConversationViewsContract): ...
+
+
+class TestSqlKnowledgeBases(KnowledgeBasesContract): ...
+
+
+class TestSqlDocuments(DocumentsContract): ...
+
+
+class TestSqlAnswerJournal(AnswerJournalContract): ...
