@@ -43,6 +43,6 @@ class Batches(Generic[Item]):
     async def _outcome(self, items: Sequence[Item]) -> Exception | None:
         try:
             await self._write(items)
-        except Exception as error:  # each of those who wait for it will see it
+        except Exception as error:  # noqa: BLE001 - each of those who wait for it will see it
             return error
         return None
