@@ -42,6 +42,7 @@ from llm_backend.domain.ids import AnswerId, ConversationId, UserId
 logger = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
+REMEMBERED_ANSWERS = 4096
 
 REASONS = {
     STOPPED: "The answer was stopped",
@@ -85,6 +86,7 @@ class AnswerRunner:
     store_patience: timedelta = timedelta(seconds=30)  # how long a finished answer waits for a database that is away
     grace: timedelta = timedelta(seconds=30)  # how long running answers may go on at shutdown
     _writing: dict[AnswerId, Writing] = field(default_factory=dict)
+    _recent: dict[AnswerId, Answer] = field(default_factory=dict)  # oldest first
     _ticker: "asyncio.Task[None] | None" = None
     _closing: bool = False
 
@@ -121,9 +123,12 @@ class AnswerRunner:
         return answer in self._writing
 
     def owner_of(self, answer: AnswerId) -> UserId | None:
-        """Whose answer this is, if it is being written here."""
-        writing = self._writing.get(answer)
-        return writing.answer.owner if writing else None
+        """Whose answer this is, if it is being written here or was not long ago.
+
+        Also of those that were taken back: whoever asked is about to read why.
+        """
+        recent = self._recent.get(answer)
+        return recent.owner if recent else None
 
     def count(self, owner: UserId) -> int:
         """How many answers are being written for one user."""
@@ -139,6 +144,7 @@ class AnswerRunner:
 
     async def abandon(self, conversation: ConversationId) -> None:
         """Give up whatever is being written in a conversation that is gone."""
+        self._recent = {key: answer for key, answer in self._recent.items() if answer.conversation != conversation}
         gone = [writing for writing in self._writing.values() if writing.answer.conversation == conversation]
         await self._cut_short(gone, STOPPED)
 
@@ -169,6 +175,7 @@ class AnswerRunner:
             begun = await self.journal.begin(turn)
             if begun == turn.answer.id:
                 self.log.open(begun)
+                self._remember(turn.answer)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is the caller's
             writing.begun.set_exception(error)
         else:
@@ -177,6 +184,11 @@ class AnswerRunner:
                 await self._write(writing)
         finally:
             del self._writing[writing.answer.id]
+
+    def _remember(self, answer: Answer) -> None:
+        self._recent[answer.id] = answer
+        if len(self._recent) > REMEMBERED_ANSWERS:
+            del self._recent[next(iter(self._recent))]
 
     async def _write(self, writing: Writing) -> None:
         """Never raises: whatever happens, the log is closed, or its readers would wait for ever."""

@@ -41,6 +41,9 @@ class MemoryStore:
         self.knowledge_views = MemoryKnowledgeViews(self._committed)
         self.journal = MemoryAnswerJournal(self._committed)
 
+    async def check(self) -> None:
+        """It is always there."""
+
     @asynccontextmanager
     async def transactions(self) -> AsyncIterator[MemoryUnitOfWork]:
         async with self._committed.lock:
