@@ -10,7 +10,7 @@ from llm_backend.testing.contracts.cache import ODD_KEYS, Pass
 
 MINUTE = timedelta(minutes=1)
 THREE = RateLimit(count=3, period=MINUTE)
-BRIEF = RateLimit(count=2, period=timedelta(seconds=1))
+BRIEF = RateLimit(count=2, period=timedelta(seconds=2))
 
 
 class RateLimiterContract:
