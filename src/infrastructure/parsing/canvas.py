@@ -114,4 +114,4 @@ def fewer(blocks: Sequence[Block], most: int = MOST_BLOCKS) -> list[Block]:
 
 def _row(cells: Sequence[str]) -> str:
     line = " | ".join(one_line(cleaned(cell)) for cell in cells)
-    return line.rstrip("| ") if line.strip("| ") else ""
+    return line.rstrip("| ").strip() if line.strip("| ") else ""

@@ -23,6 +23,7 @@ from llm_backend.domain.errors import DocumentEncrypted, DocumentUnreadable, Uns
 from llm_backend.domain.knowledge import ParsedDocument
 from llm_backend.infrastructure.parsing.canvas import Canvas
 from llm_backend.infrastructure.parsing.charts import CHARTED, add_charts
+from llm_backend.infrastructure.parsing.references import with_references_resolved, without_references
 
 _MIME_TYPES = {
     "pdf": "application/pdf",
@@ -48,7 +49,7 @@ _DENSE = re.compile("[\u2e80-\u9fff\uf900-\ufaff\uff00-\uffef]")  # written with
 def read_office(kind: str, data: bytes, longest: int) -> ParsedDocument:
     """Raises `DocumentUnreadable`, `DocumentEncrypted`, `DocumentEmpty`, `DocumentTooLarge`, `UnsupportedDocument`."""
     page_mark = f"page-{token_hex(8)}-"
-    result = _extracted(kind, data, page_mark)
+    result = _extracted(kind, without_references(data) if kind == "docx" else data, page_mark)
     canvas = Canvas(longest)
     if kind == "epub":
         canvas.paragraph(_imprint(result.metadata))
@@ -108,17 +109,17 @@ class _Nodes:
             self.canvas.page = node.get("page") or self.canvas.page
         match content["node_type"]:
             case "title":
-                self.canvas.heading(self._text(content), 1)
+                self.canvas.heading(self._text(content["text"]), 1)
             case "heading":
-                self.canvas.heading(self._text(content), content["level"])
+                self.canvas.heading(self._text(content["text"]), content["level"])
             case "list_item":
-                self._list_item(self._text(content))
+                self._list_item(self._text(content["text"]))
             case "table":
-                self.canvas.table(_rows(content["grid"]))
+                self.canvas.table([[self._text(cell) for cell in row] for row in _rows(content["grid"])])
             case "metadata_block":
                 self.canvas.paragraph("\n".join(": ".join(entry) for entry in content["entries"]))
             case "image":
-                self.canvas.paragraph(content.get("description") or "")
+                self.canvas.paragraph(self._text(content.get("description") or ""))
             case _:
                 self._paragraph(content.get("text") or "")
 
@@ -126,15 +127,16 @@ class _Nodes:
         if raw.strip().startswith(self._page_mark):
             self.canvas.page = int(raw.strip().removeprefix(self._page_mark))
         else:
-            self.canvas.paragraph(self._text({"text": raw}))
+            self.canvas.paragraph(self._text(raw))
 
     def _list_item(self, text: str) -> None:
         if text.strip():
             self.canvas.line(f"- {text.strip()}")
 
-    def _text(self, content: Any) -> str:
-        text: str = content.get("text") or ""
+    def _text(self, text: str) -> str:
         match self._kind:
+            case "docx":
+                return with_references_resolved(text)
             case "pdf":
                 return _unwrapped(_SOFT_HYPHEN.sub("", text))
             case "pptx":  # kreuzberg reads the Markdown that it wrote itself, and leaves some of it

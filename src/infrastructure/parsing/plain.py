@@ -6,7 +6,6 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from io import StringIO
-from itertools import islice
 from typing import Any
 
 from llm_backend.domain.errors import DocumentTooLarge, DocumentUnreadable
@@ -55,9 +54,8 @@ def _table(rows: Iterator[list[str]], longest: int, file_type: str) -> ParsedDoc
 
 
 def _delimiter(text: str) -> str:
-    """The one that cuts the first lines into the most equal numbers of cells; a comma when in doubt."""
-    lines = list(islice((line for line in text.split("\n") if line.strip()), 20))
-    return max(",;\t|", key=lambda mark: min((line.count(mark) for line in lines), default=0))
+    """The one that occurs most in the first line, a comma when in doubt."""
+    return max(",;\t|", key=text.strip("\n").partition("\n")[0].count)
 
 
 # JSON ----------------------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ TRADITIONAL = st.text(alphabet=st.characters(min_codepoint=0x3400, max_codepoint
 
 
 @pytest.mark.parametrize(
-    "variant, folded",
+    ("variant", "folded"),
     [
         ("機器學習與資料庫", "机器学习与资料库"),
         ("ＡＢＣ１２３", "abc123"),
