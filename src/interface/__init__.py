@@ -1,0 +1,1 @@
+"""The faces of the product: how its use cases look from outside."""

@@ -1,0 +1,93 @@
+"""The HTTP application: the only list of routes, and the names under which they find their use cases."""
+
+from dataclasses import fields
+from typing import Any
+
+from litestar import Litestar, Router
+from litestar.config.cors import CORSConfig
+from litestar.di import Provide
+from litestar.types import ASGIApp, ControllerRouterHandler
+
+from llm_backend.application.backend import Backend
+from llm_backend.domain.errors import Invalid
+from llm_backend.interface.http import health
+from llm_backend.interface.http.auth import require_session
+from llm_backend.interface.http.documentation import documentation_routes, openapi_config
+from llm_backend.interface.http.edge import Edge
+from llm_backend.interface.http.errors import handle
+from llm_backend.interface.http.options import HttpOptions
+from llm_backend.interface.http.requests import ApiRequest
+from llm_backend.interface.http.rest.answers import Answers
+from llm_backend.interface.http.rest.chat import ChatController, missing_goes_first
+from llm_backend.interface.http.rest.conversations import ConversationsController
+from llm_backend.interface.http.rest.rag import RagController, UploadsController
+from llm_backend.interface.http.rest.users import UsersController
+from llm_backend.interface.http.uploads import Uploads
+
+CORS_REQUEST_HEADERS = ["authorization", "content-type", "idempotency-key", "last-event-id", "x-request-id"]
+CORS_REPLY_HEADERS = ["retry-after", "x-request-id"]
+
+
+def create_app(backend: Backend, options: HttpOptions | None = None) -> ASGIApp:
+    """The backend as an ASGI application. Whoever opened the backend also closes it."""
+    return Edge(litestar_app(backend, options or HttpOptions()))
+
+
+def litestar_app(backend: Backend, options: HttpOptions) -> Litestar:
+    """The application without its edge: the place to look at its routes."""
+    return Litestar(
+        route_handlers=_routes(backend, options),
+        dependencies=_dependencies(backend, options),
+        exception_handlers={Exception: handle},
+        request_class=ApiRequest,
+        request_max_body_size=options.body_limit,
+        cors_config=_cors(options),
+        openapi_config=openapi_config(options.version) if options.documentation else None,
+        logging_config=None,
+    )
+
+
+def _routes(backend: Backend, options: HttpOptions) -> list[ControllerRouterHandler]:
+    chat = Router(
+        path="/",
+        route_handlers=[ChatController],
+        exception_handlers={Invalid: missing_goes_first(backend.find_answer)},
+    )
+    uploads = Router(path="/", route_handlers=[UploadsController], request_max_body_size=options.upload_limit)
+    api = Router(
+        path="/api",
+        route_handlers=[UsersController, ConversationsController, chat, RagController, uploads],
+        guards=[require_session(backend.authenticate)],
+    )
+    documentation = documentation_routes() if options.documentation else []
+    return [api, health.alive, health.ready, *documentation]
+
+
+def _dependencies(backend: Backend, options: HttpOptions) -> dict[str, Provide]:
+    """Each use case under its name in the `Backend`, and the two things that are made of use cases and options."""
+    named: dict[str, Any] = {field.name: getattr(backend, field.name) for field in fields(Backend)}
+    answers = Answers(
+        send=backend.send_message,
+        ask=backend.ask_knowledge_base,
+        find=backend.find_answer,
+        follow=backend.follow_answer,
+        stop=backend.stop_answer,
+        framing=options.framing,
+        keep_alive=options.keep_alive,
+    )
+    uploads = Uploads(backend.upload_document, options.scratch)
+    return {name: _given(value) for name, value in {**named, "answers": answers, "uploads": uploads}.items()}
+
+
+def _given(value: Any) -> Provide:
+    return Provide(lambda: value, sync_to_thread=False)
+
+
+def _cors(options: HttpOptions) -> CORSConfig | None:
+    if not options.cors_origins:
+        return None
+    return CORSConfig(
+        allow_origins=list(options.cors_origins),
+        allow_headers=CORS_REQUEST_HEADERS,
+        expose_headers=CORS_REPLY_HEADERS,
+    )

@@ -1,0 +1,95 @@
+"""HTTP connections that cannot be held open for nothing.
+
+uvicorn waits for ever for a request whose head never ends, and lets that head grow without limit.
+"""
+
+import asyncio
+from datetime import timedelta
+from secrets import token_hex
+from typing import Any, ClassVar
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+LONGEST_HEAD = 64 * 1024  # bytes
+REFUSALS = {
+    400: (b"Bad Request", b"malformed_request", b"This is not an HTTP request"),
+    408: (b"Request Timeout", b"request_timeout", b"The request took too long to arrive"),
+    431: (b"Request Header Fields Too Large", b"head_too_large", b"The head of the request is too large"),
+}
+
+
+class PatientConnection(HttpToolsProtocol):
+    """Closes when the head of a request is not complete `head_timeout` after the connection was made or, on one that
+    is kept alive, after the first byte of the request; or when it gets too large."""
+
+    head_timeout: ClassVar[float] = 10.0
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._head_timer: asyncio.TimerHandle | None = None
+        self._head_bytes = 0
+
+    @classmethod
+    def waiting(cls, head_timeout: timedelta) -> "type[PatientConnection]":
+        """The same with another patience; uvicorn wants a class."""
+        return type("PatientConnection", (cls,), {"head_timeout": head_timeout.total_seconds()})
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._await_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._head_arrived()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._head_timer is None:
+            if self._is_idle() and self.timeout_keep_alive_task is None:
+                self._await_head()  # blank lines in front of a request, which the parser passes over
+            return
+        self._head_bytes += len(data)
+        if self._head_bytes > LONGEST_HEAD:
+            self._refuse(431)
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        if self._head_timer is None:
+            self._await_head()
+
+    def on_headers_complete(self) -> None:
+        self._head_arrived()
+        super().on_headers_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        del msg
+        self._refuse(400)
+
+    def _is_idle(self) -> bool:
+        cycle: RequestResponseCycle | None = self.cycle
+        return cycle is None or cycle.response_complete
+
+    def _await_head(self) -> None:
+        self._head_bytes = 0
+        self._head_timer = self.loop.call_later(self.head_timeout, self._refuse, 408)
+
+    def _head_arrived(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _refuse(self, status: int) -> None:
+        """Say why, unless that would end up in the middle of another reply, and hang up."""
+        self._head_arrived()
+        if self._is_idle() and not self.transport.is_closing():
+            self.transport.write(_refusal(status))
+        self.transport.close()
+
+
+def _refusal(status: int) -> bytes:
+    phrase, code, text = REFUSALS[status]
+    body = b'{"error":"%b","code":"%b"}' % (text, code)
+    return (
+        b"HTTP/1.1 %d %b\r\ncontent-type: application/json\r\ncontent-length: %d\r\nx-request-id: %b\r\n"
+        b"cache-control: no-store\r\nconnection: close\r\n\r\n%b"
+    ) % (status, phrase, len(body), token_hex(8).encode(), body)

@@ -1,0 +1,127 @@
+"""The API described by itself: an OpenAPI 3.1 document, and a page that shows it without reaching for the internet."""
+
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from litestar import Response, get
+from litestar.handlers import HTTPRouteHandler
+from litestar.openapi.config import OpenAPIConfig
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.openapi.plugins import JsonRenderPlugin
+from litestar.openapi.spec import (
+    Components,
+    OpenAPIFormat,
+    OpenAPIMediaType,
+    OpenAPIType,
+    Operation,
+    RequestBody,
+    Schema,
+    SecurityScheme,
+)
+from litestar.params import FromPath
+from litestar.response import Redirect
+
+from llm_backend.interface.http.errors import ErrorOut, RouteNotFound
+from llm_backend.interface.http.streams import EVENT_STREAM
+
+STATIC = Path(__file__).parent / "static"
+MEDIA_TYPES = {".html": "text/html; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".css": "text/css"}
+# Nothing inline, nothing from elsewhere: what a document says can never become a script.
+CONTENT_SECURITY_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+
+SIGNED_IN = [{"bearer": list[str]()}]  # `security` of a route that asks for a token
+
+_MEANINGS = {
+    400: "What was sent makes no sense",
+    401: "The token is missing, invalid or dead; or name and password do not match",
+    404: "It does not exist, or belongs to somebody else",
+    409: "It cannot be done now, or the Idempotency-Key stands for another request",
+    413: "Larger than the limit",
+    415: "Documents of this type cannot be read",
+    429: "Too much at once; `Retry-After` says when to come back",
+    500: "The language model or embedding server failed, or the server has a bug; `code` says which",
+    503: "Something that the server stands on is away for a while",
+    507: "There is no room left to store anything",
+}
+
+
+def failures(*statuses: int) -> dict[int, ResponseSpec]:
+    """The errors of a route. Any request can be garbled, and any route can crash: 400 and 500 are always there."""
+    return {
+        status: ResponseSpec(ErrorOut, generate_examples=False, description=_MEANINGS[status])
+        for status in sorted({*statuses, 400, 500})
+    }
+
+
+def streams(*, can_be_empty: bool = False) -> dict[int, ResponseSpec]:
+    """The success of a route that streams an answer."""
+    text = "The events of an answer, in the framing that `Accept` asks for"
+    stream = ResponseSpec(str, generate_examples=False, description=text, media_type=EVENT_STREAM)
+    empty = ResponseSpec(None, generate_examples=False, description="Nothing is left of the answer")
+    return {200: stream, 204: empty} if can_be_empty else {200: stream}
+
+
+@dataclass
+class UploadOperation(Operation):
+    """An operation whose body is the upload form, which Litestar cannot see: the handler streams it by itself."""
+
+    def __post_init__(self) -> None:
+        form = Schema(
+            type=OpenAPIType.OBJECT,
+            required=["kb_id", "file"],
+            properties={
+                "kb_id": Schema(type=OpenAPIType.STRING),
+                "file": Schema(type=OpenAPIType.STRING, format=OpenAPIFormat.BINARY),
+            },
+        )
+        self.request_body = RequestBody(required=True, content={"multipart/form-data": OpenAPIMediaType(schema=form)})
+
+
+def openapi_config(version: str) -> OpenAPIConfig:
+    """What the document at `/schema/openapi.json` says of the API as a whole."""
+    token = SecurityScheme(type="http", scheme="bearer", bearer_format="JWT")
+    return OpenAPIConfig(
+        title="llm-backend-api",
+        version=version,
+        description="Streamed conversations with language models, and with your own documents.",
+        components=Components(security_schemes={"bearer": token}),
+        use_handler_docstrings=True,
+        path="/schema",
+        render_plugins=[JsonRenderPlugin()],
+    )
+
+
+def documentation_routes() -> list[HTTPRouteHandler]:
+    """The page at `/docs`; `/` leads there."""
+    return [_home, _page, _static_file]
+
+
+@get("/", include_in_schema=False)
+async def _home() -> Redirect:
+    return Redirect("/docs")
+
+
+@get("/docs", include_in_schema=False)
+async def _page() -> Response[bytes]:
+    return _file("docs.html")
+
+
+@get("/docs/{name:str}", include_in_schema=False)
+async def _static_file(name: FromPath[str]) -> Response[bytes]:
+    if name not in {"docs.js", "docs.css"}:
+        raise RouteNotFound
+    return _file(name)
+
+
+@cache
+def _content(name: str) -> bytes:
+    return (STATIC / name).read_bytes()
+
+
+def _file(name: str) -> Response[bytes]:
+    headers = {"content-security-policy": CONTENT_SECURITY_POLICY, "cache-control": "no-cache"}
+    return Response(_content(name), media_type=MEDIA_TYPES[Path(name).suffix], headers=headers)

@@ -1,0 +1,95 @@
+"""The outermost layer: every request gets an id, every reply its common headers, and each leaves one line in the log.
+
+It is the only ASGI layer of ours round the application, because each one costs something for every token of a stream.
+"""
+
+import time
+from secrets import token_hex
+from typing import Any
+
+import structlog
+from litestar.enums import ScopeType
+from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
+
+from llm_backend.interface.http.errors import REQUEST_ID, reply_to
+from llm_backend.interface.http.requests import header
+
+LONGEST_REQUEST_ID = 128
+
+access_log: structlog.stdlib.BoundLogger = structlog.get_logger("llm_backend.access")
+
+
+class Edge:
+    """An ASGI application round another one."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != ScopeType.HTTP:
+            await self.app(scope, receive, send)
+            return
+        exchange = _Exchange(scope, send)
+        try:
+            await self.app(scope, receive, exchange.send)
+        except Exception as error:  # what the application itself could not turn into a reply
+            reply = reply_to(error, scope)
+            if exchange.status:
+                raise
+            await reply(scope, receive, exchange.send)
+        finally:
+            exchange.log()
+
+
+class _Exchange:
+    """One request and its reply."""
+
+    __slots__ = ("_began", "_bytes", "_request_id", "_scope", "_send", "status")
+
+    def __init__(self, scope: HTTPScope, send: Send) -> None:
+        self._scope = scope
+        self._send = send
+        self._began = time.perf_counter()
+        self._bytes = 0
+        self._request_id = scope[REQUEST_ID] = _request_id(scope)  # type: ignore[literal-required]
+        self.status = 0
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.body":
+            self._bytes += len(message["body"])
+        elif message["type"] == "http.response.start":
+            self.status = message["status"]
+            message["headers"] = self._completed(message["headers"])
+        await self._send(message)
+
+    def _completed(self, headers: Any) -> list[tuple[bytes, bytes]]:
+        """Replies are private unless they say otherwise."""
+        added = [*headers, (b"x-request-id", self._request_id.encode()), (b"x-content-type-options", b"nosniff")]
+        if not any(name == b"cache-control" for name, _ in headers):
+            added.append((b"cache-control", b"no-store"))
+        return added
+
+    def log(self) -> None:
+        """Neither bodies nor queries nor headers: a log must be fit to be shown."""
+        access_log.info(
+            "request",
+            method=self._scope["method"],
+            path=_path(self._scope),
+            status=self.status,
+            ms=round((time.perf_counter() - self._began) * 1000, 1),
+            bytes=self._bytes,
+            request_id=self._request_id,
+        )
+
+
+def _path(scope: HTTPScope) -> str:
+    """As it was sent: still quoted, so that no line break gets into the log."""
+    return scope["raw_path"].decode("latin-1")
+
+
+def _request_id(scope: Scope) -> str:
+    """The client's own if it is short and printable, so that its log and ours can be laid side by side."""
+    given = header(scope, b"x-request-id")
+    if given and len(given) <= LONGEST_REQUEST_ID and all("!" <= character <= "~" for character in given):
+        return given
+    return token_hex(8)

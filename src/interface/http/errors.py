@@ -1,0 +1,246 @@
+"""Errors on the wire: one table from kinds to statuses, one envelope, texts in the language of the route."""
+
+import asyncio
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from math import ceil
+from typing import Any
+
+import msgspec
+from litestar import Request
+from litestar.exceptions import (
+    HTTPException,
+    InternalServerException,
+    MethodNotAllowedException,
+    NotFoundException,
+    ValidationException,
+)
+from litestar.types import Receive, Scope, Send
+
+from llm_backend.domain.errors import (
+    Conflict,
+    DomainError,
+    Invalid,
+    NotFound,
+    QuotaExceeded,
+    StorageFull,
+    TooLarge,
+    Unauthenticated,
+    Unavailable,
+    Unsupported,
+    UpstreamFailed,
+)
+from llm_backend.interface.http.rag_texts import RAG_TEXTS
+
+logger = logging.getLogger(__name__)
+
+STATUSES: Mapping[type[DomainError], int] = {
+    Invalid: 400,
+    Unauthenticated: 401,
+    NotFound: 404,
+    Conflict: 409,
+    TooLarge: 413,
+    Unsupported: 415,
+    QuotaExceeded: 429,
+    UpstreamFailed: 500,
+    Unavailable: 503,
+    StorageFull: 507,
+}
+REQUEST_ID = "llm_backend.request_id"  # where the edge leaves it in the scope
+LINGER = 2.0  # seconds for which the rest of a refused body is read, so that its sender sees the reply
+
+_encode = msgspec.json.Encoder().encode
+Headers = tuple[tuple[bytes, bytes], ...]
+
+
+# What only HTTP can get wrong ----------------------------------------------------------------------------------------
+
+
+class RouteNotFound(NotFound):
+    code = "route_not_found"
+    default_message = "There is no such route"
+
+
+class MalformedJson(Invalid):
+    code = "malformed_json"
+    default_message = "The request body is not valid JSON"
+
+
+class InvalidBody(Invalid):
+    code = "invalid_body"
+    default_message = "The request body does not have the documented form"
+
+
+class InvalidParameter(Invalid):
+    code = "invalid_parameter"
+    default_message = "A parameter of the request is not valid"
+
+
+class InvalidConversationId(Invalid):
+    code = "invalid_conversation_id"
+    default_message = "The conversation id must be an integer above 0 and below 2^53"
+
+
+class InvalidForm(Invalid):
+    code = "invalid_form"
+    default_message = "The request body is not a valid multipart form"
+
+
+class MissingFormField(Invalid):
+    code = "missing_form_field"
+    default_message = "The form needs the fields kb_id and file"
+
+
+class BodyTooLarge(TooLarge):
+    code = "body_too_large"
+    default_message = "The request body is larger than the limit"
+
+
+class ClientLeft(Invalid):
+    """Nobody is there to read this."""
+
+    code = "client_left"
+    default_message = "The connection was closed before the request was complete"
+
+
+# The envelope --------------------------------------------------------------------------------------------------------
+
+
+class ErrorOut(msgspec.Struct, omit_defaults=True):
+    """What every error looks like: a text for a person, a stable code for a program."""
+
+    error: str
+    code: str
+    request_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ErrorReply:
+    """An error as Litestar wants it of an exception handler: something that turns into an ASGI application."""
+
+    status: int
+    content: ErrorOut
+    headers: Headers = ()
+
+    def to_asgi_response(self, *_: object, **__: object) -> "ErrorReply":
+        return self
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        del scope
+        body = _encode(self.content)
+        length = (b"content-length", str(len(body)).encode())
+        headers = [(b"content-type", b"application/json"), length, *self.headers]
+        await send({"type": "http.response.start", "status": self.status, "headers": headers})
+        lingers = self.status == STATUSES[TooLarge]
+        await send({"type": "http.response.body", "body": body, "more_body": lingers})
+        if lingers:
+            await _discard(receive)
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def _discard(receive: Receive) -> None:
+    """Closing a connection whose sender is still busy resets it, and the reply is lost with it."""
+    try:
+        async with asyncio.timeout(LINGER):
+            while (message := await receive())["type"] == "http.request" and message.get("more_body"):
+                pass
+    except TimeoutError:
+        pass
+
+
+# From exceptions to replies ------------------------------------------------------------------------------------------
+
+
+def handle(request: Request[Any, Any, Any], error: Exception) -> Any:
+    """The exception handler of the application."""
+    return reply_to(error, request.scope)
+
+
+def reply_to(error: Exception, scope: Scope) -> ErrorReply:
+    """Anything that is not expected is a bug: it is logged once, here, and its details stay here."""
+    if isinstance(error, DomainError):
+        return _reply(_status(type(error)), error.code, str(error), scope, _headers(error))
+    if isinstance(error, MethodNotAllowedException):
+        allowed = (error.headers or {}).get("allow", "")
+        return _reply(405, "method_not_allowed", "Method not allowed", scope, ((b"allow", allowed.encode()),))
+    if translated := _translated(error):
+        return reply_to(translated, scope)
+    if isinstance(error, HTTPException) and error.status_code < 500:
+        return _reply(error.status_code, "bad_request", error.detail, scope, ())
+    request_id = str(scope.get(REQUEST_ID, ""))
+    logger.error("request %s crashed", request_id, exc_info=error)
+    content = ErrorOut(_text("internal_error", "Internal server error", scope), "internal_error", request_id)
+    return ErrorReply(status=500, content=content)
+
+
+def status_of(code: str) -> int:
+    """The status of a `DomainError` of which only the code is known."""
+    return _STATUS_OF_CODE.get(code, STATUSES[UpstreamFailed])
+
+
+def reply_to_code(code: str, message: str, scope: Scope) -> ErrorReply:
+    return _reply(status_of(code), code, message, scope, ())
+
+
+def _reply(status: int, code: str, message: str, scope: Scope, headers: Headers) -> ErrorReply:
+    return ErrorReply(status=status, content=ErrorOut(_text(code, message, scope), code), headers=headers)
+
+
+def _text(code: str, message: str, scope: Scope) -> str:
+    return RAG_TEXTS.get(code, message) if scope["path"].startswith("/api/rag") else message
+
+
+def _translated(error: Exception) -> DomainError | None:
+    """What Litestar raises before a handler is reached, in our words."""
+    match error:
+        case NotFoundException():
+            return RouteNotFound()
+        case ValidationException():
+            return InvalidParameter(_first_complaint(error))
+        case InternalServerException(detail="client disconnected prematurely"):
+            return ClientLeft()
+        case HTTPException(status_code=413):
+            return BodyTooLarge()
+        case _:
+            return None
+
+
+def _first_complaint(error: ValidationException) -> str | None:
+    """Litestar's own text names the query, which may hold anything."""
+    extra = error.extra
+    if not isinstance(extra, list) or not extra or not isinstance(extra[0], dict) or "key" not in extra[0]:
+        return None
+    key, source = extra[0]["key"], extra[0].get("source", "request")
+    if key == "data":
+        return "A JSON body is required"
+    return f"The value of {key!r} in the {source if isinstance(source, str) else 'request'} is not valid"
+
+
+def _status(kind: type[DomainError]) -> int:
+    return next((STATUSES[base] for base in kind.__mro__ if base in STATUSES), 500)
+
+
+def _headers(error: DomainError) -> Headers:
+    match error:
+        case Unauthenticated():
+            return ((b"www-authenticate", b"Bearer"),)
+        case TooLarge():
+            return ((b"connection", b"close"),)
+        case _:
+            wait = getattr(error, "retry_after", None)
+            return ((b"retry-after", _seconds(wait)),) if isinstance(wait, timedelta) else ()
+
+
+def _seconds(wait: timedelta) -> bytes:
+    return str(max(1, ceil(wait.total_seconds()))).encode()
+
+
+def _leaves(kind: type[DomainError]) -> Iterator[type[DomainError]]:
+    yield kind
+    for narrower in kind.__subclasses__():
+        yield from _leaves(narrower)
+
+
+_STATUS_OF_CODE = {leaf.code: _status(leaf) for leaf in _leaves(DomainError)}

@@ -1,0 +1,1 @@
+"""The routes under `/api`: what clients send and see, and which use case answers."""

@@ -1,0 +1,232 @@
+"""`/api/rag`: knowledge bases, their documents, and questions to them. Its messages are Chinese."""
+
+import msgspec
+from litestar import Controller, get, post
+from litestar.params import FromQuery
+from litestar.types import ASGIApp
+
+from llm_backend.application.knowledge import (
+    CreateKnowledgeBase,
+    DeleteDocument,
+    DeleteKnowledgeBase,
+    ListDocuments,
+    ListEmbeddingModels,
+    ListKnowledgeBases,
+)
+from llm_backend.application.retrieval import Retrieve
+from llm_backend.domain.ids import LARGEST_ID, ConversationId, DocumentId, KnowledgeBaseId
+from llm_backend.domain.knowledge import DocumentSummary, KnowledgeBase, Passage
+from llm_backend.interface.http.documentation import SIGNED_IN, UploadOperation, failures, streams
+from llm_backend.interface.http.errors import InvalidConversationId
+from llm_backend.interface.http.idempotency import idempotency
+from llm_backend.interface.http.requests import ApiRequest, checked_text
+from llm_backend.interface.http.rest.answers import Answers
+from llm_backend.interface.http.rest.parameters import Asked, Body
+from llm_backend.interface.http.uploads import Uploads
+
+DEFAULT_TOP_K = 5
+TAGS = ["Knowledge bases"]
+
+
+class KnowledgeBaseIn(msgspec.Struct):
+    kb_name: str
+    embedding_model: str | None = None
+
+
+class KnowledgeBaseNamed(msgspec.Struct):
+    kb_id: str
+
+
+class DocumentNamed(msgspec.Struct):
+    kb_id: str
+    doc_id: str
+
+
+class RetrieveIn(msgspec.Struct):
+    kb_id: str
+    query: str
+    top_k: int = DEFAULT_TOP_K
+
+
+class GroundedQuestionIn(msgspec.Struct):
+    conversation_id: int
+    kb_id: str
+    message: str
+    top_k: int = DEFAULT_TOP_K
+
+
+class RagMessageOut(msgspec.Struct):
+    success: bool
+    message: str
+
+
+class KnowledgeBaseMadeOut(msgspec.Struct):
+    success: bool
+    kb_id: str
+    message: str
+
+
+class KnowledgeBaseOut(msgspec.Struct):
+    kb_id: str
+    kb_name: str
+    embedding_model: str
+
+
+class KnowledgeBasesOut(msgspec.Struct):
+    success: bool
+    kbs: list[KnowledgeBaseOut]
+    message: str
+
+
+class DocumentMadeOut(msgspec.Struct):
+    success: bool
+    doc_id: str
+    message: str
+
+
+class DocumentOut(msgspec.Struct):
+    doc_id: str
+    kb_id: str
+    doc_name: str
+    file_type: str
+
+
+class DocumentsOut(msgspec.Struct):
+    success: bool
+    docs: list[DocumentOut]
+    message: str
+
+
+class PassageOut(msgspec.Struct):
+    content: str
+    score: float
+    doc_id: str
+    doc_name: str
+
+
+class PassagesOut(msgspec.Struct):
+    success: bool
+    results: list[PassageOut]
+    message: str
+
+
+class ModelsOut(msgspec.Struct):
+    success: bool
+    models: list[str]
+    message: str
+
+
+class RagController(Controller):
+    path = "/rag"
+    security = SIGNED_IN
+    tags = TAGS
+
+    @post("/kb/create", status_code=200, responses=failures(400, 401, 409, 413, 503, 507))
+    async def create_knowledge_base(
+        self, data: Body[KnowledgeBaseIn], create_knowledge_base: Asked[CreateKnowledgeBase], request: ApiRequest
+    ) -> KnowledgeBaseMadeOut:
+        """Make an empty knowledge base, bound to one embedding model: the default one unless named."""
+        made = await create_knowledge_base(
+            request.owner,
+            data.kb_name,
+            data.embedding_model or None,
+            idempotency=idempotency(request.scope, data),
+        )
+        return KnowledgeBaseMadeOut(True, made.id, f"知识库创建成功,使用模型: {made.space.model}")
+
+    @get("/kb/list", responses=failures(401, 503))
+    async def list_knowledge_bases(
+        self, list_knowledge_bases: Asked[ListKnowledgeBases], request: ApiRequest
+    ) -> KnowledgeBasesOut:
+        """The knowledge bases of the user."""
+        found = await list_knowledge_bases(request.owner)
+        return KnowledgeBasesOut(True, [knowledge_base_out(each) for each in found], "知识库列表获取成功")
+
+    @post("/kb/delete", status_code=200, responses=failures(400, 401, 404, 413, 503, 507))
+    async def delete_knowledge_base(
+        self, data: Body[KnowledgeBaseNamed], delete_knowledge_base: Asked[DeleteKnowledgeBase], request: ApiRequest
+    ) -> RagMessageOut:
+        """Delete a knowledge base and its documents, for good."""
+        await delete_knowledge_base(request.owner, KnowledgeBaseId(data.kb_id))
+        return RagMessageOut(True, "知识库删除成功")
+
+    @get("/doc/list", responses=failures(400, 401, 404, 503))
+    async def list_documents(
+        self, kb_id: FromQuery[str], list_documents: Asked[ListDocuments], request: ApiRequest
+    ) -> DocumentsOut:
+        """The documents of a knowledge base."""
+        found = await list_documents(request.owner, KnowledgeBaseId(checked_text(kb_id)))
+        return DocumentsOut(True, [document_out(each) for each in found], "文档列表获取成功")
+
+    @post("/doc/delete", status_code=200, responses=failures(400, 401, 404, 413, 503, 507))
+    async def delete_document(
+        self, data: Body[DocumentNamed], delete_document: Asked[DeleteDocument], request: ApiRequest
+    ) -> RagMessageOut:
+        """Delete a document, for good."""
+        await delete_document(request.owner, KnowledgeBaseId(data.kb_id), DocumentId(data.doc_id))
+        return RagMessageOut(True, "文档删除成功")
+
+    @post("/retrieve", status_code=200, responses=failures(400, 401, 404, 413, 500, 503))
+    async def retrieve(self, data: Body[RetrieveIn], retrieve: Asked[Retrieve], request: ApiRequest) -> PassagesOut:
+        """Find the passages that have to do with a query, best first."""
+        found = await retrieve(request.owner, KnowledgeBaseId(data.kb_id), data.query, top_k=data.top_k)
+        return PassagesOut(True, [passage_out(each) for each in found.passages], "检索成功")
+
+    @post(
+        "/chat",
+        status_code=200,
+        responses=streams() | failures(400, 401, 404, 409, 413, 429, 500, 503, 507),
+    )
+    async def chat(self, data: Body[GroundedQuestionIn], answers: Asked[Answers], request: ApiRequest) -> ASGIApp:
+        """Ask with what a knowledge base says about it, and read the answer as it is written."""
+        if not 1 <= data.conversation_id <= LARGEST_ID:
+            raise InvalidConversationId
+        conversation, key = ConversationId(data.conversation_id), idempotency(request.scope, data)
+        return await answers.begin(
+            request,
+            conversation,
+            lambda: answers.ask(
+                request.owner,
+                conversation,
+                KnowledgeBaseId(data.kb_id),
+                data.message,
+                top_k=data.top_k,
+                idempotency=key,
+            ),
+        )
+
+    @get("/models", sync_to_thread=False, responses=failures(401, 503))
+    def list_models(self, list_embedding_models: Asked[ListEmbeddingModels]) -> ModelsOut:
+        """The embedding models that a knowledge base can be bound to, the default first."""
+        return ModelsOut(True, list(list_embedding_models()), "支持的Embedding模型列表获取成功")
+
+
+class UploadsController(Controller):
+    """Apart from the others, because its bodies may be larger."""
+
+    path = "/rag"
+    security = SIGNED_IN
+    tags = TAGS
+
+    @post(
+        "/doc/upload",
+        status_code=200,
+        operation_class=UploadOperation,
+        responses=failures(400, 401, 404, 409, 413, 415, 500, 503, 507),
+    )
+    async def upload_document(self, uploads: Asked[Uploads], request: ApiRequest) -> DocumentMadeOut:
+        """Read a document into a knowledge base. It can be found as soon as this has been answered."""
+        document, chunks = await uploads.receive(request)
+        return DocumentMadeOut(True, document.id, f"文档上传处理成功,共分割并添加 {chunks} 个文本块")
+
+
+def knowledge_base_out(knowledge_base: KnowledgeBase) -> KnowledgeBaseOut:
+    return KnowledgeBaseOut(knowledge_base.id, knowledge_base.name, knowledge_base.space.model)
+
+
+def document_out(document: DocumentSummary) -> DocumentOut:
+    return DocumentOut(document.id, document.knowledge_base, document.name, document.file_type)
+
+
+def passage_out(passage: Passage) -> PassageOut:
+    return PassageOut(passage.chunk.text, passage.score, passage.document, passage.document_name)

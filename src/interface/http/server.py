@@ -1,0 +1,147 @@
+"""Serving an application with uvicorn, to its orderly end."""
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from types import FrameType
+from typing import Any, TypeVar
+
+import uvicorn
+from litestar.types import ASGIApp
+
+from llm_backend.interface.http.connections import PatientConnection
+
+BACKLOG = 2048
+KEEP_ALIVE = 65  # seconds; longer than the 60 of common proxies, so that they, and not we, hang up first
+AFTERGLOW = timedelta(seconds=5)  # for clients to read the end of their streams, once all answers have ended
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerOptions:
+    """Where to listen, and how patiently. `trusted_proxies` are the addresses whose `X-Forwarded-For` is believed."""
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+    head_timeout: timedelta = timedelta(seconds=10)
+    shutdown_grace: timedelta = timedelta(seconds=30)
+    trusted_proxies: Sequence[str] = ()
+
+
+class HttpServer(uvicorn.Server):
+    """Serves until `stop`; then takes no new connections while `drain` lets running answers come to their end.
+
+    `url` is where it can be reached, also if the port was 0; `listening` is told of it once. With `heed_signals`,
+    SIGTERM and SIGINT stop it, and a second one ends the process at once. Raises `OSError` when it cannot listen.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        options: ServerOptions,
+        *,
+        drain: Callable[[], Awaitable[object]],
+        listening: Callable[[str], object],
+        heed_signals: bool = True,
+    ) -> None:
+        super().__init__(_config(app, options))
+        self._heed_signals = heed_signals
+        self._socket = _bound(options.host, options.port)
+        self._drain = drain
+        self._listening = listening
+        self.url = _url(self._socket)
+
+    async def serve_until_stopped(self) -> None:
+        await self.serve(sockets=[self._socket])
+
+    def stop(self) -> None:
+        self.should_exit = True
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets=sockets)
+        self._listening(self.url)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Streams stay open while the answers that they follow go on."""
+        draining = asyncio.ensure_future(self._drain())
+        await super().shutdown(sockets=sockets)
+        await draining
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Uvicorn would raise the signal again in the end, and the process would not end with 0."""
+        if not self._heed_signals or threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        del frame
+        if self.should_exit:
+            os._exit(128 + sig)  # all that was acknowledged is stored, as after a kill
+        self.stop()
+
+
+async def serve(
+    app: ASGIApp,
+    options: ServerOptions,
+    *,
+    drain: Callable[[], Awaitable[object]],
+    listening: Callable[[str], object],
+) -> None:
+    """Serve until SIGTERM or SIGINT. Raises `OSError` when it cannot listen where it is told to."""
+    await HttpServer(app, options, drain=drain, listening=listening).serve_until_stopped()
+
+
+def run(main: Coroutine[Any, Any, Result]) -> Result:
+    """Run the main coroutine of a server, on uvloop where there is one."""
+    if sys.platform == "win32":
+        return asyncio.run(main)
+    import uvloop
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(main)
+
+
+def _config(app: ASGIApp, options: ServerOptions) -> uvicorn.Config:
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    grace = options.shutdown_grace + AFTERGLOW
+    return uvicorn.Config(
+        app,
+        interface="asgi3",
+        http=PatientConnection.waiting(options.head_timeout),
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=bool(options.trusted_proxies),
+        forwarded_allow_ips=list(options.trusted_proxies),
+        backlog=BACKLOG,
+        timeout_keep_alive=KEEP_ALIVE,
+        timeout_graceful_shutdown=int(grace.total_seconds()),
+    )
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return socket.create_server((host, port), family=family, backlog=BACKLOG)
+
+
+def _url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

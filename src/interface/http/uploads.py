@@ -1,0 +1,140 @@
+"""Files on their way from a multipart form to the disk: never in memory as a whole, never under a name of the
+sender's choice."""
+
+import asyncio
+import errno
+import hashlib
+import os
+import tempfile
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from multipart import MultipartError, MultipartSegment, PushMultipartParser  # type: ignore[import-untyped]
+
+from llm_backend.application.ingestion import UploadDocument, Uploaded
+from llm_backend.domain.errors import StorageFull
+from llm_backend.domain.ids import KnowledgeBaseId
+from llm_backend.interface.http.errors import InvalidForm, MissingFormField
+from llm_backend.interface.http.idempotency import idempotency
+from llm_backend.interface.http.requests import ApiRequest, checked_text
+
+LONGEST_FIELD = 4096  # bytes
+MOST_PARTS = 20
+WRITTEN_AT_ONCE = 1024 * 1024  # bytes: a trip to a thread for each read would cost more than the writing
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Form:
+    """A multipart form whose one file is on the disk; `file_name` is what its sender calls it, untrusted."""
+
+    kb_id: str
+    file_name: str | None
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Uploads:
+    """Receive a form and hand its file to the use case. The file is gone afterwards, whatever happened."""
+
+    upload_document: UploadDocument
+    scratch: Path | None = None
+
+    async def receive(self, request: ApiRequest) -> Uploaded:
+        async with self._scratch_file() as path:
+            form = await _received(request, path)
+            if not form.kb_id or not form.file_name:
+                raise MissingFormField
+            shelf = KnowledgeBaseId(checked_text(form.kb_id))
+            key = idempotency(request.scope, [form.kb_id, form.file_name, form.sha256])
+            return await self.upload_document(request.owner, shelf, path, form.file_name, idempotency=key)
+
+    @asynccontextmanager
+    async def _scratch_file(self) -> AsyncIterator[Path]:
+        path = await asyncio.to_thread(self._new_file)
+        try:
+            yield path
+        finally:
+            await asyncio.to_thread(path.unlink, missing_ok=True)
+
+    def _new_file(self) -> Path:
+        handle, name = tempfile.mkstemp(prefix="upload-", dir=self.scratch)
+        os.close(handle)
+        return Path(name)
+
+
+async def _received(request: ApiRequest, path: Path) -> Form:
+    """Raises `InvalidForm` for anything but a whole form in valid UTF-8, and `StorageFull`."""
+    media_type, options = request.content_type
+    boundary = options.get("boundary")
+    if media_type != "multipart/form-data" or not boundary:
+        raise MissingFormField("The request must be a multipart form with the fields kb_id and file")
+    file = await asyncio.to_thread(path.open, "wb")
+    try:
+        reading = _Reading(file)
+        await _read(request, boundary, reading)
+        return reading.finished()
+    except (MultipartError, UnicodeDecodeError) as error:
+        raise InvalidForm from error
+    except OSError as error:
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            raise StorageFull from error
+        raise
+    finally:
+        await asyncio.to_thread(file.close)
+
+
+async def _read(request: ApiRequest, boundary: str, reading: "_Reading") -> None:
+    with PushMultipartParser(boundary, max_segment_count=MOST_PARTS) as parser:
+        async for chunk in request.stream():
+            if chunk and not parser.closed:
+                reading.take(parser.parse(chunk))
+                await reading.save(at_least=WRITTEN_AT_ONCE)
+    await reading.save(at_least=1)
+
+
+class _Reading:
+    """What the parts of a form become, one after the other."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._file_name: str | None = None
+        self._digest = hashlib.sha256()
+        self._unsaved = bytearray()
+        self._texts: dict[str, bytearray] = {}
+        self._part = bytearray()  # where more of the present part goes
+
+    def take(self, events: Iterable[MultipartSegment | bytes | None]) -> None:
+        """A segment begins a part, bytes are more of it, None ends it."""
+        for event in events:
+            if isinstance(event, MultipartSegment):
+                self._begin(event)
+            elif event:
+                self._part += event
+                if self._part is not self._unsaved and len(self._part) > LONGEST_FIELD:
+                    raise InvalidForm
+
+    def _begin(self, part: MultipartSegment) -> None:
+        if part.name == "file" and part.filename and self._file_name is None:
+            self._file_name = part.filename
+            self._part = self._unsaved
+        elif part.filename:
+            raise InvalidForm("The form must carry one file, in the field file")
+        else:
+            self._part = self._texts.setdefault(part.name, bytearray())
+
+    async def save(self, *, at_least: int) -> None:
+        if len(self._unsaved) >= at_least:
+            await asyncio.to_thread(self._write, bytes(self._unsaved))
+            self._unsaved.clear()
+
+    def _write(self, content: bytes) -> None:
+        self._file.write(content)
+        self._digest.update(content)
+
+    def finished(self) -> Form:
+        """Raises `UnicodeDecodeError`."""
+        texts = {name: text.decode() for name, text in self._texts.items()}
+        return Form(kb_id=texts.get("kb_id", ""), file_name=self._file_name, sha256=self._digest.hexdigest())
