@@ -41,13 +41,9 @@ class Prepared:
 
     def rows(self, raw: Sequence[Row]) -> Sequence[Row]:
         """The driver's rows with every value as its column's type says."""
-        return [self._converted(row) for row in raw] if self.converters else raw
-
-    def _converted(self, row: Row) -> Row:
-        values = list(row)
         for index, convert in self.converters:
-            values[index] = convert(values[index])
-        return tuple(values)
+            raw = [(*row[:index], convert(row[index]), *row[index + 1 :]) for row in raw]
+        return raw
 
 
 class Query(NamedTuple):
