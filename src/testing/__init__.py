@@ -5,6 +5,6 @@ under control. Needs no web framework; the contracts need pytest.
 """
 
 from llm_backend.testing.clock import CountingIds, ManualClock
-from llm_backend.testing.faults import Faults, faults_at_every_call
+from llm_backend.testing.faults import Faults, Faulty, faults_at_every_call
 
-__all__ = ["CountingIds", "Faults", "ManualClock", "faults_at_every_call"]
+__all__ = ["CountingIds", "Faults", "Faulty", "ManualClock", "faults_at_every_call"]

@@ -5,7 +5,7 @@ until nothing fails any more visits every way in which the use case can be cut o
 
     for faults in faults_at_every_call(DatabaseUnavailable):
         try:
-            await SendMessage(transactions=faults.wrap(store.transactions), …)(…)
+            await SendMessage(journal=faults.wrap(store.journal), …)(…)
         except DatabaseUnavailable:
             …  # look at what is left behind
 """
@@ -26,8 +26,8 @@ MakeError = Callable[[], BaseException]
 class Faults:
     """Raise an error at call number `at` (from 1) of the wrapped ports, and only there.
 
-    Calls are those of methods; opening a unit of work counts as one, `__call__`. With `only`, methods of other names
-    are not counted. With `afterwards`, the call is carried out and its result lost: the answer of a
+    Calls are those of methods; opening a unit of work counts as one. With `only`, methods of other names are not
+    counted. With `afterwards`, the call is carried out and its result lost: the answer of a
     server that did commit, but never got to say so.
     """
 

@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import islice
@@ -169,3 +171,14 @@ async def put_in_one_go(transactions: Transactions) -> None:
     async with transactions() as work:
         await work.shelf.put("a")
         await work.commit()
+
+
+def test_the_package_for_tests_needs_no_web_framework() -> None:
+    script = (
+        "import sys, llm_backend.testing, llm_backend.testing.builders, llm_backend.testing.contracts.tokens\n"
+        "print([name for name in ('litestar', 'sqlalchemy', 'redis', 'httpx', 'lancedb') if name in sys.modules])"
+    )
+
+    loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+
+    assert loaded.strip() == "[]"

@@ -1,15 +1,21 @@
+from contextlib import suppress
+
 import pytest
 
+from llm_backend.application.ports import store as ports
+from llm_backend.domain.errors import DatabaseUnavailable
 from llm_backend.infrastructure.memory.store import MemoryStore
+from llm_backend.testing.builders import a_conversation, a_user
 from llm_backend.testing.contracts.answer_journal import AnswerJournalContract
 from llm_backend.testing.contracts.conversations import ConversationsContract
 from llm_backend.testing.contracts.idempotency import IdempotencyContract
 from llm_backend.testing.contracts.knowledge import DocumentsContract, KnowledgeBasesContract
 from llm_backend.testing.contracts.revocations import RevocationsContract
-from llm_backend.testing.contracts.store import Store
+from llm_backend.testing.contracts.store import ALICE, Store
 from llm_backend.testing.contracts.unit_of_work import UnitOfWorkContract
 from llm_backend.testing.contracts.users import SessionViewsContract, UsersContract
 from llm_backend.testing.contracts.views import ConversationViewsContract
+from llm_backend.testing.faults import faults_at_every_call
 
 
 @pytest.fixture
@@ -55,3 +61,30 @@ class TestKnowledgeBases(KnowledgeBasesContract):
 
 class TestDocuments(DocumentsContract):
     pass
+
+
+async def test_it_is_always_there() -> None:
+    store: ports.Store = MemoryStore()
+
+    await store.check()
+
+
+async def test_whichever_call_fails_a_unit_of_work_is_done_wholly_or_not_at_all() -> None:
+    outcomes = []
+
+    for faults in faults_at_every_call(DatabaseUnavailable, only={"transactions", "add", "commit"}):
+        store = MemoryStore()
+        with suppress(DatabaseUnavailable):
+            await register_and_create(faults.wrap(store))
+        async with store.transactions() as work:
+            user = await work.users.get(ALICE)
+        outcomes.append((user is not None, len(await store.conversation_views.summaries(ALICE))))
+
+    assert outcomes == [(False, 0)] * 4 + [(True, 1)]
+
+
+async def register_and_create(store: Store) -> None:
+    async with store.transactions() as work:
+        await work.users.add(a_user(1))
+        await work.conversations.add(a_conversation(10))
+        await work.commit()
