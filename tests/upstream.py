@@ -75,7 +75,8 @@ class Reply:
         """With `Content-Length` among `headers` the body is sent as it is, otherwise in chunks."""
         self.chunked = not any(header.lower().startswith("content-length") for header in headers)
         framing = ["Transfer-Encoding: chunked"] if self.chunked else []
-        lines = [f"HTTP/1.1 {status} Whatever", f"Content-Type: {content_type}", *framing, *headers, "", ""]
+        always = [f"Content-Type: {content_type}", "Set-Cookie: session=1; Path=/"]
+        lines = [f"HTTP/1.1 {status} Whatever", *always, *framing, *headers, "", ""]
         await self.raw("\r\n".join(lines).encode())
 
     async def part(self, data: bytes) -> None:
@@ -521,6 +522,8 @@ async def _read_request(first: bytes, reader: asyncio.StreamReader, connection: 
 def _lingers(writer: asyncio.StreamWriter) -> bool:
     """Whether a reset was asked for."""
     sock = writer.get_extra_info("socket")
+    if sock.fileno() < 0:
+        return False
     return bool(struct.unpack("ii", sock.getsockopt(socket.SOL_SOCKET, socket.SO_LINGER, 8))[0])
 
 

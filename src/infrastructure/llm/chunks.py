@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from typing import Annotated, Any
 
 from msgspec import Meta, Struct
@@ -88,7 +89,7 @@ class ChunkDecoder:
     def feed(self, data: bytes) -> Iterable[Chunk]:
         """The chunks that `data` completes; take them all. Bytes after `[DONE]` are ignored.
 
-        Raises `UpstreamProtocolError` after the chunks before the fault, and `StreamTooLarge`.
+        Raises `UpstreamProtocolError`, after the chunks before a fault.
         """
         if self.done:
             return ()
@@ -104,15 +105,15 @@ class ChunkDecoder:
     def finish(self) -> Iterator[Chunk]:
         """What is complete at the end of the stream. An event that was cut off is no error here."""
         if not self.done:
-            events = [*self._sse.feed(self._tail), *self._sse.finish()]
-            self._tail = b""
-            try:
-                yield from self._tolerantly(events)
-            except UpstreamProtocolError:
-                return
+            yield from self._tolerantly(self._sse.feed(self._tail))
+        if not self.done:
+            with suppress(UpstreamProtocolError):
+                yield from self._tolerantly(self._sse.finish())
 
     def _whole_events(self, data: bytes) -> list[Chunk] | None:
         """The chunks of `data` up to its last blank line when it has the usual shape; the rest is kept for later."""
+        if b"\r" in data:
+            return None
         end = data.rfind(b"\n\n") + 2
         if end == 1:
             if len(data) > _LONGEST_TAIL:
@@ -173,7 +174,7 @@ def storable(text: str) -> str:
 
 def _usual(block: bytes) -> list[Chunk] | None:
     """The chunks of whole `data: {…}` events, or None when `block` is anything else, however slightly."""
-    if not block.endswith(_LAST) or b"\r" in block or b"\\u0000" in block:
+    if not block.endswith(_LAST) or b"\\u0000" in block:
         return None
     lines = block[len(_FIRST) - 1 : -2].replace(_BETWEEN, b"\n")
     try:

@@ -109,11 +109,23 @@ class Exchange(httpx.AsyncByteStream):
         Raises what `sink` raises, after closing the connection, and `httpx.ReadError` or `RemoteProtocolError`.
         """
         self._sink = sink
-        self._push_unread()
+        if self._unread and self._first(sink):
+            return
         while not self._ended:
             await self._news()
         if self._failure is not None:
             raise self._failure
+
+    def _first(self, sink: Sink) -> bool:
+        """Hand on what came before the reader, whose errors are raised here even if the body has ended meanwhile."""
+        try:
+            enough = sink(self._taken())
+        except BaseException:
+            self.abandon()
+            raise
+        if enough:
+            self._enough()
+        return enough
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         while True:
@@ -190,14 +202,19 @@ class Exchange(httpx.AsyncByteStream):
         return data
 
     def _push_unread(self) -> None:
-        if self._sink is None or not self._unread or self._failure is not None:
+        if self._sink is None or not self._unread or self._ended:
+            self._unread.clear()  # nobody wants it any more
             return
         try:
             enough = self._sink(self._taken())
         except BaseException as error:  # noqa: BLE001 - whatever it is belongs to the one who waits in `push`
             self.failed(error)
             return
-        if enough and not self._complete:
+        if enough:
+            self._enough()
+
+    def _enough(self) -> None:
+        if not self._complete:
             self._end(None)
             self._line.linger()
 

@@ -11,10 +11,6 @@ _MOST_LINES = 64 * 1024  # of one event
 _BOM = b"\xef\xbb\xbf"
 
 
-class StreamTooLarge(UpstreamProtocolError):
-    """A line, an event or the whole stream has more bytes than its limit."""
-
-
 class SseParser:
     """Cuts a stream into the data of its events. Reads may be chopped anywhere, even inside a character.
 
@@ -43,7 +39,10 @@ class SseParser:
         self._count(size)
 
     def feed(self, data: bytes) -> list[bytes]:
-        """The data of each event that `data` completes. Raises `StreamTooLarge`."""
+        """The data of each event that `data` completes.
+
+        Raises `UpstreamProtocolError` when a line, an event or the whole stream has more bytes than its limit.
+        """
         self._count(len(data))
         if self._at_start:
             data = self._without_bom(data)
@@ -51,6 +50,7 @@ class SseParser:
             return []
         if self._after_cr:
             data = data.removeprefix(b"\n")
+        self._after_cr = data.endswith(b"\r")
         return [event for line in self._lines(data) if (event := self._take(line)) is not None]
 
     def finish(self) -> list[bytes]:
@@ -63,7 +63,7 @@ class SseParser:
     def _count(self, size: int) -> None:
         self._room -= size
         if self._room < 0:
-            raise StreamTooLarge
+            raise UpstreamProtocolError
 
     def _without_bom(self, data: bytes) -> bytes:
         """The stream's first bytes without its byte order mark; nothing while that is still undecided."""
@@ -79,7 +79,7 @@ class SseParser:
         for piece in data.splitlines(keepends=True):
             line = piece.rstrip(b"\r\n")
             if len(self._line) + len(line) > self._longest_line:
-                raise StreamTooLarge
+                raise UpstreamProtocolError
             if len(line) == len(piece):
                 self._line += piece
                 return
@@ -87,7 +87,6 @@ class SseParser:
                 line = bytes(self._line) + line
                 self._line.clear()
             yield line
-        self._after_cr = data.endswith(b"\r")
 
     def _take(self, line: bytes) -> bytes | None:
         if not line:
@@ -100,7 +99,7 @@ class SseParser:
         self._data.append(value)
         self._data_size += len(value)
         if self._data_size > self._longest_line or len(self._data) > _MOST_LINES:
-            raise StreamTooLarge
+            raise UpstreamProtocolError
 
     def _dispatch(self) -> bytes | None:
         event = b"\n".join(self._data)
