@@ -1,11 +1,12 @@
 """`/api/chat`: ask, and follow the answer."""
 
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import msgspec
 from litestar import Controller, Request, get, post
 from litestar.params import FromPath, QueryParameter
-from litestar.types import ASGIApp, ExceptionHandler, Receive, Scope, Send
+from litestar.types import ASGIApp, Receive, Scope, Send
 
 from llm_backend.application.answering import FindAnswer
 from llm_backend.domain.errors import DomainError
@@ -64,7 +65,7 @@ class ChatController(Controller):
         return MessageOut("Answer stopped" if stopped else "No answer is running")
 
 
-def missing_goes_first(find: FindAnswer) -> ExceptionHandler[Exception]:
+def missing_goes_first(find: FindAnswer) -> Callable[[Request[Any, Any, Any], Exception], Any]:
     """An exception handler for routes with a conversation's id in the path.
 
     404 goes before 400, but bodies are read before the conversation is looked for. So it is looked for once more when
