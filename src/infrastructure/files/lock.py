@@ -66,6 +66,5 @@ def lock_folder(folder: Path) -> FileLock:
         return FileLock(folder / ".lock")
     except BlockingIOError as error:
         raise FolderInUse(
-            f"{folder} is in use by another server. Stop that one, or give this one a folder of its own; "
-            "several servers on the same data need PostgreSQL."
+            f"{folder} is in use by another server. Stop that one, or give this one a data folder of its own."
         ) from error
