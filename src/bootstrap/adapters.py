@@ -116,12 +116,18 @@ async def open_adapters(settings: Settings, given: Ports, stack: AsyncExitStack)
 
 async def _store(settings: Settings, stack: AsyncExitStack) -> Store:
     """SQLite in the data folder, which is then ours alone."""
-    if settings.database.url is not None:
-        raise ConfigurationError([Fault(path="database.url", message="is not supported yet; leave it empty")])
+    no_database_server(settings)
     stack.enter_context(lock_folder(settings.database_file.parent))
     from llm_backend.infrastructure.sql.store import SqlStore
 
     return await stack.enter_async_context(SqlStore.open(settings.database_file))
+
+
+def no_database_server(settings: Settings) -> None:
+    """Raises `ConfigurationError`: better at the start than at the first request."""
+    if settings.database.url is not None:
+        fault = Fault(path="database.url", message="is not supported yet; leave it empty, and SQLite is used")
+        raise ConfigurationError([fault])
 
 
 async def _shared(settings: Settings, stack: AsyncExitStack, parts: dict[str, Part]) -> tuple[RateLimiter, Cache]:

@@ -20,8 +20,8 @@ _COMMON: list[Processor] = [
 def set_up_logs(level: str = "info", *, json: bool | None = None, stream: TextIO | None = None) -> None:
     """Send everything of at least `level` to `stream`, standard error unless given. `json` is chosen by what that is.
 
-    Covers the standard library's loggers and ours. httpx writes one line for each request to a provider; only its
-    warnings pass.
+    Covers the standard library's loggers and ours. httpx writes one line for each request to a provider, and alembic
+    one for each of its parts; only their warnings pass.
     """
     stream = stream or sys.stderr
     as_json = not stream.isatty() if json is None else json
@@ -49,7 +49,7 @@ def _set_up_standard_library(level: int, as_json: bool, stream: TextIO) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level)
-    for chatty in ("httpx", "httpcore"):
+    for chatty in ("alembic", "httpx", "httpcore"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
 
 

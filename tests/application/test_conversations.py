@@ -75,7 +75,8 @@ async def test_a_model_nobody_serves_or_without_any_key_is_refused_at_once(
             await backend.create_conversation(ada, "Hello", "unknown")
         with pytest.raises(ApiKeyRequired):
             await backend.create_conversation(ada, "Hello", "served")
-        assert await backend.create_conversation(ada, "Hello", "served", Secret("sk-own"))
+        own = await backend.create_conversation(ada, "Hello", "served", Secret("sk-own"))
+        assert own.model == "served"
 
 
 async def test_the_same_key_makes_one_conversation(backend: Backend, ada: UserId) -> None:

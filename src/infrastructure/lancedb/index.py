@@ -62,6 +62,8 @@ class LanceDbPassageIndex:
             await database.clear()
 
     async def optimize(self) -> None:
+        if self._opened is None:
+            return  # nothing is new here, and there is no reason to load the library
         async with self._database() as database:
             await database.optimize()
 

@@ -1,0 +1,102 @@
+"""What the command line does with the backend."""
+
+import sys
+from contextlib import ExitStack, suppress
+from importlib.metadata import version
+
+from llm_backend.bootstrap.adapters import no_database_server
+from llm_backend.bootstrap.opening import open_backend
+from llm_backend.config import Provider, Settings
+from llm_backend.infrastructure.files.scratch import Scratch
+from llm_backend.interface.http.app import create_app
+from llm_backend.interface.http.options import MIB, FramingChoice, HttpOptions
+from llm_backend.interface.http.server import ServerOptions, run
+from llm_backend.interface.http.server import serve as serve_app
+from llm_backend.interface.logs import set_up_logs
+
+UNLIMITED = 1024 * 1024 * MIB  # a limit that is lifted
+
+
+def serve(settings: Settings) -> None:
+    """Serve HTTP until SIGTERM or SIGINT."""
+    log = settings.log
+    set_up_logs(log.level, json=None if log.format == "auto" else log.format == "json")
+    run(_serve(settings))
+
+
+async def _serve(settings: Settings) -> None:
+    with ExitStack() as stack:
+        scratch = Scratch.open(settings.uploads_folder)
+        stack.callback(scratch.close)
+        async with open_backend(settings) as backend:
+            await serve_app(
+                create_app(backend, _http_options(settings, scratch)),
+                _server_options(settings),
+                drain=backend.drain,
+                listening=lambda url: _greet(settings, url),
+            )
+
+
+def _http_options(settings: Settings, scratch: Scratch) -> HttpOptions:
+    return HttpOptions(
+        framing=FramingChoice(settings.server.framing),
+        body_limit=UNLIMITED if settings.limits.body is None else settings.limits.body,
+        upload_limit=UNLIMITED if settings.limits.upload is None else settings.limits.upload,
+        cors_origins=settings.server.cors_origins,
+        documentation=settings.server.documentation,
+        scratch=scratch.folder,
+        keep_alive=settings.server.keep_alive,
+        version=version("llm-backend-api"),
+    )
+
+
+def _server_options(settings: Settings) -> ServerOptions:
+    server = settings.server
+    return ServerOptions(
+        host=server.host,
+        port=server.port,
+        head_timeout=server.header_timeout,
+        shutdown_grace=server.shutdown_grace,
+        trusted_proxies=server.trusted_proxies,
+    )
+
+
+def _greet(settings: Settings, url: str) -> None:
+    """The first lines on the terminal: where, with what, and what to try next."""
+    keyed = [provider.name for provider in settings.llm.providers if _is_ready(provider)]
+    keyless = [provider.name for provider in settings.llm.providers if not _is_ready(provider)]
+    shared = f", Redis at {settings.redis.address}" if settings.redis.address else ""
+    waiting = f" (each conversation brings its own key: {', '.join(keyless)})" if keyless else ""
+    lines = [
+        f"llm-backend {version('llm-backend-api')} listens on {url}",
+        f"  profile    embedded: everything in {settings.data_folder}{shared}",
+        f"  providers  {', '.join(keyed) or 'none has a key'}{waiting}",
+    ]
+    if settings.server.documentation:
+        lines.append(f"  try        {url}/docs, or the walk in the README")
+    sys.stdout.write("\n".join(lines) + "\n")
+    with suppress(OSError):  # nobody reads it
+        sys.stdout.flush()
+
+
+def _is_ready(provider: Provider) -> bool:
+    return provider.kind == "demo" or provider.api_key is not None or not provider.needs_key
+
+
+def migrate(settings: Settings) -> None:
+    """Bring the database to the current schema."""
+    no_database_server(settings)
+    from llm_backend.infrastructure.sql.store import migrate_sqlite
+
+    changed = run(migrate_sqlite(settings.database_file))
+    sys.stdout.write("The database was migrated.\n" if changed else "The database is up to date.\n")
+
+
+def reindex(settings: Settings) -> None:
+    """Build the passage index anew from the database."""
+    sys.stdout.write(f"The index holds {run(_reindex(settings))} passages now.\n")
+
+
+async def _reindex(settings: Settings) -> int:
+    async with open_backend(settings) as backend:
+        return await backend.reindex()

@@ -1,0 +1,37 @@
+"""Opening a backend, and closing it in order."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Unpack
+
+from llm_backend.application.backend import Backend
+from llm_backend.bootstrap.adapters import Ports, open_adapters
+from llm_backend.bootstrap.use_cases import answer_runner, use_cases
+from llm_backend.config import Settings
+
+HOUSEKEEPING = timedelta(minutes=5)
+
+
+@asynccontextmanager
+async def open_backend(settings: Settings | Path | str | None = None, **ports: Unpack[Ports]) -> AsyncIterator[Backend]:
+    """Everything, ready to be called, until the end of the block.
+
+    `settings` may be the path of a configuration file; without any, `config.yaml` of the working directory counts,
+    and the environment. Each port can be given by keyword, in place of the adapter that the settings would choose.
+    At the end running answers get `server.shutdown_grace` to finish, and what is left of them is stored.
+    """
+    settings = _read(settings)
+    async with AsyncExitStack() as stack:
+        adapters = await open_adapters(settings, ports, stack)
+        runner = await stack.enter_async_context(answer_runner(settings, adapters))
+        backend = use_cases(settings, adapters, runner)
+        await stack.enter_async_context(backend.keep_house.regularly(HOUSEKEEPING))
+        yield backend
+
+
+def _read(settings: Settings | Path | str | None) -> Settings:
+    if settings is None:
+        return Settings.from_environment()
+    return settings if isinstance(settings, Settings) else Settings.from_file(settings)
