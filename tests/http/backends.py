@@ -1,5 +1,6 @@
 """A backend for tests of the HTTP face: everything in memory, passwords hashed fast, a scripted model."""
 
+import asyncio
 import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -45,7 +46,7 @@ class PlainTextParser:
     async def parse(self, file: Path, name: str) -> ParsedDocument:
         self.files.append(file)
         try:
-            text = file.read_bytes().decode()
+            text = (await asyncio.to_thread(file.read_bytes)).decode()
         except UnicodeDecodeError as error:
             raise DocumentUnreadable from error
         kind = name.rpartition(".")[2] or "txt"
@@ -73,7 +74,7 @@ async def memory_backend(
     folder: Path, settings: Settings | None = None, **ports: Unpack[Ports]
 ) -> AsyncIterator[Backend]:
     """Any port, or the settings, can be replaced."""
-    defaults: Ports = {
+    chosen: Ports = {
         "store": MemoryStore(),
         "passage_index": MemoryPassageIndex(),
         "chat_model": ScriptedChatModel(),
@@ -81,6 +82,6 @@ async def memory_backend(
         "parser": PlainTextParser(),
         "passwords": FastPasswords(),
     }
-    chosen = replace(settings or Settings(), data_folder=folder)
-    async with open_backend(chosen, **{**defaults, **ports}) as backend:
+    chosen.update(ports)
+    async with open_backend(replace(settings or Settings(), data_folder=folder), **chosen) as backend:
         yield backend
