@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from functools import partial
+from typing import cast
 
 from llm_backend.infrastructure.llm.http_exchange import Exchange
 
@@ -70,8 +71,7 @@ class HttpConnection(asyncio.Protocol):
     # For the event loop
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's are none by inheritance
 
     def data_received(self, data: bytes) -> None:
         if self._exchange is None:
