@@ -23,7 +23,9 @@ from llm_backend.domain.errors import DocumentEncrypted, DocumentUnreadable, Uns
 from llm_backend.domain.knowledge import ParsedDocument
 from llm_backend.infrastructure.parsing.canvas import Canvas
 from llm_backend.infrastructure.parsing.charts import CHARTED, add_charts
-from llm_backend.infrastructure.parsing.references import with_references_resolved, without_references
+from llm_backend.infrastructure.parsing.pdf import WrittenLines
+from llm_backend.infrastructure.parsing.word import mended, resolved
+from llm_backend.infrastructure.parsing.workbook import refuse_lost_sheets
 
 _MIME_TYPES = {
     "pdf": "application/pdf",
@@ -49,13 +51,15 @@ _DENSE = re.compile("[\u2e80-\u9fff\uf900-\ufaff\uff00-\uffef]")  # written with
 def read_office(kind: str, data: bytes, longest: int) -> ParsedDocument:
     """Raises `DocumentUnreadable`, `DocumentEncrypted`, `DocumentEmpty`, `DocumentTooLarge`, `UnsupportedDocument`."""
     page_mark = f"page-{token_hex(8)}-"
-    result = _extracted(kind, without_references(data) if kind == "docx" else data, page_mark)
+    result = _extracted(kind, mended(data) if kind == "docx" else data, page_mark)
     canvas = Canvas(longest)
     if kind == "epub":
         canvas.paragraph(_imprint(result.metadata))
-    reader = _Nodes(canvas, kind, page_mark)
+    reader = _Nodes(canvas, kind, page_mark, WrittenLines(result.pages or ()))
     for node in result.document["nodes"] if result.document else ():
         reader.take(node)
+    if kind == "xlsx":
+        refuse_lost_sheets(data, reader.headings)
     if kind in CHARTED:
         add_charts(canvas, data)
     title = str(result.metadata.get("title") or "")
@@ -90,6 +94,8 @@ def _extracted(kind: str, data: bytes, page_mark: str) -> ExtractionResult:
 
 def _pages(kind: str, page_mark: str) -> PageConfig | None:
     """Nodes of a PDF carry their page. For slides there are only marks in the text."""
+    if kind == "pdf":
+        return PageConfig(extract_pages=True)
     if kind != "pptx":
         return None
     return PageConfig(extract_pages=True, insert_page_markers=True, marker_format=f"\n\n{page_mark}{{page_num}}\n\n")
@@ -98,10 +104,12 @@ def _pages(kind: str, page_mark: str) -> PageConfig | None:
 class _Nodes:
     """Puts kreuzberg's nodes on the canvas."""
 
-    def __init__(self, canvas: Canvas, kind: str, page_mark: str) -> None:
+    def __init__(self, canvas: Canvas, kind: str, page_mark: str, written: WrittenLines) -> None:
         self.canvas = canvas
+        self.headings = 0
         self._kind = kind
         self._page_mark = page_mark
+        self._written = written
 
     def take(self, node: Any) -> None:
         content = node["content"]
@@ -111,6 +119,7 @@ class _Nodes:
             case "title":
                 self.canvas.heading(self._text(content["text"]), 1)
             case "heading":
+                self.headings += 1
                 self.canvas.heading(self._text(content["text"]), content["level"])
             case "list_item":
                 self._list_item(self._text(content["text"]))
@@ -136,9 +145,9 @@ class _Nodes:
     def _text(self, text: str) -> str:
         match self._kind:
             case "docx":
-                return with_references_resolved(text)
+                return resolved(text)
             case "pdf":
-                return _unwrapped(_SOFT_HYPHEN.sub("", text))
+                return _unwrapped(_SOFT_HYPHEN.sub("", self._written.restored(text, self.canvas.page)))
             case "pptx":  # kreuzberg reads the Markdown that it wrote itself, and leaves some of it
                 return _PICTURE.sub(r"\1", text).replace("**", "")
             case _:

@@ -1,7 +1,9 @@
 """What is read out of files of each kind. In this process: the sandbox has tests of its own."""
 
 import json
+from io import BytesIO
 from pathlib import Path
+from zipfile import ZipFile
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -24,6 +26,7 @@ from tests.files import a_docx, a_pdf, a_pptx, a_zip, an_xlsx
 
 OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(1024)
 WORD = "http://schemas.openxmlformats.org/wordprocessingml/2006/main"
+SHEET = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
 CHART = "http://schemas.openxmlformats.org/drawingml/2006/chart"
 
 
@@ -67,6 +70,13 @@ def test_character_references_in_a_word_document_are_resolved(tmp_path: Path) ->
     assert text == "\n\n".join(['R&D <b> "q" & é 中 end'] * 2)
 
 
+def test_tabs_and_hyphens_that_do_not_break_stay_between_words(tmp_path: Path) -> None:
+    run = "<w:r><w:t>one</w:t><w:tab/><w:t>two</w:t><w:noBreakHyphen/><w:t>three</w:t></w:r>"
+    document = f'<w:document xmlns:w="{WORD}"><w:body><w:p>{run}</w:p></w:body></w:document>'
+
+    assert read(tmp_path, "a.docx", a_docx(extra={"word/document.xml": document})).text == "one two-three"
+
+
 def test_a_presentation_has_slides_as_pages_and_their_titles_as_headings(tmp_path: Path) -> None:
     document = read(tmp_path, "a.pptx", a_pptx(["Start", "Hello **there**"], ["End", "Bye"]))
 
@@ -92,6 +102,18 @@ def test_a_pdf_has_pages_and_its_lines_are_joined_to_paragraphs(tmp_path: Path) 
     document = read(tmp_path, "a.pdf", a_pdf(f"{first}\n\nSecond (and last).", "Café"))
 
     assert pages(document) == [(first.replace("\n", " "), 1), ("Second (and last).", 1), ("Café", 2)]
+
+
+def test_punctuation_in_a_pdf_is_not_taken_for_ligatures(tmp_path: Path) -> None:
+    text = "The price* of page.html#top is a*b, C# and R&D!"
+
+    assert read(tmp_path, "a.pdf", a_pdf(text)).text == text
+
+
+def test_ligatures_of_a_broken_font_are_repaired(tmp_path: Path) -> None:
+    text = 'Three di!erent o"ces use e!ective tools.'
+
+    assert read(tmp_path, "a.pdf", a_pdf(text)).text == "Three different offices use effective tools."
 
 
 def test_charts_are_read_as_tables(tmp_path: Path) -> None:
@@ -281,6 +303,17 @@ def test_the_sizes_that_an_archive_declares_are_not_believed(tmp_path: Path) -> 
 
     with pytest.raises(DocumentTooLarge):
         read(tmp_path, "a.docx", liar, ParsingLimits(unpacked=2**20))
+
+
+def test_a_sheet_that_would_be_left_out_is_no_secret(tmp_path: Path) -> None:
+    near = '<row r="1"><c r="A1"><v>1</v></c><c r="H1"><v>2</v></c></row>'
+    far = '<row r="1000000"><c r="A1000000"><v>3</v></c></row>'
+    sheet = f'<worksheet xmlns="{SHEET}"><sheetData>{near}{far}</sheetData></worksheet>'
+    with ZipFile(BytesIO(an_xlsx({"S": [["x"]]}))) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+
+    with pytest.raises(DocumentTooLarge):
+        read(tmp_path, "a.xlsx", a_zip({**parts, "xl/worksheets/sheet1.xml": sheet}))
 
 
 def test_a_password_on_an_archive_is_noticed(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
-"""Character references in Word documents, which kreuzberg 4.10 drops: `R&amp;D` would become `RD`.
+"""What kreuzberg 4.10 drops from Word documents: `R&amp;D` would become `RD`, and two words with a tab between one.
 
-They are replaced by private characters before it reads the document, and by what they mean afterwards.
+Character references are replaced by private characters before it reads the document, and by what they mean afterwards;
+tabs are replaced by blanks.
 """
 
 import re
@@ -8,12 +9,14 @@ from io import BytesIO
 from zipfile import ZIP_STORED, ZipFile
 
 _REFERENCE = re.compile(rb"&(?:(amp|lt|gt|quot|apos)|#([0-9]{1,7})|#[xX]([0-9a-fA-F]{1,6}));")
+_TAB = re.compile(rb"<w:tab\s*/>|<w:ptab\b[^>]*/>")  # tab stops are `<w:tab w:val=...>`
+_HYPHEN = re.compile(rb"<w:noBreakHyphen\s*/>")
 _NAMED = {b"amp": "&", b"lt": "<", b"gt": ">", b"quot": '"', b"apos": "'"}
 _PRIVATE = 0x10FF00  # the last private plane; the offset is the character meant
 _BACK = {_PRIVATE + ord(meant): meant for meant in _NAMED.values()}
 
 
-def without_references(data: bytes) -> bytes:
+def mended(data: bytes) -> bytes:
     """The same document with private characters in place of `&amp;`, `&lt;` and the like, and without its pictures."""
     file = BytesIO()
     with ZipFile(BytesIO(data)) as old, ZipFile(file, "w", ZIP_STORED) as new:
@@ -21,13 +24,17 @@ def without_references(data: bytes) -> bytes:
             if name.startswith("word/media/"):
                 new.writestr(name, b"")
             elif name.startswith("word/") and name.endswith(".xml"):
-                new.writestr(name, _REFERENCE.sub(_replacement, old.read(name)))
+                new.writestr(name, _REFERENCE.sub(_replacement, _with_gaps_as_text(old.read(name))))
             else:
                 new.writestr(name, old.read(name))
     return file.getvalue()
 
 
-def with_references_resolved(text: str) -> str:
+def _with_gaps_as_text(part: bytes) -> bytes:
+    return _HYPHEN.sub(b"<w:t>-</w:t>", _TAB.sub(b'<w:t xml:space="preserve"> </w:t>', part))
+
+
+def resolved(text: str) -> str:
     return text if text.isascii() else text.translate(_BACK)
 
 
