@@ -22,7 +22,7 @@ else:
         fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-class FolderInUse(Exception):
+class FolderInUse(OSError):
     """Another process, or another backend in this one, works in the folder."""
 
 

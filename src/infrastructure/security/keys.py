@@ -9,7 +9,7 @@ from secrets import token_bytes, token_hex
 logger = logging.getLogger(__name__)
 
 
-class KeyFileUnusable(Exception):
+class KeyFileUnusable(OSError):
     """The file is there but must not or cannot be used; the message says why and what to do."""
 
 
