@@ -249,12 +249,13 @@ class EmbeddingModel(Struct, frozen=True, kw_only=True):
 class Parsing(Struct, frozen=True, kw_only=True):
     """What reading one document may cost, in a process of its own."""
 
-    memory: Size = Size(1024 * _MIB)
-    cpu: timedelta = timedelta(seconds=60)
-    time: timedelta = timedelta(seconds=120)
-    text: Size = Size(32 * _MIB)
+    memory: Size = Size(768 * _MIB)
+    """Address space; some 250 MiB of it are mapped before any work."""
+    cpu: timedelta = timedelta(seconds=30)
+    time: timedelta = timedelta(seconds=30)
+    text: Size = Size(20 * _MIB)
     """The longest text that is taken from a document."""
-    processes: int = 1
+    processes: int = 2
     """Documents that are read at the same time."""
 
     def __post_init__(self) -> None:
