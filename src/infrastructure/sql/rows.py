@@ -160,14 +160,8 @@ documents = Table(
     Column("attempt", Integer, nullable=False),
     Column("created_at", UtcTime, nullable=False),
     Index(None, "knowledge_base_id", "state", "sequence"),
+    Index(None, "state", "id"),
     sqlite_autoincrement=True,
-)
-Index(
-    "ix_documents_unsettled",
-    documents.c.state,
-    documents.c.created_at,
-    sqlite_where=documents.c.state.in_([PENDING, DELETED]),
-    postgresql_where=documents.c.state.in_([PENDING, DELETED]),
 )
 
 # Apart from `documents`, so that lists stay light.

@@ -113,14 +113,15 @@ def connect(path: Path, *, patience: float = PATIENCE, pragmas: Pragmas | None =
 class _Connected:
     """A connection that is made when it is needed, and made anew after it has failed."""
 
-    def __init__(self, path: Path, pragmas: Pragmas) -> None:
+    def __init__(self, path: Path, patience: float, pragmas: Pragmas) -> None:
         self._path = path
+        self._patience = patience
         self._pragmas = pragmas
         self._connection: sqlite3.Connection | None = None
 
     def connection(self) -> sqlite3.Connection:
         if self._connection is None:
-            self._connection = connect(self._path, pragmas=self._pragmas)
+            self._connection = connect(self._path, patience=self._patience, pragmas=self._pragmas)
         return self._connection
 
     def close(self) -> None:
@@ -160,10 +161,10 @@ def _fetched_in_one_moment(connection: sqlite3.Connection, queries: Sequence[Que
 class SqliteReader:
     """Reads what has been committed, in threads of its own."""
 
-    def __init__(self, path: Path, *, pragmas: Pragmas | None = None) -> None:
+    def __init__(self, path: Path, *, patience: float = PATIENCE, pragmas: Pragmas | None = None) -> None:
         reading = {**(pragmas or {}), "query_only": "ON"}
         self._workers: Workers[Sequence[Query]] = Workers(
-            "sqlite-reader", lambda: _ReadingHand(path, reading), threads=READERS, most=READS_AT_ONCE
+            "sqlite-reader", lambda: _ReadingHand(path, patience, reading), threads=READERS, most=READS_AT_ONCE
         )
 
     def prepare(self, statement: ClauseElement) -> Prepared:
@@ -178,8 +179,8 @@ class SqliteReader:
 
 
 class _WritingHand(_Connected):
-    def __init__(self, path: Path, pragmas: Pragmas, turns: WriteTurns) -> None:
-        super().__init__(path, pragmas)
+    def __init__(self, path: Path, turns: WriteTurns, patience: float, pragmas: Pragmas) -> None:
+        super().__init__(path, patience, pragmas)
         self._turns = turns
 
     def carry_out(self, tasks: Sequence[Steps[object]]) -> Sequence[object]:
@@ -227,9 +228,11 @@ def _done(connection: sqlite3.Connection, steps: Steps[T]) -> T:
 class SqliteWriter:
     """Writes in a thread of its own, and lets all that is waiting share one commit."""
 
-    def __init__(self, path: Path, turns: WriteTurns, *, pragmas: Pragmas | None = None) -> None:
+    def __init__(
+        self, path: Path, turns: WriteTurns, *, patience: float = PATIENCE, pragmas: Pragmas | None = None
+    ) -> None:
         self._workers: Workers[Steps[Any]] = Workers(
-            "sqlite-writer", lambda: _WritingHand(path, pragmas or {}, turns), threads=1, most=WRITES_AT_ONCE
+            "sqlite-writer", lambda: _WritingHand(path, turns, patience, pragmas or {}), threads=1, most=WRITES_AT_ONCE
         )
 
     def prepare(self, statement: ClauseElement) -> Prepared:

@@ -53,19 +53,22 @@ class SqlStore:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, path: Path, *, pragmas: Pragmas | None = None) -> AsyncIterator["SqlStore"]:
+    async def open(
+        cls, path: Path, *, patience: float = PATIENCE, pragmas: Pragmas | None = None
+    ) -> AsyncIterator["SqlStore"]:
         """Open, and if needed create and migrate, a SQLite database. What is being written is finished at the end.
 
-        `pragmas` are added to those of each connection. Raises `DatabaseUnavailable` or `SchemaTooNew`.
+        `patience` is how many seconds to wait for others that write; `pragmas` are added to those of each connection.
+        Raises `DatabaseUnavailable` or `SchemaTooNew`.
         """
         await migrate_sqlite(path)
-        turns = WriteTurns(PATIENCE)
+        turns = WriteTurns(patience)
         async with AsyncExitStack() as stack:
-            engine = sqlite_engine(path, pragmas=pragmas)
+            engine = sqlite_engine(path, patience=patience, pragmas=pragmas)
             stack.push_async_callback(engine.dispose)
-            reader = SqliteReader(path, pragmas=pragmas)
+            reader = SqliteReader(path, patience=patience, pragmas=pragmas)
             stack.push_async_callback(reader.close)
-            writer = SqliteWriter(path, turns, pragmas=pragmas)
+            writer = SqliteWriter(path, turns, patience=patience, pragmas=pragmas)
             stack.push_async_callback(writer.close)
             yield cls(SqlUnitOfWorkFactory(engine, turns), reader, writer)
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 import msgspec
-from sqlalchemy import BigInteger, Integer, Text, and_, bindparam, exists, func, select, tuple_
+from sqlalchemy import BigInteger, Integer, Text, and_, bindparam, exists, func, or_, select
 
 from llm_backend.application.ports.views import ReadyDocument
 from llm_backend.domain.conversations import ConversationSummary, Thread
@@ -164,11 +164,13 @@ _CHUNKS = (
         documents.c.embedding_model == bindparam("model", type_=Text),
         documents.c.dimensions == bindparam("dimensions", type_=Integer),
     )
-    .order_by(chunks.c.document_id, chunks.c.position)
+    .order_by(documents.c.id, chunks.c.position)
     .limit(_LIMIT)
 )
+# The first condition is what an index can begin at; the second leaves out the rest of the last page.
 _CHUNKS_AFTER = _CHUNKS.where(
-    tuple_(chunks.c.document_id, chunks.c.position) > tuple_(_DOCUMENT, bindparam("position", type_=Integer))
+    documents.c.id >= _DOCUMENT,
+    or_(documents.c.id > _DOCUMENT, chunks.c.position > bindparam("position", type_=Integer)),
 )
 
 

@@ -185,13 +185,7 @@ def create_documents() -> None:
         "ix_documents_knowledge_base_id_state_sequence", "documents", ["knowledge_base_id", "state", "sequence"]
     )
     op.create_index("ix_documents_owner", "documents", ["owner"])
-    op.create_index(
-        "ix_documents_unsettled",
-        "documents",
-        ["state", "created_at"],
-        sqlite_where=sa.text("state IN ('pending', 'deleted')"),
-        postgresql_where=sa.text("state IN ('pending', 'deleted')"),
-    )
+    op.create_index("ix_documents_state_id", "documents", ["state", "id"])
 
 
 def create_contents() -> None:

@@ -1,0 +1,114 @@
+"""The schema: migrated once, by whoever comes first, to what the tables say."""
+
+import asyncio
+import sqlite3
+import subprocess
+import sys
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+
+import pytest
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from sqlalchemy import create_engine
+
+from llm_backend.infrastructure import sql
+from llm_backend.infrastructure.sql import SchemaTooNew, SqlStore, migrate_sqlite
+from llm_backend.infrastructure.sql.migrating import newest_revision
+from llm_backend.infrastructure.sql.rows import metadata
+
+MIGRATIONS = Path(sql.__file__).parent / "migrations"
+OPEN = """
+import asyncio, pathlib, sys
+from llm_backend.infrastructure.sql import SqlStore
+
+async def main():
+    async with SqlStore.open(pathlib.Path(sys.argv[1])) as store:
+        await store.check()
+
+asyncio.run(main())
+print(*(name for name in ("alembic", "litestar", "advanced_alchemy", "numpy", "pydantic") if name in sys.modules))
+"""
+
+
+def schema(path: Path) -> dict[str, list[str]]:
+    """Of each table and index the parts of its definition; constraints have no order."""
+    connection = sqlite3.connect(path)
+    found = connection.execute(
+        "SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL AND name <> 'alembic_version'"
+    )
+    parts = {name: sorted(part.rstrip(" )") for part in " ".join(sql.split()).split(", ")) for name, sql in found}
+    connection.close()
+    return parts
+
+
+def start(path: Path) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-c", OPEN, str(path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+async def test_migrations_lead_to_what_the_tables_say(path: Path, tmp_path: Path) -> None:
+    await migrate_sqlite(path)
+    engine = create_engine(f"sqlite:///{tmp_path / 'tables.db'}")
+    metadata.create_all(engine)
+    engine.dispose()
+
+    assert schema(path) == schema(tmp_path / "tables.db")
+
+
+async def test_migrating_again_does_nothing(path: Path) -> None:
+    first, second = await migrate_sqlite(path), await migrate_sqlite(path)
+
+    assert (first, second) == (True, False)
+
+
+def test_file_names_begin_with_their_revision_and_form_one_line() -> None:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    scripts = ScriptDirectory.from_config(config)
+    files = sorted((MIGRATIONS / "versions").glob("*.py"))
+
+    line = [script.revision for script in scripts.walk_revisions()][::-1]
+
+    assert [revision for file in files if file.stem.startswith(revision := _revision(file))] == line
+    assert scripts.get_current_head() == newest_revision()
+
+
+def _revision(file: Path) -> str:
+    spec = spec_from_file_location("migration", file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return str(module.revision)
+
+
+async def test_a_database_of_a_newer_version_is_refused(path: Path) -> None:
+    await migrate_sqlite(path)
+    connection = sqlite3.connect(path)
+    connection.execute("UPDATE alembic_version SET version_num = '99991231_01'")
+    connection.commit()
+    connection.close()
+
+    with pytest.raises(SchemaTooNew):
+        async with SqlStore.open(path):
+            pass
+
+
+def test_of_processes_that_start_at_once_one_migrates(path: Path) -> None:
+    processes = [start(path) for _ in range(4)]
+
+    outputs = [process.communicate(timeout=60) for process in processes]
+
+    assert [(process.returncode, error) for process, (_, error) in zip(processes, outputs, strict=True)] == [
+        (0, "")
+    ] * 4
+
+
+async def test_an_up_to_date_database_is_opened_without_alembic_and_without_a_web_framework(path: Path) -> None:
+    await migrate_sqlite(path)
+
+    output, error = await asyncio.to_thread(start(path).communicate, timeout=60)
+
+    assert (output.strip(), error) == ("", "")

@@ -1,0 +1,36 @@
+"""Every hot statement finds its rows by an index, and finds them in order."""
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+from sqlalchemy import ClauseElement, Select, UpdateBase
+
+from llm_backend.infrastructure.sql import SqlStore, journal, views
+from llm_backend.infrastructure.sql.repositories import documents
+from llm_backend.infrastructure.sql.sqlite import SqliteReader
+
+STATEMENTS: dict[str, ClauseElement] = {
+    name: statement
+    for module in (views, journal, documents)
+    for name, statement in vars(module).items()
+    if isinstance(statement, Select | UpdateBase)
+}
+# What looks at everything on purpose.
+EVERYTHING = {"_SPACES", "_COUNT_OUTDATED", "_FORGET"}
+
+
+@pytest.mark.parametrize("name", sorted(STATEMENTS.keys() - EVERYTHING))
+async def test_a_statement_neither_scans_a_table_nor_sorts(path: Path, store: SqlStore, name: str) -> None:
+    reader = SqliteReader(path)
+    prepared = reader.prepare(STATEMENTS[name])
+    await reader.close()
+
+    connection = sqlite3.connect(path)
+    arguments = [None] * len(prepared.parameters)
+    plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {prepared.text}", arguments)]
+    connection.close()
+
+    scans = [step for step in plan if step.startswith("SCAN") and "INDEX" not in step and "json_each" not in step]
+    assert not scans, plan
+    assert "USE TEMP B-TREE FOR ORDER BY" not in plan, plan  # sorting the chunks of one document would be no harm
