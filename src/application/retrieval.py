@@ -12,7 +12,7 @@ from llm_backend.application.ports.views import KnowledgeViews, ReadyDocument
 from llm_backend.domain.errors import InvalidQuery, UnknownEmbeddingModel, UpstreamFailed
 from llm_backend.domain.ids import DocumentId, KnowledgeBaseId, UserId
 from llm_backend.domain.knowledge import Found, KnowledgeBase, Passage, ScoreParts
-from llm_backend.domain.ranking import ENOUGH_COVERAGE, Candidate, Ranked, coverage, distinct, fused
+from llm_backend.domain.ranking import COVERING, ENOUGH_COVERAGE, Candidate, Ranked, coverage, distinct, fused
 from llm_backend.domain.text import is_storable
 
 LONGEST_QUERY = 8192  # characters
@@ -79,7 +79,7 @@ class Retrieve:
         return Found(
             passages=[_passage(one, ready, explain=explain) for one in chosen],
             degraded=vector is None,
-            relevant=bool(chosen) and _is_relevant(text, chosen[0].candidate, candidates, embedder),
+            relevant=_is_relevant(text, chosen, candidates, embedder.related_cosine if embedder else 1.0),
         )
 
     def _embedder(self, shelf: KnowledgeBase) -> Embedder | None:
@@ -127,8 +127,9 @@ def _is_current(candidate: Candidate, ready: Mapping[DocumentId, ReadyDocument])
     return document is not None and document.attempt == candidate.stored.attempt
 
 
-def _is_relevant(text: str, best: Candidate, candidates: Sequence[Candidate], embedder: Embedder | None) -> bool:
-    if embedder and best.parts.cosine >= embedder.related_cosine:
+def _is_relevant(text: str, chosen: Sequence[Ranked], candidates: Sequence[Candidate], related_cosine: float) -> bool:
+    best = [one.candidate for one in chosen[:COVERING]]
+    if any(candidate.parts.cosine >= related_cosine for candidate in best):
         return True
     return coverage(text, best, candidates) >= ENOUGH_COVERAGE
 

@@ -8,7 +8,11 @@ from itertools import pairwise
 
 from llm_backend.domain.knowledge import ScoreParts, StoredChunk
 
+# Measured on five collections, with their own questions and with those of another: 0.15 in one of the best five
+# recognizes 97 to 100 % of what can be answered, and 50 to 77 % of what cannot. A wrong "nothing relevant" is worse
+# than passages of which the model says that they do not help.
 ENOUGH_COVERAGE = 0.15
+COVERING = 5
 MOST_TERMS = 256  # of a question that are looked for; longer ones are excerpts, and their beginning will do
 
 _CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
@@ -63,18 +67,20 @@ def terms(folded: str) -> list[str]:
     return list(found)
 
 
-def coverage(query: str, best: Candidate, candidates: Sequence[Candidate]) -> float:
-    """The share, 0 to 1, of what the folded query asks for that occurs in the best candidate.
+def coverage(query: str, best: Sequence[Candidate], candidates: Sequence[Candidate]) -> float:
+    """The share, 0 to 1, of what the folded query asks for that occurs in one of the best candidates.
 
     Terms weigh the more the fewer candidates have them, so that sharing "what is the" with a text counts for little.
     """
     texts = [candidate.stored.chunk.search_text for candidate in candidates]
-    total = found = 0.0
-    for term in terms(query)[:MOST_TERMS]:
-        weight = _rarity(sum(term in text for text in texts), len(texts))
-        total += weight
-        found += weight * (term in best.stored.chunk.search_text)
-    return found / total if total else 0.0
+    asked = terms(query)[:MOST_TERMS]
+    weights = {term: _rarity(sum(term in text for text in texts), len(texts)) for term in asked}
+    total = sum(weights.values())
+    found = [
+        sum(weight for term, weight in weights.items() if term in candidate.stored.chunk.search_text)
+        for candidate in best
+    ]
+    return max(found, default=0.0) / total if total else 0.0
 
 
 def _score(parts: ScoreParts, cosine_weight: float, highest: float) -> float:

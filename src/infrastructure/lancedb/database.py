@@ -30,7 +30,7 @@ class Database:
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
         self._opening = asyncio.Lock()
-        self._tables: dict[EmbeddingSpace, _OpenTable] = {}
+        self._tables: dict[str, _OpenTable] = {}  # by name
 
     @classmethod
     async def connect(cls, uri: str, storage_options: Mapping[str, str]) -> "Database":
@@ -58,9 +58,7 @@ class Database:
 
     async def optimize(self) -> None:
         for name in await self._table_names():
-            table = await self._connection.open_table(name)
-            dimensions = (await table.schema()).field("vector").type.list_size
-            await PassageTable(table, dimensions).optimize()
+            await (await self._open(name, None)).table.optimize()
 
     async def forget_tables(self) -> None:
         """Open them again at the next use: another process may have dropped them."""
@@ -73,11 +71,14 @@ class Database:
         self._connection.close()  # type: ignore[no-untyped-call]
 
     async def _table(self, space: EmbeddingSpace) -> "_OpenTable":
+        return await self._open(table_name(space), space.dimensions)
+
+    async def _open(self, name: str, dimensions: int | None) -> "_OpenTable":
+        """Without dimensions, a table that is there."""
         async with self._opening:
-            if space not in self._tables:
-                table = await PassageTable.open(self._connection, table_name(space), space.dimensions)
-                self._tables[space] = _OpenTable(table)
-            return self._tables[space]
+            if name not in self._tables:
+                self._tables[name] = _OpenTable(await PassageTable.open(self._connection, name, dimensions))
+            return self._tables[name]
 
     async def _table_names(self) -> list[str]:
         names: list[str] = []

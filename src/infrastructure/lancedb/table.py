@@ -23,7 +23,7 @@ INDEXES: dict[str, FTS | Bitmap | BTree] = {
     "kb_id": Bitmap(),
     "document": BTree(),
 }
-DELETED_AT_ONCE = 500  # documents in one condition
+NAMED_AT_ONCE = 500  # documents in one condition
 KEPT_VERSIONS = timedelta(minutes=10)  # searches that began on an older version must be able to end
 
 
@@ -33,12 +33,17 @@ class PassageTable:
     def __init__(self, table: AsyncTable, dimensions: int) -> None:
         self._table = table
         self._dimensions = dimensions
+        self._optimizing = asyncio.Lock()  # two at once on the same table fail with a conflict
         self._optimized_version = -1
 
     @classmethod
-    async def open(cls, connection: AsyncConnection, name: str, dimensions: int) -> "PassageTable":
-        """Make the table and its indexes if they are not there."""
-        table = await connection.create_table(name, schema=schema(dimensions), exist_ok=True)
+    async def open(cls, connection: AsyncConnection, name: str, dimensions: int | None) -> "PassageTable":
+        """Make the table, if dimensions are given, and its indexes, if they are not there."""
+        if dimensions is None:
+            table = await connection.open_table(name)
+            dimensions = (await table.schema()).field("vector").type.list_size
+        else:
+            table = await connection.create_table(name, schema=schema(dimensions), exist_ok=True)
         present = {column for index in await table.list_indices() for column in index.columns}
         for column, config in INDEXES.items():
             if column not in present:
@@ -46,16 +51,22 @@ class PassageTable:
         return cls(table, dimensions)
 
     async def add(self, chunks: Sequence[StoredChunk]) -> None:
-        """Chunks of attempts that are there already replace what is there of them."""
+        """Replaces what is there of the same attempts at the same positions."""
         rows = await asyncio.to_thread(to_table, chunks, self._dimensions)
-        for positions in _conditions(chunks):
-            if await self._table.count_rows(positions.to_sql()):
-                await self._table.delete(positions)
+        await self._make_room(chunks)
         await self._table.add(rows)
 
+    async def _make_room(self, chunks: Sequence[StoredChunk]) -> None:
+        """A look first, as an upload hardly ever finds something, and a delete is a write of its own."""
+        documents = list({stored.document: None for stored in chunks})
+        for some in _slices(documents):
+            if await self._table.count_rows(_is_in("document", some).to_sql()):
+                for replaced in _replaced([stored for stored in chunks if stored.document in some]):
+                    await self._table.delete(replaced)
+
     async def remove(self, documents: Sequence[DocumentId]) -> None:
-        for first in range(0, len(documents), DELETED_AT_ONCE):
-            await self._table.delete(_is_in("document", documents[first : first + DELETED_AT_ONCE]))
+        for some in _slices(documents):
+            await self._table.delete(_is_in("document", some))
 
     async def search(
         self, knowledge_base: KnowledgeBaseId, *, text: str, vector: bytes | None, limit: int
@@ -69,10 +80,11 @@ class PassageTable:
 
     async def optimize(self) -> None:
         """Compact, index what is new, and drop versions that nobody reads any more."""
-        if await self._table.version() == self._optimized_version:
-            return
-        await self._table.optimize(cleanup_older_than=KEPT_VERSIONS)
-        self._optimized_version = await self._table.version()
+        async with self._optimizing:
+            if await self._table.version() == self._optimized_version:
+                return
+            await self._table.optimize(cleanup_older_than=KEPT_VERSIONS)
+            self._optimized_version = await self._table.version()
 
     async def _by_text(self, mine: Expr, text: str, limit: int) -> pa.Table:
         query = self._table.query().nearest_to_text(text, columns=["search_text"]).where(mine)
@@ -89,8 +101,12 @@ def _is_in(column: str, values: Sequence[str]) -> Expr:
     return col(column).isin([lit(value) for value in values])
 
 
-def _conditions(chunks: Sequence[StoredChunk]) -> Iterator[Expr]:
-    """What chooses the rows that are to be replaced: the given positions of each attempt at each document."""
+def _slices(documents: Sequence[DocumentId]) -> Iterator[Sequence[DocumentId]]:
+    return (documents[first : first + NAMED_AT_ONCE] for first in range(0, len(documents), NAMED_AT_ONCE))
+
+
+def _replaced(chunks: Sequence[StoredChunk]) -> Iterator[Expr]:
+    """Conditions for the rows that are to be replaced: the given positions of each attempt at each document."""
     attempts: dict[tuple[DocumentId, int], list[int]] = {}
     for stored in chunks:
         attempts.setdefault((stored.document, stored.attempt), []).append(stored.chunk.position)
