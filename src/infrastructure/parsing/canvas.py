@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from llm_backend.domain.errors import DocumentEmpty, DocumentTooLarge
 from llm_backend.domain.knowledge import Block, ParsedDocument
 
-MOST_BLOCKS = 100_000
+MOST_BLOCKS = 50_000
 _LONGEST_HEADING = 300
 _NEWLINES = re.compile("\r\n|[\r\x0b\x0c\x85\u2028\u2029]")
 _UNWANTED = re.compile("[\x00-\x08\x0e-\x1f\x7f\ufeff\ufffe\uffff]")
@@ -113,5 +113,5 @@ def fewer(blocks: Sequence[Block], most: int = MOST_BLOCKS) -> list[Block]:
 
 
 def _row(cells: Sequence[str]) -> str:
-    line = " | ".join(one_line(cleaned(cell)) for cell in cells)
-    return line.rstrip("| ").strip() if line.strip("| ") else ""
+    line = one_line(cleaned(" | ".join(cells)))
+    return line.rstrip("| ") if line.strip("| ") else ""

@@ -9,7 +9,7 @@ class ParsingLimits:
 
     wall_seconds: float = 8
     cpu_seconds: int = 8
-    memory: int = 768 * 2**20  # address space of the process; about 250 MiB of it are mapped before any work
+    memory: int = 600 * 2**20  # address space; about 100 MiB of it are mapped but never touched
     unpacked: int = 256 * 2**20
     parts: int = 10_000  # files in an archive
     characters: int = 20_000_000

@@ -20,6 +20,7 @@ from llm_backend.domain.errors import (
 )
 from llm_backend.domain.knowledge import ParsedDocument
 from llm_backend.domain.text import is_storable
+from llm_backend.infrastructure.parsing.canvas import MOST_BLOCKS
 from llm_backend.infrastructure.parsing.limits import ParsingLimits
 from llm_backend.infrastructure.parsing.reading import read_document
 from tests.files import a_docx, a_pdf, a_pptx, a_zip, an_xlsx
@@ -127,6 +128,49 @@ def test_charts_are_read_as_tables(tmp_path: Path) -> None:
     document = read(tmp_path, "a.docx", a_docx("Text.", extra={"word/charts/chart1.xml": part}))
 
     assert document.text == "Text.\n\nBar chart\n\n| Sales\n2025 | 10\n2026 | 20"
+
+
+def test_an_opendocument_text_has_headings(tmp_path: Path) -> None:
+    names = " ".join(f'xmlns:{n}="urn:oasis:names:tc:opendocument:xmlns:{n}:1.0"' for n in ("office", "text"))
+    text = '<text:h text:outline-level="1">Head</text:h><text:p>R&amp;D</text:p>'
+    body = f"<office:body><office:text>{text}</office:text></office:body>"
+    content = f"<office:document-content {names}>{body}</office:document-content>"
+    parts = {"mimetype": "application/vnd.oasis.opendocument.text", "content.xml": content}
+
+    document = read(tmp_path, "a.odt", a_zip(parts))
+
+    assert document.file_type == "odt"
+    assert blocks(document) == [("Head", ("Head",)), ("R&D", ("Head",))]
+
+
+def test_a_book_begins_with_what_it_says_of_itself(tmp_path: Path) -> None:
+    container = (
+        '<container xmlns="urn:oasis:names:tc:opendocument:xmlns:container"><rootfiles><rootfile full-path="b.opf"/>'
+    )
+    about = "<dc:title>The Book</dc:title><dc:creator>Ann Author</dc:creator><dc:description>On books.</dc:description>"
+    package = (
+        f'<package xmlns="http://www.idpf.org/2007/opf"><metadata xmlns:dc="http://purl.org/dc/elements/1.1/">{about}'
+        '</metadata><manifest><item id="a" href="a.xhtml" media-type="application/xhtml+xml"/></manifest>'
+        '<spine><itemref idref="a"/></spine></package>'
+    )
+    parts = {
+        "mimetype": "application/epub+zip",
+        "META-INF/container.xml": f'<container xmlns="{names}">{rootfiles}</container>',
+        "b.opf": package,
+        "a.xhtml": "<!DOCTYPE html><html xmlns='http://www.w3.org/1999/xhtml'><body><h1>One</h1><p>Text.</p></body></html>",
+    }
+
+    document = read(tmp_path, "a.epub", a_zip(parts))
+
+    assert document.title == "The Book"
+    assert document.text == "The Book\nAuthors: Ann Author\nOn books.\n\nOne\n\nText."
+
+
+def test_rich_text_is_read(tmp_path: Path) -> None:
+    document = read(tmp_path, "a.rtf", r"{\rtf1\ansi First.\par \u20013?second.}")
+
+    assert document.file_type == "rtf"
+    assert document.text == "First.\n\n中second."
 
 
 def test_a_file_is_read_as_what_it_is_whatever_it_is_called(tmp_path: Path) -> None:
@@ -251,7 +295,7 @@ def test_nuls_in_a_text_are_dropped_and_line_ends_are_made_one(tmp_path: Path) -
 def test_a_million_short_lines_are_not_a_million_blocks(tmp_path: Path) -> None:
     document = read(tmp_path, "a.txt", "a\n\n" * 300_000)
 
-    assert len(document.blocks) <= 100_000
+    assert len(document.blocks) <= MOST_BLOCKS
     assert document.blocks[-1].end == len(document.text) - 2
 
 
