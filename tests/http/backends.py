@@ -38,15 +38,21 @@ class FastPasswords:
 
 
 class PlainTextParser:
-    """Takes every file for UTF-8 text of one paragraph, and remembers where it found it."""
+    """Takes every file for UTF-8 text of one paragraph, unless `error` is set, and remembers where it found it."""
 
     def __init__(self) -> None:
         self.files: list[Path] = []
+        self.sizes: list[int] = []
+        self.error: Exception | None = None
 
     async def parse(self, file: Path, name: str) -> ParsedDocument:
+        content = await asyncio.to_thread(file.read_bytes)
         self.files.append(file)
+        self.sizes.append(len(content))
+        if self.error:
+            raise self.error
         try:
-            text = (await asyncio.to_thread(file.read_bytes)).decode()
+            text = content.decode()
         except UnicodeDecodeError as error:
             raise DocumentUnreadable from error
         kind = name.rpartition(".")[2] or "txt"

@@ -1,0 +1,213 @@
+"""Nobody reaches anything of somebody else's, on any route: what is not theirs looks absent.
+
+The table below names every route. A route that is missing from it fails the first test.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from httpx import Response
+from litestar.routes import HTTPRoute
+
+from llm_backend.application.backend import Backend
+from llm_backend.interface.http.app import litestar_app
+from llm_backend.interface.http.options import HttpOptions
+from tests.http.clients import Client
+
+MISSING_ID = 4242
+MISSING_UUID = "a1b2c3d4-5678-90ab-cdef-123456789abc"
+
+PUBLIC = {"POST /api/users/register", "POST /api/users/login", "GET /healthz", "GET /readyz"}
+OWN_ALONE = {  # these name nothing that could be somebody else's
+    "POST /api/users/logout",
+    "POST /api/users/password",
+    "POST /api/conversations/create",
+    "GET /api/conversations/list",
+    "POST /api/rag/kb/create",
+    "GET /api/rag/kb/list",
+    "GET /api/rag/models",
+}
+
+
+@dataclass(frozen=True)
+class Belongings:
+    """What somebody has, or the ids of nothing."""
+
+    conversation: int = MISSING_ID
+    kb: str = MISSING_UUID
+    doc: str = MISSING_UUID
+
+
+# Each route that names a thing, and requests that name things of `mine` and of `theirs`.
+NAMING: dict[str, list[Any]] = {
+    "GET /api/conversations/history/{conversation_id}": [
+        lambda _, theirs: ("GET", f"/api/conversations/history/{theirs.conversation}", {}),
+    ],
+    "POST /api/conversations/del/{conversation_id}": [
+        lambda _, theirs: ("POST", f"/api/conversations/del/{theirs.conversation}", {}),
+    ],
+    "POST /api/chat/{conversation_id}": [
+        lambda _, theirs: ("POST", f"/api/chat/{theirs.conversation}", {"json": {"message": "Hello"}}),
+        lambda _, theirs: ("POST", f"/api/chat/{theirs.conversation}", {"json": {"nothing": "right"}}),
+    ],
+    "GET /api/chat/{conversation_id}/stream": [
+        lambda _, theirs: ("GET", f"/api/chat/{theirs.conversation}/stream", {}),
+        lambda _, theirs: ("GET", f"/api/chat/{theirs.conversation}/stream?after=1", {}),
+    ],
+    "POST /api/chat/{conversation_id}/stop": [
+        lambda _, theirs: ("POST", f"/api/chat/{theirs.conversation}/stop", {}),
+    ],
+    "POST /api/rag/kb/delete": [
+        lambda _, theirs: ("POST", "/api/rag/kb/delete", {"json": {"kb_id": theirs.kb}}),
+    ],
+    "POST /api/rag/doc/upload": [
+        lambda _, theirs: (
+            "POST",
+            "/api/rag/doc/upload",
+            {"data": {"kb_id": theirs.kb}, "files": {"file": ("a.txt", b"text")}},
+        ),
+    ],
+    "GET /api/rag/doc/list": [
+        lambda _, theirs: ("GET", f"/api/rag/doc/list?kb_id={theirs.kb}", {}),
+    ],
+    "POST /api/rag/doc/delete": [
+        lambda _, theirs: ("POST", "/api/rag/doc/delete", {"json": {"kb_id": theirs.kb, "doc_id": theirs.doc}}),
+        lambda mine, theirs: ("POST", "/api/rag/doc/delete", {"json": {"kb_id": mine.kb, "doc_id": theirs.doc}}),
+    ],
+    "POST /api/rag/retrieve": [
+        lambda _, theirs: ("POST", "/api/rag/retrieve", {"json": {"kb_id": theirs.kb, "query": "what"}}),
+    ],
+    "POST /api/rag/chat": [
+        lambda mine, theirs: _rag_chat(theirs.conversation, mine.kb),
+        lambda mine, theirs: _rag_chat(mine.conversation, theirs.kb),
+    ],
+}
+
+
+def _rag_chat(conversation: int, kb: str) -> tuple[str, str, dict[str, Any]]:
+    body = {"conversation_id": conversation, "kb_id": kb, "message": "不可抗力条款"}
+    return "POST", "/api/rag/chat", {"json": body}
+
+
+async def belongings_of(user: Client) -> Belongings:
+    kb = await user.new_knowledge_base()
+    belongings = Belongings(conversation=await user.new_conversation(), kb=kb, doc=await user.new_document(kb))
+    await user.post(f"/api/chat/{belongings.conversation}", {"message": "Hello"})
+    return belongings
+
+
+async def everything_of(user: Client, belongings: Belongings) -> list[Any]:
+    """All that can be seen of it, and its answer's events."""
+    replies = [
+        await user.get("/api/conversations/list"),
+        await user.get(f"/api/conversations/history/{belongings.conversation}"),
+        await user.get(f"/api/chat/{belongings.conversation}/stream"),
+        await user.get("/api/rag/kb/list"),
+        await user.get(f"/api/rag/doc/list?kb_id={belongings.kb}"),
+        await user.post("/api/rag/retrieve", {"kb_id": belongings.kb, "query": "不可抗力条款"}),
+    ]
+    assert [reply.status_code for reply in replies] == [200] * 6
+    return [reply.text for reply in replies]
+
+
+def essence(reply: Response) -> tuple[int, str]:
+    return reply.status_code, reply.text
+
+
+@pytest.fixture
+def routes(backend: Backend) -> set[str]:
+    """Every route of the application, as `METHOD /path`."""
+    app = litestar_app(backend, HttpOptions(documentation=False))
+    return {
+        f"{method} {route.path_format}"
+        for route in app.routes
+        if isinstance(route, HTTPRoute)
+        for method in route.methods
+        if method != "OPTIONS"
+    }
+
+
+def test_every_route_is_in_the_table(routes: set[str]) -> None:
+    assert routes == PUBLIC | OWN_ALONE | set(NAMING)
+
+
+@pytest.mark.parametrize("route", sorted(NAMING))
+async def test_what_is_somebody_elses_looks_absent(route: str, alice: Client, bob: Client) -> None:
+    mine, theirs = await belongings_of(bob), await belongings_of(alice)
+    before = await everything_of(alice, theirs)
+
+    for build in NAMING[route]:
+        method, path, options = build(mine, theirs)
+        reply = await bob.request(method, path, **options)
+        method, path, options = build(mine, Belongings())
+        to_nothing = await bob.request(method, path, **options)
+
+        assert reply.status_code == 404
+        assert essence(reply) == essence(to_nothing)
+    assert await everything_of(alice, theirs) == before
+
+
+@pytest.mark.parametrize("route", sorted(OWN_ALONE | set(NAMING)))
+@pytest.mark.parametrize(
+    "authorization", [None, "Bearer x.y.z", "Bearer ", "Basic am9objpkb2U=", "x", "Bearer " + "a" * 9000, "Bearer \xff"]
+)
+async def test_every_other_route_asks_for_a_token(client: Client, route: str, authorization: str | None) -> None:
+    """Also when the body is no good: 401 goes before 404 and 400."""
+    method, path = route.replace("{conversation_id}", "not-even-an-id").split()
+    headers = {} if authorization is None else {"Authorization": authorization.encode("latin-1")}
+
+    reply = await client.request(method, path, headers=headers, content=b"{not json")
+
+    assert reply.status_code == 401
+    assert reply.json()["code"] == "unauthenticated"
+    assert reply.headers["www-authenticate"] == "Bearer"
+
+
+async def test_a_stream_cannot_be_resumed_by_somebody_elses_event_id(alice: Client, bob: Client) -> None:
+    theirs, mine = await alice.new_conversation(), await bob.new_conversation()
+    strict = {"Accept": "text/event-stream"}
+    stream = await alice.post(f"/api/chat/{theirs}", {"message": "Hello"}, headers=strict)
+    event_ids = re.findall(r"^id: (\d+\.\d+)$", stream.text, re.MULTILINE)
+    headers = {**strict, "Last-Event-ID": event_ids[0]}
+
+    at_theirs = await bob.get(f"/api/chat/{theirs}/stream", headers=headers)
+    at_mine = await bob.get(f"/api/chat/{mine}/stream", headers=headers)
+    sent = await bob.post(f"/api/chat/{theirs}", {"message": "Hello"}, headers=headers)
+
+    assert at_theirs.status_code == 404
+    assert at_mine.status_code == 204
+    assert sent.status_code == 404
+
+
+@pytest.mark.parametrize("kb_id", ["x' OR '1'='1", "' OR 1=1 --", '"', "%", "*", "../..", "法律"])
+async def test_ids_are_no_place_for_sql(alice: Client, bob: Client, kb_id: str) -> None:
+    theirs = await belongings_of(alice)
+    before = await everything_of(alice, theirs)
+    belongings = Belongings(kb=kb_id, doc=kb_id, conversation=await bob.new_conversation())
+    named = [name for name in NAMING if "/rag/" in name]
+
+    replies = [
+        await bob.request(method, path, **options)
+        for name in named
+        for method, path, options in [NAMING[name][-1](belongings, belongings)]
+    ]
+
+    assert {reply.status_code for reply in replies} == {404}
+    assert await everything_of(alice, theirs) == before
+
+
+async def test_ids_are_not_a_sequence(alice: Client) -> None:
+    ids = [await alice.new_conversation() for _ in range(5)]
+
+    assert all(abs(a - b) > 1000 for a in ids for b in ids if a is not b)
+    assert all(0 < number < 2**53 for number in ids)
+
+
+async def test_an_owner_named_in_a_body_is_ignored(alice: Client, bob: Client) -> None:
+    conversation = await alice.new_conversation(id=7, owner=1, user_id=1, created_time=1)
+
+    assert conversation != 7
+    assert (await bob.get("/api/conversations/list")).json() == []
+    assert [line["conversation_id"] for line in (await alice.get("/api/conversations/list")).json()] == [conversation]
