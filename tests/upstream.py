@@ -10,6 +10,7 @@ The names are those of the functions marked `@behaviour` below, and statuses suc
 """
 
 import asyncio
+import gzip
 import json
 import socket
 import struct
@@ -38,13 +39,17 @@ def text(count: int) -> str:
 
 @dataclass(slots=True)
 class Recorded:
-    """One request as it came in. `hung_up` is set when the client closes the connection it came on."""
+    """One request as it came in. `hung_up` is set when the client closes the connection it came on.
+
+    Set `go_on` to let the behaviour `waits` write the rest of its answer.
+    """
 
     path: str
     headers: dict[str, str]
     body: dict[str, Any]
     connection: int
     hung_up: asyncio.Event = field(default_factory=asyncio.Event)
+    go_on: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def model(self) -> str:
@@ -150,6 +155,16 @@ async def ok(reply: Reply) -> None:
 
 
 @behaviour
+async def waits(reply: Reply) -> None:
+    """`after` pieces of `tokens`; the rest when the request is told to `go_on`."""
+    pieces, after = tokens(int(reply.number("tokens", 10))), int(reply.number("after", 3))
+    await reply.answer(after)
+    await reply.request.go_on.wait()
+    await reply.part(b"".join(map(reply.chunk, pieces[after:])) + reply.chunk(None, "stop") + reply.event("[DONE]"))
+    await reply.end()
+
+
+@behaviour
 async def burst(reply: Reply) -> None:
     """Everything in one write."""
     await reply.head()
@@ -217,6 +232,14 @@ async def whole(reply: Reply) -> None:
     choices = [{"index": 0, "message": message, "finish_reason": "stop"}]
     usage = {"prompt_tokens": 7, "completion_tokens": 10}
     await reply.whole(200, _json({"object": "chat.completion", "choices": choices, "usage": usage}).encode())
+
+
+@behaviour
+async def zipped(reply: Reply) -> None:
+    """Compressed, though nobody asked for it."""
+    await reply.head(200, "Content-Encoding: gzip")
+    await reply.part(gzip.compress(reply.stream()))
+    await reply.end()
 
 
 @behaviour
@@ -460,7 +483,7 @@ class Upstream:
             pass
         finally:
             self._tasks.discard(task)
-            writer.transport.abort() if _lingers(writer) else writer.close()
+            writer.close()
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, connection: int) -> None:
         seen: list[Recorded] = []
@@ -517,14 +540,6 @@ async def _read_request(first: bytes, reader: asyncio.StreamReader, connection: 
     headers = {name.strip().lower(): value.strip() for name, _, value in (header.partition(":") for header in lines)}
     body = await reader.readexactly(int(headers.get("content-length", 0)))
     return Recorded(line.split()[1], headers, json.loads(body or b"{}"), connection)
-
-
-def _lingers(writer: asyncio.StreamWriter) -> bool:
-    """Whether a reset was asked for."""
-    sock = writer.get_extra_info("socket")
-    if sock.fileno() < 0:
-        return False
-    return bool(struct.unpack("ii", sock.getsockopt(socket.SOL_SOCKET, socket.SO_LINGER, 8))[0])
 
 
 def _json(value: object) -> str:

@@ -112,6 +112,7 @@ class Exchange(httpx.AsyncByteStream):
         if self._unread and self._first(sink):
             return
         while not self._ended:
+            self._line.resume()
             await self._news()
         if self._failure is not None:
             raise self._failure
@@ -214,7 +215,7 @@ class Exchange(httpx.AsyncByteStream):
             self._enough()
 
     def _enough(self) -> None:
-        if not self._complete:
+        if not self._complete and not self._ended:
             self._end(None)
             self._line.linger()
 

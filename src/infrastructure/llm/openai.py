@@ -37,7 +37,7 @@ class OpenAiChatModel:
 
     A server without `key_required` (Ollama, vLLM) is asked without a key when there is none. `window` holds for all
     its models. `client` comes from `provider_client` and stays the caller's. Texts, addresses and keys of the server
-    appear in no error and no log record.
+    appear in no error and no log record. Raises `InvalidApiKey` for a key that no header can carry.
     """
 
     def __init__(
@@ -54,6 +54,8 @@ class OpenAiChatModel:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         base = httpx.URL(base_url)
+        if api_key is not None:
+            check_api_key(api_key.reveal())
         self._url = base.copy_with(path=base.path.rstrip("/") + "/chat/completions")
         self._client = client
         self._name = name

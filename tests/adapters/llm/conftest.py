@@ -1,12 +1,14 @@
 """A misbehaving server, and a model that asks it."""
 
-from collections.abc import AsyncIterator, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Protocol
 
 import httpx
 import pytest
+import uvloop
 
 from llm_backend.application.ports.chat_model import ChatModel, ChatRequest, ChatTurn, Completion
 from llm_backend.domain.answers import Delta
@@ -47,6 +49,11 @@ def a_request(model: str, *, key: str | None = None) -> ChatRequest:
 
 class MakeModel(Protocol):
     def __call__(self, *, limits: AnswerLimits = ..., **options: Any) -> OpenAiChatModel: ...
+
+
+def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Both event loops that serve: uvloop's transports behave like asyncio's, but are not."""
+    return {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 
 
 @pytest.fixture

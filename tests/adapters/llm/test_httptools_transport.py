@@ -137,6 +137,16 @@ async def test_a_slow_reader_holds_the_server_back(client: httpx.AsyncClient) ->
         assert 0 < held < 2 * 1024 * 1024
 
 
+async def test_a_late_reader_misses_nothing(client: httpx.AsyncClient) -> None:
+    heard = bytearray()
+
+    async with client.stream("POST", "/chat/completions", json={"model": "burst:tokens=20000"}) as response:
+        await asyncio.sleep(0.1)  # more comes meanwhile than is held
+        await asyncio.wait_for(response.extensions[PUSH](heard.extend), SOON)
+
+    assert heard.count(b"data: ") == 20_003
+
+
 async def test_the_body_is_pushed_as_it_comes_and_read_no_further_than_wanted(
     client: httpx.AsyncClient, upstream: Upstream
 ) -> None:

@@ -47,6 +47,7 @@ GOOD = [
     "until_closed",
     "hints",
     "stays_open",
+    "zipped",
     "no_options",
     "ok:delay=0.002",
 ]
@@ -60,6 +61,14 @@ async def test_an_answer_comes_exactly_as_it_was_sent(model: OpenAiChatModel, be
 
     assert listener.text == text(10)
     assert completion.finish_reason == "stop"
+
+
+async def test_an_answer_that_comes_all_at_once_is_whole_too(model: OpenAiChatModel) -> None:
+    listener = Listener()
+
+    await asyncio.wait_for(listener.to(model, "burst:tokens=20000"), SOON)
+
+    assert listener.text == text(20_000)
 
 
 async def test_the_provider_counts_the_tokens(model: OpenAiChatModel) -> None:
