@@ -21,8 +21,9 @@ class ChunkSizes:
     """How long chunks may be, in characters. A character of Chinese, Japanese or Korean says more than a letter: it
     counts as `longest / longest_dense` letters, and so does a mixture of both.
 
-    Of question-and-answer collections in English and Chinese, these keep most answers whole in a context of 3,000
-    characters (98.2 % and 99.2 %); half or twice the length, or merging up to the longest, keeps fewer.
+    Measured with BM25 on questions whose answers are known, in English and Chinese: 98.2 % and 99.2 % of the answers
+    come whole within a context of 3,000 characters. With 800 or 2,400 letters it is 97.6 % and 97.8 % in English;
+    merging up to 900 changes nothing, up to the longest costs 0.1 %.
     """
 
     longest: int = 1200

@@ -144,9 +144,8 @@ def test_an_opendocument_text_has_headings(tmp_path: Path) -> None:
 
 
 def test_a_book_begins_with_what_it_says_of_itself(tmp_path: Path) -> None:
-    container = (
-        '<container xmlns="urn:oasis:names:tc:opendocument:xmlns:container"><rootfiles><rootfile full-path="b.opf"/>'
-    )
+    rootfiles = '<rootfiles><rootfile full-path="b.opf"/></rootfiles>'
+    names = "urn:oasis:names:tc:opendocument:xmlns:container"
     about = "<dc:title>The Book</dc:title><dc:creator>Ann Author</dc:creator><dc:description>On books.</dc:description>"
     package = (
         f'<package xmlns="http://www.idpf.org/2007/opf"><metadata xmlns:dc="http://purl.org/dc/elements/1.1/">{about}'
