@@ -73,7 +73,7 @@ async def client(request: pytest.FixtureRequest) -> AsyncIterator[httpx.AsyncCli
 @pytest.fixture
 def make_model(upstream: Upstream, client: httpx.AsyncClient) -> MakeModel:
     def make(*, limits: AnswerLimits = LIMITS, **options: Any) -> OpenAiChatModel:
-        settings = {
+        settings: dict[str, Any] = {
             "base_url": upstream.base_url,
             "api_key": Secret(PROVIDER_KEY),
             "retries": RetryPolicy(first_wait=timedelta(0)),

@@ -166,11 +166,14 @@ async def test_the_body_is_pushed_as_it_comes_and_read_no_further_than_wanted(
 
 
 async def test_a_body_whose_end_is_not_awaited_still_frees_its_connection(upstream: Upstream) -> None:
+    def sink(data: bytes) -> bool:
+        return b"[DONE]" in data
+
     transport = HttptoolsTransport(max_connections=1)
     async with client_for(upstream, transport) as client:
         for _ in range(2):
             async with client.stream("POST", "/chat/completions", json={"model": "stays_open"}) as response:
-                await asyncio.wait_for(response.extensions[PUSH](lambda data: b"[DONE]" in data), SOON)
+                await asyncio.wait_for(response.extensions[PUSH](sink), SOON)
 
     assert len(upstream.requests) == 2
 
