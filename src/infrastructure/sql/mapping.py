@@ -351,6 +351,14 @@ def document_summary_from(row: Row) -> DocumentSummary:
     return DocumentSummary(id=row[0], knowledge_base=row[1], name=row[2], file_type=row[3])
 
 
+def text_values(document: DocumentId, text: str) -> list[Values]:
+    """One set for each part of the text."""
+    return [
+        {"document_id": document, "part": part, "text": text[start : start + rows.TEXT_PART]}
+        for part, start in enumerate(range(0, len(text), rows.TEXT_PART))
+    ]
+
+
 def chunk_values(document: DocumentId, chunk: Chunk) -> Values:
     return {
         "document_id": document,

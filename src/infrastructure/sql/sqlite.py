@@ -26,6 +26,7 @@ from llm_backend.infrastructure.sql.write_turns import WriteTurns
 T = TypeVar("T")
 
 PATIENCE = 5.0  # seconds to wait for another process that writes
+TURN_PATIENCE = 30.0  # for another writer in this one, which may be storing the vectors of a whole book
 READERS = 2  # threads; more only compete for the interpreter lock
 READS_AT_ONCE = 4  # small enough that nobody waits long behind somebody else's big read
 WRITES_AT_ONCE = 256
@@ -143,6 +144,8 @@ class _ReadingHand(_Connected):
         except sqlite3.Error as error:
             self.close()
             return _failure(error)
+        except Exception as error:  # noqa: BLE001 - a value that no database takes harms only the one who gave it
+            return Failure(error)
 
 
 def _fetched(connection: sqlite3.Connection, query: Query) -> Sequence[Row]:

@@ -15,6 +15,7 @@ from llm_backend.infrastructure.sql.migrating import migrate
 from llm_backend.infrastructure.sql.ports import Reader, Writer
 from llm_backend.infrastructure.sql.sqlite import (
     PATIENCE,
+    TURN_PATIENCE,
     Pragmas,
     SqliteReader,
     SqliteWriter,
@@ -54,15 +55,20 @@ class SqlStore:
     @classmethod
     @asynccontextmanager
     async def open(
-        cls, path: Path, *, patience: float = PATIENCE, pragmas: Pragmas | None = None
+        cls,
+        path: Path,
+        *,
+        patience: float = PATIENCE,
+        turn_patience: float = TURN_PATIENCE,
+        pragmas: Pragmas | None = None,
     ) -> AsyncIterator["SqlStore"]:
         """Open, and if needed create and migrate, a SQLite database. What is being written is finished at the end.
 
-        `patience` is how many seconds to wait for others that write; `pragmas` are added to those of each connection.
-        Raises `DatabaseUnavailable` or `SchemaTooNew`.
+        `patience` and `turn_patience` are how many seconds to wait for writers in other processes and in this one;
+        `pragmas` are added to those of each connection. Raises `DatabaseUnavailable` or `SchemaTooNew`.
         """
         await migrate_sqlite(path)
-        turns = WriteTurns(patience)
+        turns = WriteTurns(turn_patience)
         async with AsyncExitStack() as stack:
             engine = sqlite_engine(path, patience=patience, pragmas=pragmas)
             stack.push_async_callback(engine.dispose)

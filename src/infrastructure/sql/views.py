@@ -29,6 +29,7 @@ from llm_backend.infrastructure.sql.mapping import (
 from llm_backend.infrastructure.sql.ports import Reader
 from llm_backend.infrastructure.sql.rows import (
     READY,
+    TEXT_PART,
     chunks,
     conversations,
     document_statistics,
@@ -111,18 +112,22 @@ class SqlConversationViews:
         self, owner: UserId, *, limit: int | None = None, before: ConversationId | None = None
     ) -> Sequence[ConversationSummary]:
         statement = self._summaries if before is None else self._summaries_before
-        values = {"owner": owner, "limit": EVERYTHING if limit is None else limit, "before": before}
+        values = {"owner": owner, "limit": _limit(limit), "before": before}
         (found,) = await self._reader.fetch(Query(statement, values))
         return list(map(summary_from, found))
 
     async def thread(self, owner: UserId, conversation: ConversationId, *, limit: int | None = None) -> Thread:
-        values = {"owner": owner, "conversation": conversation, "limit": EVERYTHING if limit is None else limit}
+        values = {"owner": owner, "conversation": conversation, "limit": _limit(limit)}
         found, newest_first = await self._reader.fetch(Query(self._conversation, values), Query(self._messages, values))
         if not found:
             raise ConversationNotFound
         return Thread(
             conversation=conversation_from(found[0]), messages=list(map(message_from, reversed(newest_first)))
         )
+
+
+def _limit(limit: int | None) -> int:
+    return EVERYTHING if limit is None else min(limit, EVERYTHING)
 
 
 # Knowledge -----------------------------------------------------------------------------------------------------------
@@ -139,10 +144,16 @@ _DOCUMENTS = select(*DOCUMENT_SUMMARY_COLUMNS).where(_OWNED_READY_ON_SHELF).orde
 _READY = select(documents.c.id, documents.c.name, documents.c.attempt).where(
     _OWNED_READY_ON_SHELF, IsMember(documents.c.id, bindparam("documents", type_=Text))
 )
-_QUOTATION = (
-    select(func.substr(document_texts.c.text, bindparam("first", type_=Integer), bindparam("length", type_=Integer)))
-    .join(documents, documents.c.id == document_texts.c.document_id)
-    .where(documents.c.id == _DOCUMENT, documents.c.owner == _OWNER, documents.c.state == READY)
+_OWNED_READY = and_(documents.c.id == _DOCUMENT, documents.c.owner == _OWNER, documents.c.state == READY)
+_IS_READY = select(documents.c.id).where(_OWNED_READY)
+_PARTS = (
+    select(document_texts.c.text)
+    .where(
+        document_texts.c.document_id == _DOCUMENT,
+        document_texts.c.part.between(bindparam("first", type_=Integer), bindparam("last", type_=Integer)),
+        exists().where(_OWNED_READY),
+    )
+    .order_by(document_texts.c.part)
 )
 # Sequences are given once, so their number and sum change whenever their set does, but for rare coincidences.
 _STAMP = select(
@@ -183,7 +194,8 @@ class SqlKnowledgeViews:
         self._knowledge_base = reader.prepare(_KNOWLEDGE_BASE)
         self._documents = reader.prepare(_DOCUMENTS)
         self._ready = reader.prepare(_READY)
-        self._quotation = reader.prepare(_QUOTATION)
+        self._is_ready = reader.prepare(_IS_READY)
+        self._parts = reader.prepare(_PARTS)
         self._stamp = reader.prepare(_STAMP)
         self._statistics = reader.prepare(_STATISTICS)
         self._spaces = reader.prepare(_SPACES)
@@ -218,10 +230,11 @@ class SqlKnowledgeViews:
         return {id_: ReadyDocument(name=name, attempt=attempt) for id_, name, attempt in found}
 
     async def quotation(self, owner: UserId, document: DocumentId, start: int, end: int) -> str | None:
-        # SQL counts characters from 1
-        values = {"owner": owner, "document": document, "first": start + 1, "length": end - start}
-        (found,) = await self._reader.fetch(Query(self._quotation, values))
-        return found[0][0] if found else None
+        first = start // TEXT_PART
+        values = {"owner": owner, "document": document, "first": first, "last": end // TEXT_PART}
+        ready, parts = await self._reader.fetch(Query(self._is_ready, values), Query(self._parts, values))
+        before = first * TEXT_PART
+        return "".join(text for (text,) in parts)[start - before : end - before] if ready else None
 
     async def statistics_stamp(self, knowledge_base: KnowledgeBaseId) -> str:
         (found,) = await self._reader.fetch(Query(self._stamp, {"shelf": knowledge_base}))

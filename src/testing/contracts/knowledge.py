@@ -3,13 +3,11 @@
 Provide a fixture `store` (see `contracts.store`).
 """
 
-from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from llm_backend.application.ports.views import ReadyDocument
 from llm_backend.domain.errors import DocumentNotFound, KnowledgeBaseNotFound
 from llm_backend.domain.ids import DocumentId, KnowledgeBaseId, UserId
 from llm_backend.domain.knowledge import (
@@ -22,6 +20,16 @@ from llm_backend.domain.knowledge import (
     StoredChunk,
 )
 from llm_backend.testing.builders import NOON, a_chunk, a_document, a_knowledge_base, a_user
+from llm_backend.testing.contracts.knowledge_views import (
+    FIRST,
+    SHELF,
+    SPACE,
+    KnowledgeViewsContract,
+    bury,
+    given_a_shelf,
+    listed,
+    tombstones,
+)
 from llm_backend.testing.contracts.store import (
     ALICE,
     BOB,
@@ -33,29 +41,7 @@ from llm_backend.testing.contracts.store import (
     given_ready,
 )
 
-SHELF = KnowledgeBaseId("shelf-1")
-SPACE = a_knowledge_base().space
-FIRST = DocumentId("document-1")
 ABSENT = [(BOB, SHELF), (UserId(3), SHELF), (ALICE, KnowledgeBaseId("x' OR '1'='1")), (ALICE, KnowledgeBaseId("%"))]
-
-
-async def given_a_shelf(store: Store) -> None:
-    await given(store, a_user(1), a_user(2), a_knowledge_base("shelf-1", owner=1), a_knowledge_base("shelf-2", owner=2))
-
-
-async def bury(store: Store, document: DocumentId, *, owner: UserId = ALICE, shelf: KnowledgeBaseId = SHELF) -> None:
-    async with store.transactions() as work:
-        await work.documents.bury(owner, shelf, document)
-        await work.commit()
-
-
-async def tombstones(store: Store) -> list[tuple[DocumentId, EmbeddingSpace]]:
-    async with store.transactions() as work:
-        return sorted(await work.documents.tombstones(), key=lambda stone: stone[0])
-
-
-async def listed(store: Store, owner: UserId = ALICE, shelf: KnowledgeBaseId = SHELF) -> list[str]:
-    return [summary.id for summary in await store.knowledge_views.documents(owner, shelf)]
 
 
 class KnowledgeBasesContract:
@@ -87,7 +73,7 @@ class KnowledgeBasesContract:
         assert [shelf.id for shelf in of_alice] == ["c", "a", "b"]
         assert [shelf.id for shelf in of_bob] == ["x"]
 
-    @pytest.mark.parametrize("owner, shelf", ABSENT)
+    @pytest.mark.parametrize(("owner", "shelf"), ABSENT)
     async def test_one_of_somebody_else_looks_absent(self, store: Store, owner: UserId, shelf: KnowledgeBaseId) -> None:
         await given_a_shelf(store)
 
@@ -125,7 +111,7 @@ class KnowledgeBasesContract:
         assert await listed(store, BOB, KnowledgeBaseId("shelf-2")) == ["of bob"]
 
 
-class DocumentsContract:
+class DocumentsContract(KnowledgeViewsContract):
     """Documents are shown from ready to buried, and never in between."""
 
     async def test_a_document_comes_back_whole(self, store: Store) -> None:
@@ -183,7 +169,7 @@ class DocumentsContract:
 
         assert [stored.vector for stored in await store.knowledge_views.chunks(SPACE)] == [None]
 
-    @pytest.mark.parametrize("owner, shelf", ABSENT)
+    @pytest.mark.parametrize(("owner", "shelf"), ABSENT)
     async def test_a_document_needs_a_knowledge_base_of_its_owner(
         self, store: Store, owner: UserId, shelf: KnowledgeBaseId
     ) -> None:
@@ -216,13 +202,6 @@ class DocumentsContract:
         assert not await views.statistics(SHELF)
         assert not await views.chunks(SPACE)
 
-    async def test_the_list_has_the_oldest_first(self, store: Store) -> None:
-        await given_a_shelf(store)
-        for name, hours in [("c", 0), ("a", -3), ("b", 4)]:
-            await given_ready(store, a_document(name, created_at=NOON + timedelta(hours=hours)))
-
-        assert await listed(store) == ["c", "a", "b"]
-
     async def test_a_document_of_somebody_else_looks_absent(self, store: Store) -> None:
         await given_a_shelf(store)
         await given_ready(store, a_document(), statistics=b"terms")
@@ -238,31 +217,6 @@ class DocumentsContract:
             assert not await views.ready(owner, shelf, [FIRST])
         assert await views.quotation(BOB, FIRST, 0, 5) is None
         assert await listed(store) == [FIRST]
-
-    async def test_only_ready_ones_of_the_shelf_are_found_ready(self, store: Store) -> None:
-        await given_a_shelf(store)
-        await given_ready(store, a_document("ready", attempt=4, name="a name"))
-        await given_ready(store, a_document("not asked for"))
-        await given_ready(store, a_document("of bob", knowledge_base="shelf-2", owner=2))
-        await given_ready(store, a_document("buried"))
-        await bury(store, DocumentId("buried"))
-        await given_pending(store, a_document("pending"))
-        asked = [
-            DocumentId(name) for name in ("ready", "of bob", "buried", "pending", "unknown", "x' OR '1'='1", "ready")
-        ]
-
-        found = await store.knowledge_views.ready(ALICE, SHELF, asked)
-
-        assert dict(found) == {"ready": ReadyDocument(name="a name", attempt=4)}
-        assert not await store.knowledge_views.ready(ALICE, SHELF, [])
-
-    @pytest.mark.parametrize("start, end", [(0, 3), (2, 9), (4, 5), (0, 14), (12, 99), (5, 5), (14, 20)])
-    async def test_a_quotation_is_those_characters_of_the_text(self, store: Store, start: int, end: int) -> None:
-        text = "a👩\u200d👧é中\u2028b\n'c'\ufeffd\r\n"
-        await given_a_shelf(store)
-        await given_ready(store, a_document(), text=text, chunks=[])
-
-        assert await store.knowledge_views.quotation(ALICE, FIRST, start, end) == text[start:end]
 
     async def test_a_late_attempt_makes_nothing_ready(self, store: Store) -> None:
         await given_a_shelf(store)
@@ -359,64 +313,6 @@ class DocumentsContract:
 
         assert list(unfinished) == ["old"]
 
-    async def test_statistics_are_of_the_ready_documents_of_one_shelf(self, store: Store) -> None:
-        await given_a_shelf(store)
-        await given_ready(store, a_document("one"), statistics=bytes(range(256)))
-        await given_ready(store, a_document("two"), statistics=b"terms")
-        await given_ready(store, a_document("without"))
-        await given_ready(store, a_document("of bob", knowledge_base="shelf-2", owner=2), statistics=b"others")
-
-        assert set(await store.knowledge_views.statistics(SHELF)) == {bytes(range(256)), b"terms"}
-
-    async def test_limited_statistics_are_of_the_newest_documents_that_have_some(self, store: Store) -> None:
-        await given_a_shelf(store)
-        for name, hours in [("one", 9), ("two", 0), ("three", -9)]:
-            created_at = NOON + timedelta(hours=hours)
-            await given_ready(store, a_document(name, created_at=created_at), statistics=name.encode())
-        await given_ready(store, a_document("without"))
-
-        assert set(await store.knowledge_views.statistics(SHELF, limit=2)) == {b"two", b"three"}
-
-    async def test_the_stamp_changes_with_the_ready_documents_and_only_then(self, store: Store) -> None:
-        await given_a_shelf(store)
-        views, stamps = store.knowledge_views, list[str]()
-
-        stamps.append(await views.statistics_stamp(SHELF))
-        await given_pending(store, a_document("pending"))
-        await given_ready(store, a_document("of bob", knowledge_base="shelf-2", owner=2))
-        assert await views.statistics_stamp(SHELF) == stamps[0]
-        for name in ("one", "two"):
-            await given_ready(store, a_document(name))
-            stamps.append(await views.statistics_stamp(SHELF))
-        await bury(store, DocumentId("two"))
-        async with store.transactions() as work:
-            await work.documents.forget(DocumentId("two"))
-            await work.commit()
-        await given_ready(store, a_document("three"))
-        stamps.append(await views.statistics_stamp(SHELF))
-
-        assert len(set(stamps)) == 4
-
-    async def test_every_space_of_a_knowledge_base_is_known_once(self, store: Store) -> None:
-        other = EmbeddingSpace(model="hash-4", dimensions=8)
-        await given_a_shelf(store)
-        await given(store, a_knowledge_base("shelf-3", space=other))
-
-        spaces = await store.knowledge_views.spaces()
-
-        assert sorted(spaces, key=lambda space: space.dimensions) == [SPACE, other]
-
-    async def test_chunks_of_another_space_are_not_among_those_of_a_space(self, store: Store) -> None:
-        other = EmbeddingSpace(model="other", dimensions=4)
-        await given_a_shelf(store)
-        await given(store, a_knowledge_base("shelf-3", space=other))
-        await given_ready(store, a_document("here"))
-        await given_ready(store, a_document("there", knowledge_base="shelf-3"))
-
-        views = store.knowledge_views
-        assert [stored.document for stored in await views.chunks(SPACE)] == ["here"]
-        assert [stored.document for stored in await views.chunks(other)] == ["there"]
-
     async def test_vectors_are_stored_in_the_order_of_positions(self, store: Store) -> None:
         await given_a_shelf(store)
         chunks = [a_chunk(position) for position in (12, 2, 100, 1)]
@@ -426,18 +322,3 @@ class DocumentsContract:
         stored = await store.knowledge_views.chunks(SPACE)
         assert [one.chunk.position for one in stored] == [1, 2, 12, 100]
         assert [one.vector for one in stored] == [a_vector(n) for n in range(4)]
-
-    async def test_all_chunks_can_be_read_page_by_page(self, store: Store) -> None:
-        await given_a_shelf(store)
-        for name, count in [("a", 3), ("b", 0), ("c", 4)]:
-            await given_ready(store, a_document(name), chunks=[a_chunk(n) for n in range(count)])
-
-        pages: list[Sequence[StoredChunk]] = []
-        after: tuple[DocumentId, int] | None = None
-        while page := await store.knowledge_views.chunks(SPACE, after=after, limit=2):
-            pages.append(page)
-            after = (page[-1].document, page[-1].chunk.position)
-
-        assert [len(page) for page in pages] == [2, 2, 2, 1]
-        found = [(one.document, one.chunk.position) for page in pages for one in page]
-        assert found == [("a", 0), ("a", 1), ("a", 2), ("c", 0), ("c", 1), ("c", 2), ("c", 3)]

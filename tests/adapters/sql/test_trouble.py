@@ -80,7 +80,7 @@ async def test_a_lock_that_somebody_else_holds_is_waited_for_and_then_reported(p
 
 
 async def test_a_unit_of_work_that_does_not_end_holds_up_the_journal_only_for_a_while(path: Path) -> None:
-    async with SqlStore.open(path, patience=0.1) as store:
+    async with SqlStore.open(path, turn_patience=0.1) as store:
         await given(store, a_user(1), a_conversation(10))
 
         async with store.transactions() as work:

@@ -14,6 +14,7 @@ from llm_backend.infrastructure.sql.mapping import (
     chunk_values,
     document_from,
     document_values,
+    text_values,
 )
 from llm_backend.infrastructure.sql.rows import (
     DELETED,
@@ -81,7 +82,7 @@ class SqlDocuments:
             await self._transaction.execute(insert(documents), document_values(document, space))
         except Violation as error:  # elsewhere than in SQLite it may have been removed meanwhile
             raise KnowledgeBaseNotFound from error
-        await self._transaction.execute(insert(document_texts), {"document_id": document.id, "text": text})
+        await self._transaction.execute_each(insert(document_texts), text_values(document.id, text))
         await self._transaction.execute_each(insert(chunk_rows), [chunk_values(document.id, chunk) for chunk in chunks])
 
     async def _space(self, owner: UserId, knowledge_base: KnowledgeBaseId) -> EmbeddingSpace:

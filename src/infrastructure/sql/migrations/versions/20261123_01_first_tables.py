@@ -192,11 +192,12 @@ def create_contents() -> None:
     op.create_table(
         "document_texts",
         sa.Column("document_id", sa.Text(), nullable=False),
+        sa.Column("part", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("text", sa.Text(), nullable=False),
         sa.ForeignKeyConstraint(
             ["document_id"], ["documents.id"], name="fk_document_texts_document_id_documents", ondelete="CASCADE"
         ),
-        sa.PrimaryKeyConstraint("document_id", name="pk_document_texts"),
+        sa.PrimaryKeyConstraint("document_id", "part", name="pk_document_texts"),
     )
     op.create_table(
         "document_statistics",
