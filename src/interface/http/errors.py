@@ -133,7 +133,7 @@ class ErrorReply:
         length = (b"content-length", str(len(body)).encode())
         headers = [(b"content-type", b"application/json"), length, *self.headers]
         await send({"type": "http.response.start", "status": self.status, "headers": headers})
-        lingers = self.status == STATUSES[TooLarge]
+        lingers = self.content.code == BodyTooLarge.code
         await send({"type": "http.response.body", "body": body, "more_body": lingers})
         if lingers:
             await _discard(receive)
@@ -226,7 +226,7 @@ def _headers(error: DomainError) -> Headers:
     match error:
         case Unauthenticated():
             return ((b"www-authenticate", b"Bearer"),)
-        case TooLarge():
+        case BodyTooLarge():
             return ((b"connection", b"close"),)
         case _:
             wait = getattr(error, "retry_after", None)
