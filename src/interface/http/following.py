@@ -73,7 +73,7 @@ class AnswerStream:
     # Writing ---------------------------------------------------------------------------------------------------------
 
     async def _follow(self, batches: AsyncIterator[Batch], scope: Scope, receive: Receive, send: Send) -> None:
-        first: Batch = () if self.opening is Opening.RESUMED else await anext(batches, ())
+        first: Batch = () if self.opening is Opening.RESUMED else await _next(batches)
         if self.opening is Opening.SENT and (failure := _refusal(first)):
             await reply_to_code(failure.code, failure.message, scope)(scope, receive, send)
         elif self.opening is Opening.REREAD and not first:
@@ -133,6 +133,16 @@ class AnswerStream:
     def _silence(self) -> timedelta:
         """How much more of it there may be before a comment is due."""
         return self.keep_alive - timedelta(seconds=_now() - self._written_at)
+
+
+async def _next(batches: AsyncIterator[Batch]) -> Batch:
+    """The next batch, empty at the end.
+
+    `anext` with a tuple for its default raises SystemError in that place, before Python 3.12.9 and 3.13.2.
+    """
+    async for batch in batches:
+        return batch
+    return ()
 
 
 def _now() -> float:
