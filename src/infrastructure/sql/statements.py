@@ -1,7 +1,7 @@
 """Statements compiled once, for drivers that are called without SQLAlchemy in between.
 
-SQLAlchemy spends ten times as long on a small read as SQLite does (1176 µs of CPU against 291 for a list of 50). So
-hot statements are written with it, compiled when the program starts, and carried out by the driver itself.
+A request for a list of 50 takes 1176 µs of CPU through SQLAlchemy Core and 291 with the driver alone. So hot statements
+are written with SQLAlchemy, compiled when the program starts, and carried out by the driver itself.
 """
 
 from collections.abc import Callable, Mapping, Sequence
