@@ -26,7 +26,7 @@ from llm_backend.interface.http.errors import ErrorOut, RouteNotFound
 from llm_backend.interface.http.streams import EVENT_STREAM
 
 STATIC = Path(__file__).parent / "static"
-MEDIA_TYPES = {".html": "text/html; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".css": "text/css"}
+MEDIA_TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css"}
 # Nothing inline, nothing from elsewhere: what a document says can never become a script.
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "

@@ -1,0 +1,212 @@
+"""What every reply has in common, what the log says, and the documents about the API itself."""
+
+import json
+import re
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from httpx import ASGITransport, AsyncClient
+from structlog.testing import capture_logs
+
+from llm_backend.application.backend import Backend
+from llm_backend.application.health import CheckReadiness, Part
+from llm_backend.domain.errors import DatabaseUnavailable, StorageFull
+from llm_backend.interface.http.app import create_app
+from llm_backend.interface.http.options import HttpOptions
+from tests.http.clients import PASSWORD, Client
+
+
+async def over(backend: Backend, options: HttpOptions | None = None) -> AsyncIterator[AsyncClient]:
+    transport = ASGITransport(create_app(backend, options))  # type: ignore[arg-type]
+    async with AsyncClient(transport=transport, base_url="http://test") as http:
+        yield http
+
+
+async def test_every_reply_has_an_id_of_its_own(client: Client) -> None:
+    replies = [await client.get(path) for path in ("/healthz", "/healthz", "/nothing", "/api/conversations/list")]
+
+    ids = [reply.headers["x-request-id"] for reply in replies]
+    assert len(set(ids)) == 4
+    assert all(re.fullmatch("[0-9a-f]{16}", each) for each in ids)
+    assert {reply.headers["x-content-type-options"] for reply in replies} == {"nosniff"}
+    assert {reply.headers["cache-control"] for reply in replies} == {"no-store"}
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [("abc-123", True), ("x" * 128, True), ("x" * 129, False), ("a b", False), ("\xff", False), ("", False)],
+)
+async def test_the_clients_own_id_is_kept_if_it_is_harmless(client: Client, given: str, kept: bool) -> None:
+    reply = await client.get("/healthz", headers={"X-Request-Id": given.encode("latin-1")})
+
+    assert (reply.headers["x-request-id"] == given) is kept
+
+
+async def test_a_bug_is_logged_once_and_its_details_stay_here(
+    backend: Backend, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Bug:
+        def __call__(self, *_: object, **__: object) -> Any:
+            raise RuntimeError("the secret detail")
+
+    broken = replace(backend, log_in=Bug())  # type: ignore[arg-type]
+    async for http in over(broken):
+        reply = await http.post("/api/users/login", json={"username": "x", "password": "y"})
+
+    assert reply.status_code == 500
+    assert reply.json() == {
+        "error": "Internal server error",
+        "code": "internal_error",
+        "request_id": reply.headers["x-request-id"],
+    }
+    crashes = [record for record in caplog.records if record.exc_info]
+    assert len(crashes) == 1
+    assert reply.headers["x-request-id"] in crashes[0].getMessage()
+
+
+@pytest.mark.parametrize(("error", "status"), [(DatabaseUnavailable(), 503), (StorageFull(), 507)])
+async def test_a_database_that_is_away_is_no_bug(backend: Backend, error: Exception, status: int) -> None:
+    class Away:
+        async def __call__(self, *_: object, **__: object) -> Any:
+            raise error
+
+    async for http in over(replace(backend, log_in=Away())):  # type: ignore[arg-type]
+        reply = await http.post("/api/users/login", json={"username": "x", "password": "y"})
+
+    assert reply.status_code == status
+    assert set(reply.json()) == {"error", "code"}
+
+
+async def test_the_log_has_a_line_for_each_request_and_no_secrets(client: Client) -> None:
+    with capture_logs() as lines:
+        alice = await client.new_user("john_doe")
+        conversation = await alice.new_conversation(api_key="sk-very-secret")
+        await alice.post(f"/api/chat/{conversation}", {"message": "private words"})
+        await alice.get("/api/rag/doc/list?kb_id=private-query")
+        await alice.get("/a%0Ab")
+
+    text = json.dumps(lines)
+    assert [line["status"] for line in lines] == [201, 200, 200, 200, 404, 404]
+    assert set(lines[0]) >= {"method", "path", "status", "ms", "bytes", "request_id"}
+    assert lines[3]["path"] == f"/api/chat/{conversation}"
+    assert lines[5]["path"] == "/a%0Ab"
+    for secret in (PASSWORD, "sk-very-secret", "private", alice.token or "?", "Rust"):
+        assert secret not in text
+
+
+# Cross-origin requests -----------------------------------------------------------------------------------------------
+
+ORIGIN = {"Origin": "https://app.example"}
+PREFLIGHT = {**ORIGIN, "Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization"}
+
+
+async def test_other_origins_are_not_let_in_unless_configured(client: Client) -> None:
+    replies = [
+        await client.get("/healthz", headers=ORIGIN),
+        await client.request("OPTIONS", "/api/chat/1", headers=PREFLIGHT),
+    ]
+
+    assert all("access-control-allow-origin" not in reply.headers for reply in replies)
+
+
+async def test_configured_origins_are_let_in_and_see_the_request_id(backend: Backend) -> None:
+    async for http in over(backend, HttpOptions(cors_origins=["https://app.example"])):
+        preflight = await http.options("/api/chat/1", headers=PREFLIGHT)
+        refused = await http.get("/api/conversations/list", headers=ORIGIN)
+        stranger = await http.get("/healthz", headers={"Origin": "https://evil.example"})
+
+    assert preflight.status_code == 204
+    assert preflight.headers["access-control-allow-origin"] == "https://app.example"
+    assert "authorization" in preflight.headers["access-control-allow-headers"].lower()
+    assert refused.status_code == 401
+    assert refused.headers["access-control-allow-origin"] == "https://app.example"
+    assert "x-request-id" in refused.headers["access-control-expose-headers"].lower()
+    assert "access-control-allow-origin" not in stranger.headers
+
+
+# Health --------------------------------------------------------------------------------------------------------------
+
+
+async def fine() -> None:
+    """It is there."""
+
+
+async def away() -> None:
+    raise DatabaseUnavailable
+
+
+@pytest.mark.parametrize(
+    ("database", "redis", "status", "health"),
+    [(fine, fine, 200, "ok"), (fine, away, 200, "degraded"), (away, fine, 503, "down"), (away, away, 503, "down")],
+)
+async def test_readiness_names_each_part(backend: Backend, database: Any, redis: Any, status: int, health: str) -> None:
+    parts = {"database": Part(check=database, essential=True), "redis": Part(check=redis, essential=False)}
+    async for http in over(replace(backend, check_readiness=CheckReadiness(parts))):
+        ready, alive = await http.get("/readyz"), await http.get("/healthz")
+
+    assert ready.status_code == status
+    assert ready.json()["status"] == health
+    assert ready.json()["parts"] == {
+        "database": "ok" if database is fine else "down",
+        "redis": "ok" if redis is fine else "degraded",
+    }
+    assert (alive.status_code, alive.json()) == (200, {"status": "ok"})
+
+
+# Documentation -------------------------------------------------------------------------------------------------------
+
+
+async def test_the_page_works_offline_and_runs_nothing_inline(client: Client) -> None:
+    home = await client.get("/")
+    page = await client.get("/docs")
+    files = [await client.get(f"/docs/{name}") for name in ("docs.js", "docs.css")]
+
+    assert home.status_code in {301, 302, 307}
+    assert home.headers["location"] == "/docs"
+    assert page.status_code == 200
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    assert [file.status_code for file in files] == [200, 200]
+    policy = page.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    for text in (page.text, *(file.text for file in files)):
+        assert "http://" not in text
+        assert "https://" not in text
+    assert not re.search(
+        r"<script(?! src=)|<style| style=| on\w+=|javascript:|innerHTML|eval\(", page.text + files[0].text
+    )
+    assert (await client.get("/docs/..%2Fdocs.html")).status_code == 404
+    assert (await client.get("/docs/other")).status_code == 404
+
+
+async def test_documentation_can_be_switched_off(backend: Backend) -> None:
+    async for http in over(backend, HttpOptions(documentation=False)):
+        replies = [await http.get(path) for path in ("/", "/docs", "/schema", "/schema/openapi.json")]
+
+    assert {reply.status_code for reply in replies} == {404}
+    assert {reply.json()["code"] for reply in replies} == {"route_not_found"}
+
+
+async def test_the_document_describes_every_error_as_it_is(client: Client) -> None:
+    document = (await client.get("/schema/openapi.json")).json()
+
+    assert document["openapi"].startswith("3.1")
+    assert document["components"]["securitySchemes"]["bearer"]["scheme"] == "bearer"
+    operations = [(path, operation) for path, methods in document["paths"].items() for operation in methods.values()]
+    for path, operation in operations:
+        for status, response in operation["responses"].items():
+            if int(status) >= 400 and path.startswith("/api"):
+                schema = response["content"]["application/json"]["schema"]
+                assert schema == {"$ref": "#/components/schemas/ErrorOut"}, (path, status)
+        public = path in {"/api/users/register", "/api/users/login", "/healthz", "/readyz"}
+        assert ("security" in operation) is not public, path
+        assert ("401" in operation["responses"]) is (not public or path.endswith("login")), path
+    assert len({operation["operationId"] for _, operation in operations}) == len(operations)
+
+
+async def test_unknown_pages_of_the_schema_are_errors_like_all_others(client: Client) -> None:
+    reply = await client.get("/schema/nothing")
+
+    assert reply.status_code == 404
