@@ -1,0 +1,213 @@
+"""The server on its sockets: connections that dawdle, bodies that are too large, the end."""
+
+import asyncio
+import json
+import signal
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+
+import httpx
+import pytest
+
+from llm_backend.application.backend import Backend
+from llm_backend.interface.http.app import create_app
+from llm_backend.interface.http.options import HttpOptions
+from llm_backend.interface.http.server import HttpServer, ServerOptions
+from tests.http.clients import Client
+from tests.live import ServerProcess, serving
+
+SOON = 10.0
+PATIENCE = timedelta(seconds=0.3)
+
+
+@pytest.fixture
+async def server(backend: Backend, options: HttpOptions) -> AsyncIterator[HttpServer]:
+    async with serving(create_app(backend, options), ServerOptions(port=0, head_timeout=PATIENCE)) as server:
+        yield server
+
+
+class Wire:
+    """A connection on which a test writes what it likes."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    @classmethod
+    async def to(cls, server: HttpServer) -> "Wire":
+        host, port = server.url.removeprefix("http://").split(":")
+        return cls(*await asyncio.open_connection(host, int(port)))
+
+    async def write(self, content: bytes) -> None:
+        self._writer.write(content)
+        await self._writer.drain()
+
+    async def reply(self) -> tuple[int, dict[str, str], bytes]:
+        """One whole reply with a length."""
+        async with asyncio.timeout(SOON):
+            head = (await self._reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+            headers = dict(line.split(": ", 1) for line in head[1:] if line)
+            body = await self._reader.readexactly(int(headers["content-length"]))
+        return int(head[0].split()[1]), headers, body
+
+    async def is_closed(self) -> bool:
+        async with asyncio.timeout(SOON):
+            return await self._reader.read(1) == b""
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+@pytest.fixture
+async def wire(server: HttpServer) -> AsyncIterator[Wire]:
+    wire = await Wire.to(server)
+    yield wire
+    wire.close()
+
+
+async def test_a_connection_that_says_nothing_is_closed(wire: Wire) -> None:
+    status, headers, body = await wire.reply()
+
+    assert status == 408
+    assert json.loads(body)["code"] == "request_timeout"
+    assert headers["x-request-id"]
+    assert await wire.is_closed()
+
+
+@pytest.mark.parametrize(
+    "start", [b"GET /healthz HTTP/1.1\r\nHost: x\r\n", b"G", b"\r\n", b"GET /healthz HTTP/1.1\r\nX: "]
+)
+async def test_a_head_that_drips_is_cut_off_in_time(wire: Wire, start: bytes) -> None:
+    await wire.write(start)
+
+    async def drip() -> None:
+        for _ in range(100):
+            await asyncio.sleep(0.05)
+            await wire.write(b"\r\n" if start == b"\r\n" else b"x")
+
+    dripping = asyncio.create_task(drip())
+    status, _, _ = await wire.reply()
+    dripping.cancel()
+    await asyncio.wait([dripping])
+
+    assert status in {400, 408}
+
+
+@pytest.mark.parametrize("start", [b"GET /healthz HTTP/1.1\r\nHost: x\r\n", b"\r\n\r\n"])
+async def test_a_kept_alive_connection_has_a_deadline_for_the_next_head_too(wire: Wire, start: bytes) -> None:
+    await wire.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+    first, _, _ = await wire.reply()
+    await asyncio.sleep(2 * PATIENCE.total_seconds())
+    await wire.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+    second, _, _ = await wire.reply()
+
+    await wire.write(start)
+    third, _, _ = await wire.reply()
+
+    assert (first, second, third) == (200, 200, 408)
+    assert await wire.is_closed()
+
+
+async def test_a_long_reply_is_not_cut_off_by_the_deadline(server: HttpServer) -> None:
+    wire = await Wire.to(server)
+    await wire.write(b"POST /api/users/register HTTP/1.1\r\nHost: x\r\nContent-Length: 37\r\n\r\n")
+    await asyncio.sleep(2 * PATIENCE.total_seconds())
+    await wire.write(b'{"username": "slow", "password": "x"}')
+
+    status, _, _ = await wire.reply()
+
+    assert status == 201
+    wire.close()
+
+
+async def test_a_head_without_end_is_refused(wire: Wire) -> None:
+    await wire.write(b"GET /healthz HTTP/1.1\r\nX: ")
+    await wire.write(b"x" * 100_000)
+
+    status, _, body = await wire.reply()
+
+    assert status == 431
+    assert json.loads(body)["code"] == "head_too_large"
+
+
+@pytest.mark.parametrize(
+    "request_bytes",
+    [
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        b"HELLO\r\n\r\n",
+        b"GET /\xff HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"POST /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"POST /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
+    ],
+)
+async def test_what_is_no_http_is_refused_in_the_documented_form(wire: Wire, request_bytes: bytes) -> None:
+    await wire.write(request_bytes)
+
+    status, _, body = await wire.reply()
+
+    assert status == 400
+    assert set(json.loads(body)) == {"error", "code"}
+
+
+async def test_a_body_that_announces_too_much_is_refused_at_once(server: HttpServer, wire: Wire) -> None:
+    async with httpx.AsyncClient(base_url=server.url) as http:
+        alice = await Client(http).new_user()
+    await wire.write(
+        b"POST /api/rag/doc/upload HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %b\r\n"
+        b"Content-Type: multipart/form-data; boundary=b\r\nContent-Length: 99999999999\r\n\r\n--b"
+        % str(alice.token).encode()
+    )
+
+    status, headers, body = await wire.reply()
+
+    assert status == 413
+    assert json.loads(body)["code"] == "body_too_large"
+    assert headers["connection"] == "close"
+
+
+async def test_a_client_that_only_writes_still_gets_to_read_413(server: HttpServer) -> None:
+    async with httpx.AsyncClient(base_url=server.url, timeout=SOON) as http:
+        alice = await Client(http).new_user()
+
+        reply = await alice.post("/api/conversations/create", content=b"x" * 8_000_000)
+
+    assert reply.status_code == 413
+
+
+async def test_an_expected_continue_is_not_given_to_a_body_that_is_refused(server: HttpServer, wire: Wire) -> None:
+    await wire.write(
+        b"POST /api/rag/doc/upload HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 99999\r\n\r\n"
+    )
+
+    status, _, _ = await wire.reply()
+
+    assert status == 401
+
+
+async def test_nothing_tells_what_the_server_is_made_of(server: HttpServer) -> None:
+    async with httpx.AsyncClient(base_url=server.url) as http:
+        reply = await http.get("/nothing")
+
+    assert "server" not in reply.headers
+    assert "x-powered-by" not in reply.headers
+
+
+async def test_a_taken_port_is_an_error_of_the_system(server: HttpServer) -> None:
+    port = int(server.url.rpartition(":")[2])
+
+    with pytest.raises(OSError, match="in use"):
+        async with serving(server.config.loaded_app, ServerOptions(port=port)):
+            pass
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_process_in_order(tmp_path: Path, how: signal.Signals) -> None:
+    with ServerProcess(tmp_path) as server:
+        alive = httpx.get(f"{server.url}/healthz")
+
+        status = server.terminate(how)
+
+    assert alive.status_code == 200
+    assert status == 0
+    assert "Traceback" not in server.output
