@@ -23,11 +23,11 @@ def set_up_logs(level: str = "info", *, json: bool | None = None, stream: TextIO
     Covers the standard library's loggers and ours. httpx writes one line for each request to a provider, and alembic
     one for each of its parts; only their warnings pass.
     """
-    stream = stream or sys.stderr
-    as_json = not stream.isatty() if json is None else json
+    target: TextIO = stream or sys.stderr
+    as_json = not target.isatty() if json is None else json
     number = logging.getLevelNamesMapping()[level.upper()]
-    _set_up_structlog(number, as_json, stream)
-    _set_up_standard_library(number, as_json, stream)
+    _set_up_structlog(number, as_json, target)
+    _set_up_standard_library(number, as_json, target)
 
 
 def _set_up_structlog(level: int, as_json: bool, stream: TextIO) -> None:

@@ -41,7 +41,7 @@ class PassageTable:
         """Make the table, if dimensions are given, and its indexes, if they are not there."""
         if dimensions is None:
             table = await connection.open_table(name)
-            dimensions = (await table.schema()).field("vector").type.list_size
+            dimensions = int((await table.schema()).field("vector").type.list_size)
         else:
             table = await connection.create_table(name, schema=schema(dimensions), exist_ok=True)
         present = {column for index in await table.list_indices() for column in index.columns}

@@ -101,7 +101,10 @@ def _unpacked(archive: ZipFile, entry: ZipInfo) -> Iterator[bytes]:
         yield from _inflated(unpacker, packed) if unpacker else [packed]
 
 
-def _inflated(unpacker: "zlib._Decompress", packed: bytes) -> Iterator[bytes]:
+def _inflated(
+    unpacker: "zlib._Decompress",  # pyright: ignore[reportPrivateUsage] - the type has no public name
+    packed: bytes,
+) -> Iterator[bytes]:
     while packed and not unpacker.eof:
         yield unpacker.decompress(packed, _STEP)
         packed = unpacker.unconsumed_tail

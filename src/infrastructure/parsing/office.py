@@ -76,7 +76,7 @@ def _imprint(metadata: Any) -> str:
 def _extracted(kind: str, data: bytes, page_mark: str) -> ExtractionResult:
     config = ExtractionConfig(  # type: ignore[call-arg]  # `disable_ocr` is missing from the stub
         use_cache=False,  # the default writes every document into the home directory
-        disable_ocr=True,
+        disable_ocr=True,  # pyright: ignore[reportCallIssue]
         output_format="markdown",  # with "plain", a page of a PDF is one paragraph
         include_document_structure=True,
         concurrency=ConcurrencyConfig(max_threads=1),

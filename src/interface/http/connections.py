@@ -66,8 +66,8 @@ class PatientConnection(HttpToolsProtocol):
         self._refuse(400)
 
     def _is_idle(self) -> bool:
-        cycle: RequestResponseCycle | None = self.cycle
-        return cycle is None or cycle.response_complete
+        cycle: RequestResponseCycle | None = self.cycle  # None until the first request, whatever the annotation says
+        return cycle is None or cycle.response_complete  # pyright: ignore[reportUnnecessaryComparison]
 
     def _await_head(self) -> None:
         self._head_bytes = 0

@@ -123,7 +123,7 @@ class _Reading:
         elif part.filename:
             raise InvalidForm("The form must carry one file, in the field file")
         else:
-            self._part = self._texts.setdefault(part.name, bytearray())
+            self._part = self._texts.setdefault(part.name or "", bytearray())
 
     async def save(self, *, at_least: int) -> None:
         if len(self._unsaved) >= at_least:
