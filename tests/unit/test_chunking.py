@@ -99,14 +99,14 @@ def test_an_empty_document_has_no_chunks() -> None:
 
 
 def test_a_paragraph_is_not_cut_below_the_limit() -> None:
-    english, chinese = "A sentence of words. " * 57, "知识库检索。" * 75
+    english, chinese = "A sentence of words. " * 95, "知识库检索。" * 125
 
     assert texts(a_document(english), DEFAULT_SIZES) == [english.strip()]
     assert texts(a_document(chinese), DEFAULT_SIZES) == [chinese]
 
 
 def test_a_long_paragraph_is_cut_between_sentences_into_pieces_of_similar_size() -> None:
-    paragraph = " ".join(f"This is sentence number {number} of a rather long paragraph." for number in range(30))
+    paragraph = " ".join(f"This is sentence number {number} of a rather long paragraph." for number in range(50))
 
     pieces = texts(a_document(paragraph), DEFAULT_SIZES)
 
@@ -116,12 +116,12 @@ def test_a_long_paragraph_is_cut_between_sentences_into_pieces_of_similar_size()
 
 
 def test_a_long_chinese_paragraph_is_cut_after_its_full_stops_and_closing_quotes() -> None:
-    paragraph = "他说：“检索要准确。”" * 60
+    paragraph = "他说：“检索要准确。”" * 100
 
     pieces = texts(a_document(paragraph), DEFAULT_SIZES)
 
     assert len(pieces) == 2
-    assert all(len(piece) <= 450 and piece.startswith("他说") and piece.endswith("。”") for piece in pieces)
+    assert all(len(piece) <= 750 and piece.startswith("他说") and piece.endswith("。”") for piece in pieces)
 
 
 def test_the_pieces_of_a_split_paragraph_overlap_and_whole_paragraphs_do_not() -> None:
