@@ -1,0 +1,65 @@
+"""kill -9 at random moments under load: nothing acknowledged is missing, nothing is there by halves.
+
+`LLM_BACKEND_CRASHES` sets the number of kills, `LLM_BACKEND_CRASH_SEED` repeats a run as far as that can be repeated.
+"""
+
+import asyncio
+import os
+import random
+from pathlib import Path
+
+import pytest
+from httpx import AsyncClient
+
+from tests.live import ServerProcess
+from tests.system.audit import Audit, Findings
+from tests.system.load import Load
+from tests.system.processes import NewServer, connected, killed, started
+from tests.system.streams import SOON
+from tests.upstream import Upstream, text
+
+CRASHES = int(os.environ.get("LLM_BACKEND_CRASHES", "10"))
+SEED = int(os.environ.get("LLM_BACKEND_CRASH_SEED") or random.SystemRandom().randrange(10**6))
+LONGEST_LOAD = 20.0  # seconds, should nobody be acknowledged as often as wanted
+
+
+async def crashed_under(load: Load, server: ServerProcess, chance: random.Random) -> None:
+    """Kill it after a random number of acknowledgements, and a little while more."""
+    running = asyncio.create_task(load.run())
+    enough = asyncio.create_task(load.acknowledges(chance.randint(8, 80)))
+    await asyncio.wait({running, enough}, timeout=LONGEST_LOAD, return_when=asyncio.FIRST_COMPLETED)
+    enough.cancel()
+    await asyncio.sleep(chance.random() * 0.1)
+    await killed(server)
+    await asyncio.wait_for(running, SOON)
+
+
+def well(upstream: Upstream) -> str:
+    upstream._queue.clear()
+    upstream.next("burst:tokens=12")
+    return text(12)
+
+
+@pytest.mark.timeout(120 + 30 * CRASHES)
+@pytest.mark.parametrize("half", [0, 1])
+async def test_what_was_acknowledged_survives_kill_9_and_nothing_is_there_by_halves(
+    half: int, new_server: NewServer, config: str, upstream: Upstream, tmp_path: Path
+) -> None:
+    chance = random.Random(SEED + half)
+    loads, findings = [], Findings()
+    server = await started(new_server(config))
+
+    for crash in range((CRASHES + half) // 2):
+        async with AsyncClient(base_url=server.url, timeout=SOON) as http:
+            loads.append(Load(http, chance, mark=f"c{crash}"))
+            await crashed_under(loads[-1], server, chance)
+        await started(server)
+        async with connected(server) as client:
+            await Audit(client.http, findings, lambda: well(upstream)).of(loads[-1])
+
+    at_the_end = Findings()
+    async with connected(server) as client:
+        for load in loads:
+            await Audit(client.http, at_the_end, lambda: well(upstream)).of(load)
+    print(f"seed {SEED}: {sum(load.acknowledged for load in loads)} acknowledgements, {findings}")  # noqa: T201
+    assert min(at_the_end.accounts, at_the_end.answers, findings.cut, findings.papers) > 0
