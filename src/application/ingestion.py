@@ -75,11 +75,14 @@ class UploadDocument:
         await self._begin(document, parsed.text, chunks)
         try:
             return await self._finish(document, chunks, embedder, idempotency)
+        except KnowledgeBaseNotFound:
+            await self._withdraw(document, shelf.space)
+            raise
         except AlreadyRecorded:
-            await self._give_up(document, shelf.space)
+            await self._give_up(document)
             return await self._faster(shelf, idempotency)
         except BaseException:
-            await self._give_up(document, shelf.space)
+            await self._give_up(document)
             raise
 
     def _embedder(self, shelf: KnowledgeBase) -> Embedder:
@@ -125,11 +128,17 @@ class UploadDocument:
             await work.commit()
         return Uploaded(document, len(chunks))
 
-    async def _give_up(self, document: Document, space: EmbeddingSpace) -> None:
-        with suppress(DomainError):  # what fails here is left to the sweeper
+    async def _give_up(self, document: Document) -> None:
+        """The index is left to the sweeper: if a commit went through and only its result was lost, the document is
+        ready, and must stay searchable."""
+        with suppress(DomainError):
             async with self.transactions() as work:
                 await work.documents.bury_unfinished(document.id)
                 await work.commit()
+
+    async def _withdraw(self, document: Document, space: EmbeddingSpace) -> None:
+        """The sweeper may have been here before the index was written to, and then will not come again."""
+        with suppress(DomainError):
             await self.index.remove(space, [document.id])
 
     async def _earlier(self, shelf: KnowledgeBase, idempotency: IdempotencyKey) -> Uploaded | None:

@@ -1,0 +1,174 @@
+"""A knowledge base in memory, with all use cases around it."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+from typing import TypeVar
+
+from llm_backend.application.indexing import Reindex, SweepDocuments
+from llm_backend.application.ingestion import UploadDocument, Uploaded
+from llm_backend.application.knowledge import CreateKnowledgeBase, DeleteDocument, DeleteKnowledgeBase
+from llm_backend.application.ports.embedder import Embedded, Embedder, Vector
+from llm_backend.application.ports.idempotency import IdempotencyKey
+from llm_backend.application.retrieval import Retrieve
+from llm_backend.domain.errors import DocumentUnreadable, EmbeddingFailed
+from llm_backend.domain.ids import KnowledgeBaseId, UserId
+from llm_backend.domain.knowledge import Block, EmbeddingSpace, ParsedDocument
+from llm_backend.infrastructure.embedding.configured import ConfiguredEmbedders
+from llm_backend.infrastructure.embedding.hashing import HashEmbedder
+from llm_backend.infrastructure.memory.passage_index import MemoryPassageIndex
+from llm_backend.infrastructure.memory.store import MemoryStore
+from llm_backend.infrastructure.text.folding import OpenCcFolding
+from llm_backend.testing.clock import CountingIds, ManualClock
+from llm_backend.testing.faults import Faults
+from tests.builders import a_user
+
+ALICE = UserId(1)
+BOB = UserId(2)
+
+P = TypeVar("P")
+
+
+class ParagraphParser:
+    """Text files; blank lines part the blocks. `broken` is damaged."""
+
+    async def parse(self, file: Path, name: str) -> ParsedDocument:
+        text = await asyncio.to_thread(file.read_text)
+        if text == "broken":
+            raise DocumentUnreadable
+        blocks, start = [], 0
+        for paragraph in text.split("\n\n"):
+            blocks.append(Block(start=start, end=start + len(paragraph)))
+            start += len(paragraph) + 2
+        return ParsedDocument(text=text, blocks=blocks, file_type="txt")
+
+
+@dataclass(slots=True)
+class FailingEmbedder:
+    """A server that can be switched off; by default it is on."""
+
+    on: bool = True
+    inside: Embedder = field(default_factory=HashEmbedder)
+
+    @property
+    def space(self) -> EmbeddingSpace:
+        return self.inside.space
+
+    @property
+    def cosine_weight(self) -> float:
+        return self.inside.cosine_weight
+
+    @property
+    def related_cosine(self) -> float:
+        return self.inside.related_cosine
+
+    async def embed_document(self, texts: Sequence[str]) -> Embedded:
+        self._check()
+        return await self.inside.embed_document(texts)
+
+    async def embed_query(self, text: str, corpus: bytes | None = None) -> Vector:
+        self._check()
+        return await self.inside.embed_query(text, corpus)
+
+    def summarise(self, statistics: Sequence[bytes]) -> bytes:
+        return self.inside.summarise(statistics)
+
+    def _check(self) -> None:
+        if not self.on:
+            raise EmbeddingFailed
+
+
+class Shelf:
+    """The use cases of knowledge bases over one store and one index, and a knowledge base of Alice's in it.
+
+    `faults` make the ports of uploads, deletions and sweeps fail; what the tests look through stays whole.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.store = MemoryStore()
+        self.index = MemoryPassageIndex()
+        self.embedder = FailingEmbedder()
+        self.clock = ManualClock()
+        self.ids = CountingIds()
+        self.faults: Faults | None = None
+        self.id = KnowledgeBaseId("")
+        self._uploads = count()
+
+    async def open(self) -> "Shelf":
+        async with self.store.transactions() as work:
+            await work.users.add(a_user(1))
+            await work.users.add(a_user(2))
+            await work.commit()
+        self.id = (await self.create(ALICE, "A shelf")).id
+        return self
+
+    @property
+    def create(self) -> CreateKnowledgeBase:
+        return CreateKnowledgeBase(self._port(self.store.transactions), self._embedders(), self.ids, self.clock)
+
+    @property
+    def delete(self) -> DeleteKnowledgeBase:
+        return DeleteKnowledgeBase(
+            self._port(self.store.transactions), self._port(self.store.knowledge_views), self._port(self.index)
+        )
+
+    @property
+    def delete_document(self) -> DeleteDocument:
+        return DeleteDocument(self._port(self.store.transactions), self._port(self.index))
+
+    @property
+    def sweep(self) -> SweepDocuments:
+        return SweepDocuments(self._port(self.store.transactions), self._port(self.index), self.clock)
+
+    @property
+    def reindex(self) -> Reindex:
+        return Reindex(self.store.knowledge_views, self.index)
+
+    def retrieve(self, *, threshold: float = 0.0) -> Retrieve:
+        return Retrieve(self.store.knowledge_views, self._embedders(), self.index, OpenCcFolding(), threshold)
+
+    async def upload(
+        self,
+        text: str,
+        name: str = "notes.txt",
+        *,
+        owner: UserId = ALICE,
+        shelf: KnowledgeBaseId | None = None,
+        idempotency: IdempotencyKey | None = None,
+    ) -> Uploaded:
+        file = self.folder / f"upload-{next(self._uploads)}"
+        file.write_text(text)
+        upload = UploadDocument(
+            self._port(self.store.transactions),
+            self._port(self.store.knowledge_views),
+            self._port(ParagraphParser()),
+            OpenCcFolding(),
+            self._embedders(),
+            self._port(self.index),
+            self.ids,
+            self.clock,
+        )
+        return await upload(owner, shelf or self.id, file, name, idempotency=idempotency)
+
+    async def listed(self) -> list[str]:
+        return [document.name for document in await self.store.knowledge_views.documents(ALICE, self.id)]
+
+    async def found(self, query: str) -> list[str]:
+        return [passage.chunk.text for passage in (await self.retrieve()(ALICE, self.id, query)).passages]
+
+    async def indexed(self, text: str) -> int:
+        """How many chunks of anything the index itself would find, whatever the database says."""
+        return len(await self.index.search(HashEmbedder().space, self.id, text=text, vector=None, limit=100))
+
+    async def tombstones(self) -> int:
+        async with self.store.transactions() as work:
+            return len(await work.documents.tombstones())
+
+    def _embedders(self) -> ConfiguredEmbedders:
+        return ConfiguredEmbedders([self.embedder], default="hash-1024")
+
+    def _port(self, port: P) -> P:
+        return self.faults.wrap(port) if self.faults else port
