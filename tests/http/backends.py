@@ -80,8 +80,17 @@ async def memory_backend(
     folder: Path, settings: Settings | None = None, **ports: Unpack[Ports]
 ) -> AsyncIterator[Backend]:
     """Any port, or the settings, can be replaced."""
+    ports.setdefault("store", MemoryStore())
+    async with fake_backend(folder, settings, **ports) as backend:
+        yield backend
+
+
+@asynccontextmanager
+async def fake_backend(
+    folder: Path, settings: Settings | None = None, **ports: Unpack[Ports]
+) -> AsyncIterator[Backend]:
+    """The same, with its data where the settings say: in SQLite."""
     chosen: Ports = {
-        "store": MemoryStore(),
         "passage_index": MemoryPassageIndex(),
         "chat_model": ScriptedChatModel(),
         "embedders": named_embedders(),

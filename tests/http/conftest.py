@@ -10,7 +10,7 @@ from llm_backend.application.backend import Backend
 from llm_backend.interface.http.app import create_app
 from llm_backend.interface.http.options import HttpOptions
 from llm_backend.testing.scripted_chat_model import ScriptedChatModel
-from tests.http.backends import PlainTextParser, memory_backend
+from tests.http.backends import PlainTextParser, fake_backend, memory_backend
 from tests.http.clients import Client
 
 
@@ -25,8 +25,17 @@ def parser() -> PlainTextParser:
 
 
 @pytest.fixture
-async def backend(tmp_path: Path, model: ScriptedChatModel, parser: PlainTextParser) -> AsyncIterator[Backend]:
-    async with memory_backend(tmp_path, chat_model=model, parser=parser) as backend:
+def stored_in() -> str:
+    """Modules that are about what is stored are run with `sqlite` as well."""
+    return "memory"
+
+
+@pytest.fixture
+async def backend(
+    tmp_path: Path, stored_in: str, model: ScriptedChatModel, parser: PlainTextParser
+) -> AsyncIterator[Backend]:
+    opened = memory_backend if stored_in == "memory" else fake_backend
+    async with opened(tmp_path, chat_model=model, parser=parser) as backend:
         yield backend
 
 

@@ -11,9 +11,7 @@ from httpx import ASGITransport, AsyncClient, Response
 
 from llm_backend.application.backend import Backend
 from llm_backend.domain.errors import (
-    DatabaseUnavailable,
     DomainError,
-    StorageFull,
     UpstreamCutOff,
     UpstreamRejectedKey,
     UpstreamTimeout,
@@ -318,11 +316,3 @@ async def test_a_server_that_is_shutting_down_takes_no_questions(alice: Client, 
 
     assert reply.status_code == 503
     assert reply.json()["code"] == "shutting_down"
-
-
-def test_statuses_of_codes_that_come_as_events() -> None:
-    from llm_backend.interface.http.errors import status_of
-
-    assert status_of(DatabaseUnavailable.code) == 503
-    assert status_of(StorageFull.code) == 507
-    assert status_of("something_new") == 500

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -14,10 +15,12 @@ from llm_backend.application.backend import Backend
 from llm_backend.application.health import CheckReadiness, Part
 from llm_backend.domain.errors import DatabaseUnavailable, StorageFull
 from llm_backend.interface.http.app import create_app
+from llm_backend.interface.http.errors import status_of
 from llm_backend.interface.http.options import HttpOptions
 from tests.http.clients import PASSWORD, Client
 
 
+@asynccontextmanager
 async def over(backend: Backend, options: HttpOptions | None = None) -> AsyncIterator[AsyncClient]:
     transport = ASGITransport(create_app(backend, options))  # type: ignore[arg-type]
     async with AsyncClient(transport=transport, base_url="http://test") as http:
@@ -52,7 +55,7 @@ async def test_a_bug_is_logged_once_and_its_details_stay_here(
             raise RuntimeError("the secret detail")
 
     broken = replace(backend, log_in=Bug())  # type: ignore[arg-type]
-    async for http in over(broken):
+    async with over(broken) as http:
         reply = await http.post("/api/users/login", json={"username": "x", "password": "y"})
 
     assert reply.status_code == 500
@@ -96,6 +99,12 @@ async def test_the_log_has_a_line_for_each_request_and_no_secrets(client: Client
         assert secret not in text
 
 
+def test_codes_that_come_as_events_have_statuses_too() -> None:
+    assert status_of(DatabaseUnavailable.code) == 503
+    assert status_of(StorageFull.code) == 507
+    assert status_of("something_new") == 500
+
+
 # Cross-origin requests -----------------------------------------------------------------------------------------------
 
 ORIGIN = {"Origin": "https://app.example"}
@@ -112,7 +121,7 @@ async def test_other_origins_are_not_let_in_unless_configured(client: Client) ->
 
 
 async def test_configured_origins_are_let_in_and_see_the_request_id(backend: Backend) -> None:
-    async for http in over(backend, HttpOptions(cors_origins=["https://app.example"])):
+    async with over(backend, HttpOptions(cors_origins=["https://app.example"])) as http:
         preflight = await http.options("/api/chat/1", headers=PREFLIGHT)
         refused = await http.get("/api/conversations/list", headers=ORIGIN)
         stranger = await http.get("/healthz", headers={"Origin": "https://evil.example"})
@@ -143,7 +152,7 @@ async def away() -> None:
 )
 async def test_readiness_names_each_part(backend: Backend, database: Any, redis: Any, status: int, health: str) -> None:
     parts = {"database": Part(check=database, essential=True), "redis": Part(check=redis, essential=False)}
-    async for http in over(replace(backend, check_readiness=CheckReadiness(parts))):
+    async with over(replace(backend, check_readiness=CheckReadiness(parts))) as http:
         ready, alive = await http.get("/readyz"), await http.get("/healthz")
 
     assert ready.status_code == status
@@ -182,7 +191,7 @@ async def test_the_page_works_offline_and_runs_nothing_inline(client: Client) ->
 
 
 async def test_documentation_can_be_switched_off(backend: Backend) -> None:
-    async for http in over(backend, HttpOptions(documentation=False)):
+    async with over(backend, HttpOptions(documentation=False)) as http:
         replies = [await http.get(path) for path in ("/", "/docs", "/schema", "/schema/openapi.json")]
 
     assert {reply.status_code for reply in replies} == {404}
