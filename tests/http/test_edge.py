@@ -75,7 +75,7 @@ async def test_a_database_that_is_away_is_no_bug(backend: Backend, error: Except
         async def __call__(self, *_: object, **__: object) -> Any:
             raise error
 
-    async for http in over(replace(backend, log_in=Away())):  # type: ignore[arg-type]
+    async with over(replace(backend, log_in=Away())) as http:  # type: ignore[arg-type]
         reply = await http.post("/api/users/login", json={"username": "x", "password": "y"})
 
     assert reply.status_code == status
