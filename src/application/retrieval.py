@@ -108,7 +108,7 @@ class Retrieve:
             found = await self.index.search(shelf.space, shelf.id, text=text, vector=vector, limit=depth)
             ready = await self._ready(shelf, found)
             alive = [candidate for candidate in found if _is_current(candidate, ready)]
-            if len(alive) >= wanted or len(alive) == len(found):
+            if len(alive) >= wanted or len(alive) == len(found) or len(found) < depth:
                 break
         return alive, ready
 

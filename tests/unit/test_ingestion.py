@@ -1,5 +1,8 @@
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -18,7 +21,7 @@ from llm_backend.domain.errors import (
     UnknownEmbeddingModel,
 )
 from llm_backend.domain.ids import DocumentId, KnowledgeBaseId
-from llm_backend.testing.faults import faults_at_every_call
+from llm_backend.testing.faults import Faults, faults_at_every_call
 from tests.unit.shelves import ALICE, BOB, Shelf
 
 TEXT = "The quick brown fox jumps over the lazy dog.\n\nNothing else happened that day."
@@ -26,6 +29,17 @@ TEXT = "The quick brown fox jumps over the lazy dog.\n\nNothing else happened th
 
 class PowerCut(BaseException):
     """What ends a process in the middle: nothing is caught, nothing is cleaned up."""
+
+
+@dataclass(slots=True, kw_only=True)
+class DeadFrom(Faults):
+    """As after kill -9: from call `at` on, nothing works any more, cleaning up included."""
+
+    def before(self, method: str) -> bool:
+        strikes = Faults.before(self, method)
+        if len(self.calls) > self.at:
+            raise self.error()
+        return strikes
 
 
 @pytest.fixture
@@ -109,6 +123,25 @@ async def test_an_upload_cut_off_anywhere_is_whole_or_not_listed(
         await shelf.sweep()
         assert await shelf.indexed("fox") == len(await shelf.listed()) == len(listed)
         assert not await shelf.tombstones()
+
+
+@pytest.mark.parametrize("afterwards", [False, True])
+async def test_a_process_killed_anywhere_leaves_nothing_half_listed(tmp_path: Path, afterwards: bool) -> None:
+    for at in count(1):
+        shelf = await Shelf(tmp_path).open()
+        shelf.faults = faults = DeadFrom(error=PowerCut, at=at, afterwards=afterwards)
+        with suppress(PowerCut):
+            await shelf.upload(TEXT)
+        shelf.faults = None
+
+        listed = await shelf.listed()
+        assert len(listed) == len(await shelf.found("quick fox"))
+
+        shelf.clock.advance(shelf.sweep.patience * 2)
+        await shelf.sweep()
+        assert await shelf.indexed("fox") == len(await shelf.listed()) == len(listed)
+        if not faults.struck:
+            break
 
 
 async def test_a_repeated_upload_with_the_same_key_is_the_same_document(shelf: Shelf) -> None:

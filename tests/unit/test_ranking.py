@@ -1,0 +1,96 @@
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llm_backend.domain.knowledge import ScoreParts, StoredChunk
+from llm_backend.domain.ranking import Candidate, coverage, distinct, fused, terms
+from tests.builders import a_chunk
+
+
+def a_candidate(text: str = "text", *, bm25: float = 0.0, cosine: float = 0.0, document: str = "d") -> Candidate:
+    stored = StoredChunk(knowledge_base="s", document=document, attempt=1, chunk=a_chunk(0, text))  # type: ignore[arg-type]
+    return Candidate(stored=stored, parts=ScoreParts(bm25=bm25, cosine=cosine))
+
+
+def test_scores_are_weighed_and_the_full_text_score_is_relative_to_the_best() -> None:
+    by_words, by_vector = a_candidate("words", bm25=12.0), a_candidate("vector", bm25=3.0, cosine=0.9)
+
+    ranked = fused([by_words, by_vector], cosine_weight=0.5)
+
+    assert [one.candidate for one in ranked] == [by_vector, by_words]
+    assert [one.score for one in ranked] == pytest.approx([0.5 * 0.9 + 0.5 * 0.25, 0.5])
+
+
+def test_nothing_found_by_words_is_no_division_by_zero() -> None:
+    (ranked,) = fused([a_candidate(cosine=0.4)], cosine_weight=0.3)
+
+    assert ranked.score == pytest.approx(0.12)
+
+
+def test_opposite_directions_count_as_none() -> None:
+    (ranked,) = fused([a_candidate(cosine=-0.5)], cosine_weight=0.3)
+
+    assert ranked.score == 0
+
+
+def test_equals_are_ordered_by_document_and_position() -> None:
+    some = [a_candidate(document=document, bm25=1) for document in "cab"]
+
+    assert [one.candidate.stored.document for one in fused(some, cosine_weight=0.3)] == ["a", "b", "c"]
+
+
+@given(
+    st.lists(st.tuples(st.floats(0, 1e6), st.floats(-1.001, 1.001)), max_size=20),
+    st.floats(0, 1),
+)
+def test_scores_are_in_order_and_between_0_and_1(parts: list[tuple[float, float]], weight: float) -> None:
+    some = [a_candidate(str(n), bm25=bm25, cosine=cosine) for n, (bm25, cosine) in enumerate(parts)]
+
+    scores = [one.score for one in fused(some, cosine_weight=weight)]
+
+    assert scores == sorted(scores, reverse=True)
+    assert all(0 <= score <= 1 for score in scores)
+
+
+def test_of_equal_texts_the_best_stays() -> None:
+    ranked = fused(
+        [a_candidate("same", bm25=1, document="a"), a_candidate("same", bm25=2, document="b")], cosine_weight=0
+    )
+
+    assert [one.candidate.stored.document for one in distinct(ranked)] == ["b"]
+
+
+def test_terms_are_words_and_pairs_of_characters_each_once() -> None:
+    assert terms("the fox, the x1 不可抗力 林") == ["the", "fox", "x1", "不可", "可抗", "抗力", "林"]
+    assert terms(" *?😀\n") == []
+
+
+def test_coverage_counts_rare_words_more() -> None:
+    about_foxes = a_candidate("the fox of the wood")
+    others = [a_candidate("the castle"), a_candidate("the recipe"), a_candidate("the dog")]
+    everybody = [about_foxes, *others]
+
+    assert coverage("the fox", [about_foxes], everybody) == 1
+    assert coverage("the fox", [others[0]], everybody) < 0.15
+    assert coverage("the unicorn", [about_foxes], everybody) < 0.15
+
+
+def test_coverage_is_that_of_the_best_of_several() -> None:
+    some = [a_candidate("castle"), a_candidate("fox")]
+
+    assert coverage("fox", some, some) == 1
+
+
+def test_nothing_asked_or_found_is_covered_by_nothing() -> None:
+    assert coverage("fox", [], []) == 0
+    assert coverage("*", [a_candidate()], [a_candidate()]) == 0
+
+
+def test_candidates_are_not_changed_by_ranking() -> None:
+    candidate = a_candidate(bm25=2, cosine=0.5)
+
+    (ranked,) = fused([candidate], cosine_weight=0.3)
+
+    assert ranked.candidate == replace(candidate)

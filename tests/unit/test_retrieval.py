@@ -1,0 +1,217 @@
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from llm_backend.application.ports.embedder import Vector
+from llm_backend.domain.errors import InvalidQuery, KnowledgeBaseNotFound
+from llm_backend.domain.ids import KnowledgeBaseId
+from llm_backend.domain.knowledge import EmbeddingSpace, ScoreParts
+from llm_backend.domain.ranking import Candidate
+from llm_backend.infrastructure.embedding.hashing import HashEmbedder
+from llm_backend.infrastructure.memory.passage_index import MemoryPassageIndex
+from tests.unit.shelves import ALICE, BOB, Shelf
+
+FORCE_MAJEURE = "不可抗力条款是指合同中约定的因不可预见的客观情况。"
+ANIMALS = [
+    "The fox is a small animal of the forest.",
+    "Dogs were bred from wolves.",
+    "Foxes and dogs are related.",
+    "A castle was built on the hill in 1320.",
+    "The recipe needs flour and sugar.",
+]
+
+
+@pytest.fixture
+async def shelf(tmp_path: Path) -> Shelf:
+    opened = await Shelf(tmp_path).open()
+    for number, text in enumerate([*ANIMALS, FORCE_MAJEURE]):
+        await opened.upload(text, f"{number}.txt")
+    return opened
+
+
+async def test_the_best_comes_first_with_scores_between_0_and_1(shelf: Shelf) -> None:
+    found = await shelf.retrieve()(ALICE, shelf.id, "the fox of the forest")
+
+    scores = [passage.score for passage in found.passages]
+    assert found.passages[0].chunk.text == ANIMALS[0]
+    assert found.passages[0].document_name == "0.txt"
+    assert scores == sorted(scores, reverse=True)
+    assert all(0 <= score <= 1 for score in scores)
+    assert (found.relevant, found.degraded) == (True, False)
+
+
+async def test_a_chinese_question_in_any_script_finds_its_passage(shelf: Shelf) -> None:
+    for question in ("什么是不可抗力条款?", "什麼是不可抗力條款？"):
+        found = await shelf.retrieve()(ALICE, shelf.id, question)
+
+        assert found.passages[0].chunk.text == FORCE_MAJEURE
+        assert found.relevant
+
+
+async def test_a_misspelled_word_is_found_by_its_vector(shelf: Shelf) -> None:
+    found = await shelf.retrieve()(ALICE, shelf.id, "castel")
+
+    assert found.passages[0].chunk.text == ANIMALS[3]
+
+
+async def test_top_k_is_the_most_that_comes(shelf: Shelf) -> None:
+    for top_k in (1, 2, 100):
+        found = await shelf.retrieve()(ALICE, shelf.id, "fox dog castle recipe", top_k=top_k)
+
+        assert 1 <= len(found.passages) <= top_k
+
+
+async def test_fewer_passages_are_a_prefix_of_more(shelf: Shelf) -> None:
+    two = await shelf.retrieve()(ALICE, shelf.id, "fox and dogs", top_k=2)
+    many = await shelf.retrieve()(ALICE, shelf.id, "fox and dogs", top_k=50)
+
+    assert list(two.passages) == list(many.passages[:2])
+
+
+async def test_the_threshold_includes_what_is_exactly_as_good(shelf: Shelf) -> None:
+    everything = await shelf.retrieve()(ALICE, shelf.id, "fox and dogs", top_k=50)
+    bound = everything.passages[1].score
+
+    found = await shelf.retrieve(threshold=bound)(ALICE, shelf.id, "fox and dogs", top_k=50)
+
+    assert list(found.passages) == [passage for passage in everything.passages if passage.score >= bound]
+
+
+async def test_parts_are_told_on_request_only(shelf: Shelf) -> None:
+    plain = await shelf.retrieve()(ALICE, shelf.id, "fox")
+    explained = await shelf.retrieve()(ALICE, shelf.id, "fox", explain=True)
+
+    assert all(passage.parts == ScoreParts() for passage in plain.passages)
+    assert explained.passages[0].parts.text_rank == 1
+    assert explained.passages[0].parts.bm25 > 0
+    assert explained.passages[0].parts.cosine > 0
+
+
+async def test_without_the_embedder_words_decide_and_the_result_says_so(shelf: Shelf) -> None:
+    shelf.embedder.on = False
+
+    found = await shelf.retrieve()(ALICE, shelf.id, "fox")
+
+    assert found.degraded
+    assert found.relevant
+    assert [passage.chunk.text for passage in found.passages] == [ANIMALS[0]]
+    assert found.passages[0].score == 1
+
+
+async def test_a_model_that_is_no_longer_configured_degrades_its_knowledge_bases(shelf: Shelf) -> None:
+    class Renamed(HashEmbedder):
+        @property
+        def space(self) -> EmbeddingSpace:
+            return EmbeddingSpace(model="hash-1024", dimensions=2)
+
+    shelf.embedder.inside = Renamed()
+
+    found = await shelf.retrieve()(ALICE, shelf.id, "fox")
+
+    assert found.degraded
+    assert found.passages[0].chunk.text == ANIMALS[0]
+
+
+async def test_a_question_about_something_else_is_told_apart(shelf: Shelf) -> None:
+    for question in ("quantum chromodynamics lattice", "今天天气怎么样", "asdf qwer", "*", "😀"):
+        found = await shelf.retrieve()(ALICE, shelf.id, question)
+
+        assert not found.relevant, question
+
+
+async def test_an_empty_knowledge_base_has_nothing_relevant(tmp_path: Path) -> None:
+    shelf = await Shelf(tmp_path).open()
+
+    found = await shelf.retrieve()(ALICE, shelf.id, "fox")
+
+    assert (list(found.passages), found.relevant) == ([], False)
+
+
+@pytest.mark.parametrize("name", ["unknown", "", "x' OR '1'='1", "\x00"])
+async def test_an_unknown_shelf_is_not_found_whatever_is_asked(shelf: Shelf, name: str) -> None:
+    with pytest.raises(KnowledgeBaseNotFound):
+        await shelf.retrieve()(ALICE, KnowledgeBaseId(name), "", top_k=0)
+
+
+async def test_somebody_elses_shelf_looks_absent(shelf: Shelf) -> None:
+    with pytest.raises(KnowledgeBaseNotFound):
+        await shelf.retrieve()(BOB, shelf.id, "fox")
+
+
+@pytest.mark.parametrize("query", ["", "x" * 8193, "a\x00b", "\ud800"])
+async def test_a_query_that_cannot_be_is_refused(shelf: Shelf, query: str) -> None:
+    with pytest.raises(InvalidQuery):
+        await shelf.retrieve()(ALICE, shelf.id, query)
+
+
+@pytest.mark.parametrize("top_k", [0, -1, 101, 10**30])
+async def test_top_k_has_bounds(shelf: Shelf, top_k: int) -> None:
+    with pytest.raises(InvalidQuery):
+        await shelf.retrieve()(ALICE, shelf.id, "fox", top_k=top_k)
+
+
+@pytest.mark.parametrize("query", [" ", '"', "*", "((", "a AND", "'; --", "😀", "x" * 8192, "一" * 8192, "{0} %s"])
+async def test_an_odd_query_is_no_error(shelf: Shelf, query: str) -> None:
+    assert len((await shelf.retrieve()(ALICE, shelf.id, query)).passages) <= 5
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50, deadline=None)
+@given(query=st.text(min_size=1, max_size=200).filter(lambda text: "\x00" not in text), top_k=st.integers(1, 100))
+async def test_any_query_gives_scores_in_order(shelf: Shelf, query: str, top_k: int) -> None:
+    found = await shelf.retrieve()(ALICE, shelf.id, query, top_k=top_k)
+
+    scores = [passage.score for passage in found.passages]
+    assert scores == sorted(scores, reverse=True)
+    assert all(0 <= score <= 1 for score in scores)
+    assert len(scores) <= top_k
+
+
+class ForgetfulIndex(MemoryPassageIndex):
+    """Its removals get lost; `depths` are the limits it was asked with."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.depths: list[int] = []
+
+    async def remove(self, space: EmbeddingSpace, documents: Sequence[str]) -> None:
+        """Lost."""
+
+    async def search(
+        self, space: EmbeddingSpace, knowledge_base: KnowledgeBaseId, *, text: str, vector: Vector | None, limit: int
+    ) -> Sequence[Candidate]:
+        self.depths.append(limit)
+        return await super().search(space, knowledge_base, text=text, vector=vector, limit=limit)
+
+
+async def test_deleted_documents_that_crowd_the_index_hide_nothing(tmp_path: Path) -> None:
+    shelf = Shelf(tmp_path)
+    shelf.index = index = ForgetfulIndex()
+    await shelf.open()
+    for number in range(130):
+        document, _ = await shelf.upload(f"fox fox {number}", f"{number}.txt")
+        await shelf.delete_document(ALICE, shelf.id, document.id)
+    await shelf.upload("This one tells a longer story of a fox that is still there.", "here.txt")
+
+    found = await shelf.retrieve()(ALICE, shelf.id, "fox")
+
+    assert [passage.document_name for passage in found.passages] == ["here.txt"]
+    assert index.depths == [100, 400]
+
+
+async def test_what_is_rare_in_the_corpus_is_learned_as_it_grows(shelf: Shelf) -> None:
+    retrieve = shelf.retrieve()
+    before = await retrieve(ALICE, shelf.id, "the fox", explain=True)
+    for number in range(30):
+        await shelf.upload(f"A fox was seen in garden number {number}.", f"garden-{number}.txt")
+
+    after = await retrieve(ALICE, shelf.id, "the fox", explain=True)
+
+    cosines = [
+        next(passage.parts.cosine for passage in found.passages if passage.chunk.text == ANIMALS[0])
+        for found in (before, await retrieve(ALICE, shelf.id, "the fox", top_k=100, explain=True))
+    ]
+    assert cosines[0] != cosines[1]
+    assert after != before
