@@ -56,7 +56,8 @@ def _set_up_standard_library(level: int, as_json: bool, stream: TextIO) -> None:
 def _last(as_json: bool) -> list[Processor]:
     if as_json:
         return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(serializer=_serialized)]
-    return [structlog.dev.ConsoleRenderer(pad_event_to=0)]
+    # Its own formatter shows the local variables of every frame, and those hold passwords and keys.
+    return [structlog.dev.ConsoleRenderer(pad_event_to=0, exception_formatter=structlog.dev.plain_traceback)]
 
 
 def _serialized(event: Any, **_: Callable[..., Any]) -> str:
