@@ -34,10 +34,10 @@ def tree_of_file(path: Path) -> Tree:
 
 def tree_of_text(text: str, *, source: str) -> Tree:
     """What a YAML text says. Raises `ConfigurationError` for a wrong syntax and for keys that stand twice."""
-    loader = yaml.SafeLoader(text)
+    faults: list[Fault] = []
     try:
+        loader = yaml.SafeLoader(text)  # looks for control characters at once
         node = loader.get_single_node()
-        faults: list[Fault] = []
         tree = _tree_of_node(loader, node, faults) if node else Tree({}, "line 1")
     except yaml.MarkedYAMLError as error:
         line = f"line {error.problem_mark.line + 1}" if error.problem_mark else ""
@@ -45,8 +45,6 @@ def tree_of_text(text: str, *, source: str) -> Tree:
         raise ConfigurationError([fault], source=source) from error
     except (yaml.YAMLError, RecursionError) as error:
         raise ConfigurationError([Fault(path="", message="is not YAML that can be read")], source=source) from error
-    finally:
-        loader.dispose()
     if faults:
         raise ConfigurationError(faults, source=source)
     return tree

@@ -1,7 +1,6 @@
 """Servers in processes of their own: talking to them, ending them, and starting those that refuse to start."""
 
 import asyncio
-import os
 import signal
 import subprocess
 import sys
@@ -62,14 +61,13 @@ async def started(server: ServerProcess) -> ServerProcess:
     return await asyncio.to_thread(server.start)
 
 
-def failed_start(folder: Path, config: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+def failed_start(folder: Path, config: str, *, port: str = "0") -> "subprocess.CompletedProcess[str]":
     """A start that ends by itself, with what it wrote and its exit status."""
     file = folder / "config.yaml"
     file.write_text(config)
     return subprocess.run(
-        [sys.executable, "-m", "llm_backend", "serve", "--config", str(file), "--port", "0"],
+        [sys.executable, "-m", "llm_backend", "serve", "--config", str(file), "--port", port],
         cwd=folder,
-        env={**os.environ, **environment},
         capture_output=True,
         text=True,
         timeout=START_TIMEOUT,

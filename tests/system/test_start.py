@@ -1,0 +1,147 @@
+"""Starting: with the old product's configuration, with Redis away, and not at all."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.http.clients import Client
+from tests.live import ServerProcess
+from tests.servers import RedisServer, free_port
+from tests.system.processes import NewServer, connected, failed_start, started, terminated
+from tests.system.streams import answered, plain_events
+
+PUBLISHED_SECRET = "S3cureK3y#2024!AIsafety"  # by the old product, in its documentation
+NEW_SECRET = "a secret of one's own, as long as it has to be"
+OLD_CONFIGURATION = """\
+server:
+  port: "8080"
+redis:
+  address: "localhost:{redis}"
+  password: ""
+  db: 0
+sqlite:
+  path: "./llm_backend.db"
+  max_open_conns: 10
+  max_idle_conns: 5
+  conn_max_lifetime: 300 # in seconds
+jwt:
+  secret: "{secret}"
+"""
+
+
+async def uses_everything(client: Client) -> Client:
+    """Somebody registers, logs in, talks, keeps documents, and logs out and in again."""
+    user = await client.new_user()
+    conversation = await user.new_conversation(model="demo")
+    told = plain_events((await answered(user, conversation)).content)
+    assert [name for name, _ in told][-2:] == ["done", "full_response"]
+    assert len(await user.history(conversation)) == 2
+    shelf = await user.new_knowledge_base()
+    await user.new_document(shelf)
+    found = await user.post("/api/rag/retrieve", {"kb_id": shelf, "query": "什么是不可抗力?"})
+    assert found.json()["results"]
+    assert (await user.post("/api/users/logout")).status_code == 200
+    assert (await user.get("/api/conversations/list")).status_code == 401
+    return await client.new_user()
+
+
+async def readiness(client: Client) -> tuple[int, str, str]:
+    reply = await client.get("/readyz")
+    return reply.status_code, reply.json()["status"], reply.json()["parts"]["redis"]
+
+
+async def test_the_old_configuration_with_a_new_secret_serves_while_redis_is_away(
+    new_server: NewServer, tmp_path: Path
+) -> None:
+    server = await started(new_server(OLD_CONFIGURATION.format(redis=free_port(), secret=NEW_SECRET)))
+
+    async with connected(server) as client:
+        assert await readiness(client) == (200, "degraded", "degraded")
+        await uses_everything(client)
+    status = await terminated(server)
+
+    assert status == 0
+    assert (tmp_path / "llm_backend.db").exists()
+    assert "Traceback" not in server.output
+    assert NEW_SECRET not in server.output
+
+
+async def test_redis_may_come_and_go_while_the_server_runs(new_server: NewServer) -> None:
+    with RedisServer() as redis:
+        server = await started(new_server(OLD_CONFIGURATION.format(redis=redis.port, secret=NEW_SECRET)))
+        async with connected(server) as client:
+            assert await readiness(client) == (200, "ok", "ok")
+            user = await uses_everything(client)
+
+            redis.stop()
+            assert await readiness(client) == (200, "degraded", "degraded")
+            assert (await user.get("/api/conversations/list")).status_code == 200
+            await uses_everything(client)
+
+            redis.start()
+            assert await readiness(client) == (200, "ok", "ok")
+            assert (await user.get("/api/conversations/list")).status_code == 200
+            await uses_everything(client)
+        assert "Traceback" not in server.output
+
+
+def assert_refused(folder: Path, config: str, *messages: str, status: int) -> None:
+    """It ends by itself, and says why in words for the operator."""
+    ended = failed_start(folder, config)
+
+    assert ended.returncode == status, ended.stderr
+    for message in messages:
+        assert message in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert "listens" not in ended.stdout
+
+
+def test_the_published_secret_is_refused_with_a_way_out(tmp_path: Path) -> None:
+    config = OLD_CONFIGURATION.format(redis=1, secret=PUBLISHED_SECRET)
+
+    assert_refused(tmp_path, config, "jwt.secret", "published", "secrets.token_urlsafe", status=2)
+    assert not (tmp_path / "llm_backend.db").exists()
+
+
+def test_a_short_secret_is_refused_and_not_shown(tmp_path: Path) -> None:
+    assert_refused(tmp_path, "jwt: {secret: tiny-hush}", "jwt.secret", "32 bytes", status=2)
+    assert "tiny-hush" not in failed_start(tmp_path, "jwt: {secret: tiny-hush}").stderr
+
+
+def test_a_wrong_configuration_is_told_whole_with_its_lines(tmp_path: Path) -> None:
+    config = "server:\n  port: http\n  colour: red\nlimits: {body: many}\n"
+
+    assert_refused(tmp_path, config, "3 faults", "server.port", "server.colour", "limits.body", "line 2", "line 3", "line 4", status=2)
+
+
+@pytest.mark.parametrize("config", ["server: [", "- a list", "\x00", "!!python/object/apply:os.getpid []"])
+def test_what_is_no_configuration_at_all_is_refused(tmp_path: Path, config: str) -> None:
+    assert_refused(tmp_path, config, "llm-backend: ", status=2)
+
+
+def test_a_data_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    blocked = tmp_path / "blocked"
+    blocked.write_text("a file, where a folder is wanted; this stops root as well")
+
+    assert_refused(tmp_path, f"data_folder: {blocked / 'data'}", "llm-backend: ", str(blocked), status=1)
+
+
+def test_a_port_that_is_taken_is_named(tmp_path: Path, server: ServerProcess) -> None:
+    port = server.url.rpartition(":")[2]
+
+    ended = failed_start(tmp_path, f"data_folder: {tmp_path / 'data'}", port=port)
+
+    assert ended.returncode == 1
+    assert port in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_a_second_server_on_the_same_folder_is_refused_and_the_first_goes_on(
+    new_server: NewServer, tmp_path: Path
+) -> None:
+    first = new_server().start()
+
+    assert_refused(tmp_path, f"data_folder: {tmp_path / 'data'}", "in use", str(tmp_path / "data"), status=1)
+
+    assert first.process.poll() is None
+    assert first.terminate() == 0
