@@ -9,12 +9,14 @@ from typing import Any
 
 import pytest
 from httpx import ASGITransport, AsyncClient
+from litestar.types import Receive, Scope, Send
 from structlog.testing import capture_logs
 
 from llm_backend.application.backend import Backend
 from llm_backend.application.health import CheckReadiness, Part
 from llm_backend.domain.errors import DatabaseUnavailable, StorageFull
 from llm_backend.interface.http.app import create_app
+from llm_backend.interface.http.edge import Edge
 from llm_backend.interface.http.errors import status_of
 from llm_backend.interface.http.options import HttpOptions
 from tests.http.clients import PASSWORD, Client
@@ -67,6 +69,30 @@ async def test_a_bug_is_logged_once_and_its_details_stay_here(
     crashes = [record for record in caplog.records if record.exc_info]
     assert len(crashes) == 1
     assert reply.headers["x-request-id"] in crashes[0].getMessage()
+
+
+@pytest.mark.parametrize("after_start", [False, True])
+async def test_what_goes_wrong_outside_of_handlers_is_logged_once_too(
+    after_start: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    sent: list[Any] = []
+
+    async def broken(scope: Scope, receive: Receive, send: Send) -> None:
+        if after_start:
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+        raise RuntimeError("a bug")
+
+    async def receive() -> Any:
+        raise AssertionError
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope: Any = {"type": "http", "method": "GET", "path": "/", "raw_path": b"/", "headers": []}
+    await Edge(broken)(scope, receive, send)
+
+    assert [message.get("status") for message in sent] == ([200] if after_start else [500, None])
+    assert len([record for record in caplog.records if record.exc_info]) == 1
 
 
 @pytest.mark.parametrize(("error", "status"), [(DatabaseUnavailable(), 503), (StorageFull(), 507)])

@@ -34,9 +34,8 @@ class Edge:
             await self.app(scope, receive, exchange.send)
         except Exception as error:  # what the application itself could not turn into a reply
             reply = reply_to(error, scope)
-            if exchange.status:
-                raise
-            await reply(scope, receive, exchange.send)
+            if not exchange.status:  # what has begun cannot be taken back: the server hangs up on it
+                await reply(scope, receive, exchange.send)
         finally:
             exchange.log()
 
