@@ -32,7 +32,7 @@ class Edge:
         exchange = _Exchange(scope, send)
         try:
             await self.app(scope, receive, exchange.send)
-        except Exception as error:  # what the application itself could not turn into a reply
+        except Exception as error:  # noqa: BLE001 - what the application could not turn into a reply; logged there
             reply = reply_to(error, scope)
             if not exchange.status:  # what has begun cannot be taken back: the server hangs up on it
                 await reply(scope, receive, exchange.send)
