@@ -22,7 +22,7 @@ limits: {{registrations_per_address: null, login_failures: null, streams_per_use
 llm:
   providers:
     - {{name: demo, kind: demo, models: [demo]}}
-    - {{name: upstream, base_url: "{base_url}", models: ["*"], api_key: sk-of-the-server}}
+    - {{name: upstream, base_url: "{base_url}", models: ["*"], api_key: "sk-of-the-server"}}
   timeouts: {{connect: 3s, first_token: 3s, idle: 4s, total: 2m}}
   longest_line: 64KiB
   longest_answer: 256KiB

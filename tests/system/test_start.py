@@ -111,7 +111,18 @@ def test_a_short_secret_is_refused_and_not_shown(tmp_path: Path) -> None:
 def test_a_wrong_configuration_is_told_whole_with_its_lines(tmp_path: Path) -> None:
     config = "server:\n  port: http\n  colour: red\nlimits: {body: many}\n"
 
-    assert_refused(tmp_path, config, "3 faults", "server.port", "server.colour", "limits.body", "line 2", "line 3", "line 4", status=2)
+    assert_refused(
+        tmp_path,
+        config,
+        "3 faults",
+        "server.port",
+        "server.colour",
+        "limits.body",
+        "line 2",
+        "line 3",
+        "line 4",
+        status=2,
+    )
 
 
 @pytest.mark.parametrize("config", ["server: [", "- a list", "\x00", "!!python/object/apply:os.getpid []"])
