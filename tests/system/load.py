@@ -153,7 +153,7 @@ class Load:
             assert reply.status_code == 200
             async with aclosing(events_of(reply)) as events:  # type: ignore[type-var]
                 async for event in events:
-                    if thread.pending:
+                    if not exchange.last_id:  # the first event
                         thread.pending = None
                         thread.exchanges.append(exchange)
                         await self._acknowledge()
