@@ -12,7 +12,8 @@ from llm_backend.application.ports.views import KnowledgeViews, ReadyDocument
 from llm_backend.domain.errors import InvalidQuery, UnknownEmbeddingModel, UpstreamFailed
 from llm_backend.domain.ids import DocumentId, KnowledgeBaseId, UserId
 from llm_backend.domain.knowledge import Found, KnowledgeBase, Passage, ScoreParts
-from llm_backend.domain.ranking import COVERING, ENOUGH_COVERAGE, Candidate, Ranked, coverage, distinct, fused
+from llm_backend.domain.ranking import Candidate, Ranked, distinct, fused
+from llm_backend.domain.relevance import COVERING, ENOUGH_COVERAGE, coverage
 from llm_backend.domain.text import is_storable
 
 LONGEST_QUERY = 8192  # characters

@@ -1,19 +1,11 @@
 """Putting what was found by words and what was found by meaning into one order."""
 
-import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 
 from llm_backend.domain.knowledge import ScoreParts, StoredChunk
-
-# Measured on five collections, with their own questions and with those of another: 0.15 in one of the best five
-# recognizes 97 to 100 % of what can be answered, and 50 to 77 % of what cannot. A wrong "nothing relevant" is worse
-# than passages of which the model says that they do not help.
-ENOUGH_COVERAGE = 0.15
-COVERING = 5
-MOST_TERMS = 256  # of a question that are looked for; longer ones are excerpts, and their beginning will do
 
 _CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 _RUN = re.compile(rf"(?P<cjk>[{_CJK}]+)|[^\W_{_CJK}]+")
@@ -67,22 +59,6 @@ def terms(folded: str) -> list[str]:
     return list(found)
 
 
-def coverage(query: str, best: Sequence[Candidate], candidates: Sequence[Candidate]) -> float:
-    """The share, 0 to 1, of what the folded query asks for that occurs in one of the best candidates.
-
-    Terms weigh the more the fewer candidates have them, so that sharing "what is the" with a text counts for little.
-    """
-    texts = [candidate.stored.chunk.search_text for candidate in candidates]
-    asked = terms(query)[:MOST_TERMS]
-    weights = {term: _rarity(sum(term in text for text in texts), len(texts)) for term in asked}
-    total = sum(weights.values())
-    found = [
-        sum(weight for term, weight in weights.items() if term in candidate.stored.chunk.search_text)
-        for candidate in best
-    ]
-    return max(found, default=0.0) / total if total else 0.0
-
-
 def _score(parts: ScoreParts, cosine_weight: float, highest: float) -> float:
     cosine = min(max(parts.cosine, 0.0), 1.0)
     return min(cosine_weight * cosine + (1 - cosine_weight) * parts.bm25 / highest, 1.0)
@@ -91,7 +67,3 @@ def _score(parts: ScoreParts, cosine_weight: float, highest: float) -> float:
 def _order(ranked: Ranked) -> tuple[float, str, int]:
     stored = ranked.candidate.stored
     return -ranked.score, stored.document, stored.chunk.position
-
-
-def _rarity(having: int, among: int) -> float:
-    return math.log1p((among - having + 0.5) / (having + 0.5))

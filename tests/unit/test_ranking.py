@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm_backend.domain.knowledge import ScoreParts, StoredChunk
-from llm_backend.domain.ranking import Candidate, coverage, distinct, fused, terms
+from llm_backend.domain.ranking import Candidate, distinct, fused, terms
 from tests.builders import a_chunk
 
 
@@ -65,27 +65,6 @@ def test_of_equal_texts_the_best_stays() -> None:
 def test_terms_are_words_and_pairs_of_characters_each_once() -> None:
     assert terms("the fox, the x1 不可抗力 林") == ["the", "fox", "x1", "不可", "可抗", "抗力", "林"]
     assert terms(" *?😀\n") == []
-
-
-def test_coverage_counts_rare_words_more() -> None:
-    about_foxes = a_candidate("the fox of the wood")
-    others = [a_candidate("the castle"), a_candidate("the recipe"), a_candidate("the dog")]
-    everybody = [about_foxes, *others]
-
-    assert coverage("the fox", [about_foxes], everybody) == 1
-    assert coverage("the fox", [others[0]], everybody) < 0.15
-    assert coverage("the unicorn", [about_foxes], everybody) < 0.15
-
-
-def test_coverage_is_that_of_the_best_of_several() -> None:
-    some = [a_candidate("castle"), a_candidate("fox")]
-
-    assert coverage("fox", some, some) == 1
-
-
-def test_nothing_asked_or_found_is_covered_by_nothing() -> None:
-    assert coverage("fox", [], []) == 0
-    assert coverage("*", [a_candidate()], [a_candidate()]) == 0
 
 
 def test_candidates_are_not_changed_by_ranking() -> None:

@@ -13,6 +13,7 @@ Hashes = NDArray[np.uint32]
 Floats = NDArray[np.float32]
 
 BUCKETS = 1 << 16  # of a corpus summary; a rare word that shares one with a frequent word is taken for frequent
+BACKGROUND_TEXTS = 20  # that have nothing in them: in a corpus of two texts, each word would be in half of all
 SAMPLED_TEXTS = 16  # of one document that enter its statistics
 
 _CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
@@ -61,8 +62,8 @@ def corpus_summary(statistics: Sequence[bytes]) -> bytes:
 
 
 def rarity(found: Hashes, summary: bytes) -> NDArray[np.float64]:
-    """The inverse document frequency of each feature, as in BM25."""
-    total = int.from_bytes(summary[:4], "little")
+    """The inverse document frequency of each feature, as in BM25, in the corpus and the background texts together."""
+    total = BACKGROUND_TEXTS + int.from_bytes(summary[:4], "little")
     having = np.frombuffer(summary, "<u4", offset=4)[found % BUCKETS]
     weights: NDArray[np.float64] = np.log1p((total - having + 0.5) / (having + 0.5))
     return weights
