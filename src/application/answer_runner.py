@@ -9,6 +9,7 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from typing import Self, TypeVar
 
 from llm_backend.application.ports.answer_journal import AnswerJournal, Turn
@@ -206,7 +207,7 @@ class AnswerRunner:
             return [_cut(writing)], MessageState.INCOMPLETE
         writing.asking = True
         try:
-            completion = await self.model.answer(writing.request, lambda deltas: self._emit(writing, deltas))
+            completion = await self.model.answer(writing.request, partial(self._emit, writing))
         except asyncio.CancelledError:
             return [_cut(writing)], MessageState.INCOMPLETE
         except DomainError as error:
@@ -220,12 +221,13 @@ class AnswerRunner:
 
     def _emit(self, writing: Writing, deltas: Sequence[Delta]) -> None:
         """The hot path: called once per read from the provider, with all that came in it."""
-        length = sum(len(delta.text) for delta in deltas)
+        texts = [delta.text for delta in deltas]
+        length = sum(map(len, texts))
         if writing.length + length > LONGEST_ANSWER:
             raise AnswerTooLong
         writing.length += length
-        writing.pieces.extend(delta.text for delta in deltas)
-        writing.unsaved.extend(deltas)
+        writing.pieces += texts
+        writing.unsaved += deltas
         writing.unsaved_length += length
         self.log.append(writing.answer.id, deltas)
         if writing.unsaved_length >= self.checkpoint_size:

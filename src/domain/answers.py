@@ -64,7 +64,7 @@ AnswerEvent: TypeAlias = Delta | Cited | Done | FullText | Failed
 
 
 def is_last(event: AnswerEvent) -> bool:
-    return isinstance(event, FullText | Failed)
+    return isinstance(event, (FullText, Failed))
 
 
 class AnswerState(StrEnum):

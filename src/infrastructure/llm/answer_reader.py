@@ -47,7 +47,13 @@ class AnswerReader:
         deltas: list[Delta] = []
         try:
             for chunk in chunks:
-                self._take(chunk, deltas)
+                text = chunk.mere_text
+                if text and len(text) <= self._room:  # the hot path
+                    self.began = True
+                    self._room -= len(text)
+                    deltas.append(Delta(text))
+                else:
+                    self._take(chunk, deltas)
         finally:
             if deltas:
                 self.emitted = True

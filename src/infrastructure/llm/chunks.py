@@ -46,6 +46,14 @@ class Chunk(Struct, gc=False):
     object: Any = None  # some servers say `"object": "error"` and put the error's fields beside it
 
     @property
+    def mere_text(self) -> str | None:
+        """The text, if there is nothing else in it: true of nearly all, and found out in one look."""
+        if not self.choices or self.usage is not None or self.error is not None or self.object == "error":
+            return None
+        choice = self.choices[0]
+        return None if choice.finish_reason is not None or choice.delta is None else choice.delta.content
+
+    @property
     def text(self) -> str:
         if not self.choices:
             return ""
@@ -114,7 +122,7 @@ class ChunkDecoder:
         """The chunks of `data` up to its last blank line when it has the usual shape; the rest is kept for later."""
         if b"\r" in data:
             return None
-        end = data.rfind(b"\n\n") + 2
+        end = len(data) if data.endswith(_LAST) else data.rfind(b"\n\n") + 2
         if end == 1:
             if len(data) > _LONGEST_TAIL:
                 return None
@@ -123,9 +131,10 @@ class ChunkDecoder:
         if end > self._longest_line:
             return None
         block = data[:end]
-        chunks = _usual(block.removesuffix(_DONE))
+        is_last = block.endswith(_DONE)
+        chunks = _usual(block.removesuffix(_DONE) if is_last else block)
         if chunks is not None:
-            self.done = block.endswith(_DONE)
+            self.done = is_last
             self._tail = data[end:]
             self._sse.skip(end)
         return chunks
@@ -174,7 +183,9 @@ def storable(text: str) -> str:
 
 def _usual(block: bytes) -> list[Chunk] | None:
     """The chunks of whole `data: {…}` events, or None when `block` is anything else, however slightly."""
-    if not block.endswith(_LAST) or b"\\u0000" in block:
+    if not block.endswith(_LAST):
+        return None
+    if b"\\" in block and b"\\u0000" in block:  # one byte is found eight times as fast as six
         return None
     lines = block[len(_FIRST) - 1 : -2].replace(_BETWEEN, b"\n")
     try:

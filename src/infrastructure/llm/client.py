@@ -4,7 +4,6 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from http.cookiejar import CookieJar, DefaultCookiePolicy
 from urllib.request import getproxies
 
 import httpx
@@ -23,13 +22,34 @@ def provider_client(*, max_connections: int = MOST_CONNECTIONS) -> httpx.AsyncCl
     logging.getLogger("httpx").addFilter(_not_quiet)
     proxies = getproxies()
     plain = None if proxies.keys() & {"http", "all"} else HttptoolsTransport(max_connections=max_connections)
-    return httpx.AsyncClient(
-        cookies=CookieJar(policy=DefaultCookiePolicy(allowed_domains=[])),  # users share nothing
+    return _ForgetfulClient(
         mounts={"http://": plain} if plain is not None else None,
         limits=httpx.Limits(max_connections=max_connections, max_keepalive_connections=256, keepalive_expiry=15),
-        timeout=None,  # noqa: S113 - the model watches over its requests itself
+        timeout=None,  # the model watches over its requests itself
         follow_redirects=False,
     )
+
+
+class _NoCookies(httpx.Cookies):
+    """Takes none, and so has none to send. Asking a policy each time would cost as much as parsing the response."""
+
+    def extract_cookies(self, response: httpx.Response) -> None:
+        pass
+
+
+_NO_COOKIES = _NoCookies()
+
+
+class _ForgetfulClient(httpx.AsyncClient):
+    """Many users share it, and they shall share nothing by it."""
+
+    @property
+    def cookies(self) -> httpx.Cookies:
+        return _NO_COOKIES
+
+    @cookies.setter
+    def cookies(self, cookies: object) -> None:
+        pass
 
 
 @contextmanager

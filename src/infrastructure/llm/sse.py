@@ -36,14 +36,18 @@ class SseParser:
     def skip(self, size: int) -> None:
         """Somebody else has read `size` bytes of whole events."""
         self._at_start = False
-        self._count(size)
+        self._room -= size
+        if self._room < 0:
+            raise UpstreamProtocolError
 
     def feed(self, data: bytes) -> list[bytes]:
         """The data of each event that `data` completes.
 
         Raises `UpstreamProtocolError` when a line, an event or the whole stream has more bytes than its limit.
         """
-        self._count(len(data))
+        self._room -= len(data)
+        if self._room < 0:
+            raise UpstreamProtocolError
         if self._at_start:
             data = self._without_bom(data)
         if not data:
@@ -59,11 +63,6 @@ class SseParser:
         self._line.clear()
         events = (self._take(last) if last else None, self._take(b""))
         return [event for event in events if event is not None]
-
-    def _count(self, size: int) -> None:
-        self._room -= size
-        if self._room < 0:
-            raise UpstreamProtocolError
 
     def _without_bom(self, data: bytes) -> bytes:
         """The stream's first bytes without its byte order mark; nothing while that is still undecided."""

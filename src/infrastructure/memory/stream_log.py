@@ -47,7 +47,7 @@ class MemoryStreamLog:
         if log is None:
             raise ValueError(f"The log of answer {answer} is not open")
         if events:
-            log.events.extend(events)
+            log.events += events
             log.wake()
         return len(log.events)
 
@@ -74,7 +74,11 @@ class MemoryStreamLog:
             elif log.closed_at is not None:
                 return
             else:
-                await log.change()
+                future = log.change()
+                try:
+                    await future
+                finally:
+                    log.waiting.discard(future)
 
     def _find(self, answer: AnswerId) -> "_Log":
         self._forget_the_oldest()
@@ -111,14 +115,11 @@ class _Log:
     def numbered(self, after: int) -> list[NumberedEvent]:
         return list(enumerate(self.events[after:], after + 1))
 
-    async def change(self) -> None:
-        """Return after the next `wake`. A future of its own costs a third of what a condition does."""
+    def change(self) -> asyncio.Future[None]:
+        """Done at the next `wake`. A future of its own costs a third of what a condition does."""
         future = asyncio.get_running_loop().create_future()
         self.waiting.add(future)
-        try:
-            await future
-        finally:
-            self.waiting.discard(future)
+        return future
 
     def wake(self) -> None:
         for future in self.waiting:
@@ -128,9 +129,6 @@ class _Log:
 
     def close(self, at: float) -> None:
         self.closed_at = at
-        self.bytes = sum(map(_size, self.events))
+        texts = [event.text for event in self.events if type(event) is Delta or type(event) is FullText]
+        self.bytes = EVENT_BYTES * len(self.events) + sum(map(len, texts))
         self.wake()
-
-
-def _size(event: AnswerEvent) -> int:
-    return EVENT_BYTES + (len(event.text) if isinstance(event, Delta | FullText) else 0)

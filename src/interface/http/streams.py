@@ -67,6 +67,8 @@ class PlainFraming:
     keeps_alive = False
 
     def encode(self, batch: Sequence[NumberedEvent]) -> bytes:
+        if len(batch) == 1:
+            return _plain(batch[0][1])
         texts = [event.text for _, event in batch if type(event) is Delta]
         if len(texts) < len(batch):
             return b"".join([_plain(event) for _, event in batch])
