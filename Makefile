@@ -37,7 +37,7 @@ format: install-dev ## put the code into its form
 	$(BIN)/ruff format .
 
 bench: install-dev ## measure; see benchmarks/README.md
-	$(BIN)/python benchmarks/run.py $(ARGS)
+	$(BIN)/python -m benchmarks.run $(ARGS)
 
 # The locks carry hashes and name no index, so that any mirror will do. UPGRADE="--upgrade" takes newer versions.
 COMPILE = uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links \
