@@ -3,8 +3,10 @@
 import asyncio
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from datetime import timedelta
 
+from llm_backend.application.ports.cache import Cache
 from llm_backend.application.ports.embedder import Embedder, Embedders, Vector
 from llm_backend.application.ports.folding import Folding
 from llm_backend.application.ports.passage_index import PassageIndex
@@ -18,13 +20,18 @@ from llm_backend.domain.text import is_storable
 
 LONGEST_QUERY = 8192  # characters
 MOST_PASSAGES = 100
+SUMMARIES_KEPT_FOR = timedelta(hours=1)
 DEPTHS = (100, 400, 1600)  # candidates by words and by vector; deeper only when deleted documents crowd them out
 
 
 class CorpusSummaries:
-    """What embedders make of whole knowledge bases, kept until their documents change."""
+    """What embedders make of whole knowledge bases: kept until their documents change, and made once for all replicas.
 
-    def __init__(self, capacity: int = 64) -> None:
+    Summaries are cached under the state of the documents that they were made of, so none is ever out of date.
+    """
+
+    def __init__(self, cache: Cache, capacity: int = 64) -> None:
+        self._cache = cache
         self._capacity = capacity
         self._kept: OrderedDict[KnowledgeBaseId, tuple[str, bytes | None]] = OrderedDict()
 
@@ -33,10 +40,20 @@ class CorpusSummaries:
         stamp = await views.statistics_stamp(knowledge_base)
         kept = self._kept.get(knowledge_base)
         if kept is None or kept[0] != stamp:
-            statistics = await views.statistics(knowledge_base)
-            kept = stamp, await asyncio.to_thread(embedder.summarise, statistics) if statistics else None
+            key = f"corpus summary:{embedder.space.model}:{knowledge_base}:{stamp}"
+            kept = stamp, await self._cache.get(key) or await self._made(key, knowledge_base, embedder, views)
         self._keep(knowledge_base, kept)
         return kept[1]
+
+    async def _made(
+        self, key: str, knowledge_base: KnowledgeBaseId, embedder: Embedder, views: KnowledgeViews
+    ) -> bytes | None:
+        statistics = await views.statistics(knowledge_base)
+        if not statistics:
+            return None
+        summary = await asyncio.to_thread(embedder.summarise, statistics)
+        await self._cache.set(key, summary, ttl=SUMMARIES_KEPT_FOR)
+        return summary
 
     def _keep(self, knowledge_base: KnowledgeBaseId, summary: tuple[str, bytes | None]) -> None:
         self._kept[knowledge_base] = summary
@@ -53,8 +70,8 @@ class Retrieve:
     embedders: Embedders
     index: PassageIndex
     folding: Folding
+    summaries: CorpusSummaries
     threshold: float = 0.0
-    summaries: CorpusSummaries = field(default_factory=CorpusSummaries, repr=False)
 
     async def __call__(
         self,

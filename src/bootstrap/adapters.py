@@ -120,7 +120,8 @@ async def _store(settings: Settings, stack: AsyncExitStack) -> Store:
     stack.enter_context(lock_folder(settings.database_file.parent))
     from llm_backend.infrastructure.sql.store import SqlStore
 
-    return await stack.enter_async_context(SqlStore.open(settings.database_file))
+    patience = settings.sqlite.busy_timeout.total_seconds()
+    return await stack.enter_async_context(SqlStore.open(settings.database_file, patience=patience))
 
 
 def no_database_server(settings: Settings) -> None:

@@ -30,7 +30,7 @@ from llm_backend.application.knowledge import (
     ListEmbeddingModels,
     ListKnowledgeBases,
 )
-from llm_backend.application.retrieval import Retrieve
+from llm_backend.application.retrieval import CorpusSummaries, Retrieve
 from llm_backend.application.users import Authenticate, ChangePassword, LogIn, LogOut, RegisterUser
 from llm_backend.bootstrap.adapters import Adapters
 from llm_backend.config import Settings
@@ -52,7 +52,8 @@ def use_cases(settings: Settings, ports: Adapters, runner: AnswerRunner) -> Back
     """Everything the product can do, over these adapters."""
     limits, clock, ids, store = settings.limits, ports.clock, ports.ids, ports.store
     transactions, knowledge = store.transactions, store.knowledge_views
-    retrieve = Retrieve(knowledge, ports.embedders, ports.passage_index, ports.folding)
+    summaries = CorpusSummaries(ports.cache)
+    retrieve = Retrieve(knowledge, ports.embedders, ports.passage_index, ports.folding, summaries)
     send = SendMessage(
         conversations=store.conversation_views,
         journal=store.journal,

@@ -73,17 +73,14 @@ class Redis(Struct, frozen=True, kw_only=True):
 
 
 class Sqlite(Struct, frozen=True, kw_only=True):
-    """The embedded database. `max_idle_conns` and `conn_max_lifetime`, of the old product, have no effect."""
+    """The embedded database. The keys about connections are the old product's and have no effect."""
 
     path: Path | None = None
     """`llm_backend.db` in the data folder, unless it says something else."""
-    max_open_conns: int = 10
+    max_open_conns: int | None = None
     max_idle_conns: int | None = None
     conn_max_lifetime: timedelta | None = None
     busy_timeout: timedelta = timedelta(seconds=5)
-
-    def __post_init__(self) -> None:
-        refuse([("max_open_conns", "must be at least 1")] if self.max_open_conns < 1 else [])
 
 
 class Database(Struct, frozen=True, kw_only=True):

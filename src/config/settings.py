@@ -97,6 +97,7 @@ class Settings(Struct, frozen=True, kw_only=True):
         """What was read and has no effect; worth a warning at the start."""
         ignored = {
             "rag.service_addr": (self.rag.service_addr, "documents are now handled by this server itself"),
+            "sqlite.max_open_conns": (self.sqlite.max_open_conns, "connections are few and kept open"),
             "sqlite.max_idle_conns": (self.sqlite.max_idle_conns, "connections are kept open"),
             "sqlite.conn_max_lifetime": (self.sqlite.conn_max_lifetime, "connections are kept open"),
         }

@@ -12,12 +12,13 @@ from llm_backend.application.ingestion import UploadDocument, Uploaded
 from llm_backend.application.knowledge import CreateKnowledgeBase, DeleteDocument, DeleteKnowledgeBase
 from llm_backend.application.ports.embedder import Embedded, Embedder, Vector
 from llm_backend.application.ports.idempotency import IdempotencyKey
-from llm_backend.application.retrieval import Retrieve
+from llm_backend.application.retrieval import CorpusSummaries, Retrieve
 from llm_backend.domain.errors import DocumentUnreadable, EmbeddingFailed
 from llm_backend.domain.ids import KnowledgeBaseId, UserId
 from llm_backend.domain.knowledge import Block, EmbeddingSpace, ParsedDocument
 from llm_backend.infrastructure.embedding.configured import ConfiguredEmbedders
 from llm_backend.infrastructure.embedding.hashing import HashEmbedder
+from llm_backend.infrastructure.memory.cache import MemoryCache
 from llm_backend.infrastructure.memory.passage_index import MemoryPassageIndex
 from llm_backend.infrastructure.memory.store import MemoryStore
 from llm_backend.infrastructure.text.folding import OpenCcFolding
@@ -128,7 +129,10 @@ class Shelf:
         return Reindex(self.store.knowledge_views, self.index)
 
     def retrieve(self, *, threshold: float = 0.0) -> Retrieve:
-        return Retrieve(self.store.knowledge_views, self._embedders(), self.index, OpenCcFolding(), threshold)
+        summaries = CorpusSummaries(MemoryCache())
+        return Retrieve(
+            self.store.knowledge_views, self._embedders(), self.index, OpenCcFolding(), summaries, threshold
+        )
 
     async def upload(
         self,

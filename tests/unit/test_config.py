@@ -151,7 +151,12 @@ class TestTheOldProduct:
         settings = Settings.from_file(a_file(tmp_path, OF_THE_OLD_PRODUCT % A_SECRET), environ={})
 
         named = [notice.partition(" ")[0] for notice in settings.notices()]
-        assert named == ["rag.service_addr", "sqlite.max_idle_conns", "sqlite.conn_max_lifetime"]
+        assert named == [
+            "rag.service_addr",
+            "sqlite.max_open_conns",
+            "sqlite.max_idle_conns",
+            "sqlite.conn_max_lifetime",
+        ]
 
     def test_its_published_secret_is_refused_with_a_way_out(self, tmp_path: Path) -> None:
         found = faults_of(OF_THE_OLD_PRODUCT % "S3cureK3y#2024!AIsafety", tmp_path)
@@ -351,7 +356,6 @@ class TestFaults:
                 }
             },
             {"rag": {"parsing": {"processes": 0}}},
-            {"sqlite": {"max_open_conns": 0}},
             {"database": {"url": "mysql://x"}},
             {"server": {"cors_origins": ["example.org"]}},
             {"server": {"framing": "html"}},

@@ -6,12 +6,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from llm_backend.application.ports.embedder import Vector
+from llm_backend.application.retrieval import CorpusSummaries
 from llm_backend.domain.errors import InvalidQuery, KnowledgeBaseNotFound
 from llm_backend.domain.ids import KnowledgeBaseId
 from llm_backend.domain.knowledge import EmbeddingSpace, ScoreParts
 from llm_backend.domain.ranking import Candidate
 from llm_backend.infrastructure.embedding.hashing import HashEmbedder
+from llm_backend.infrastructure.memory.cache import MemoryCache
 from llm_backend.infrastructure.memory.passage_index import MemoryPassageIndex
+from llm_backend.testing.faults import Faults
 from tests.unit.shelves import ALICE, BOB, Shelf
 
 FORCE_MAJEURE = "不可抗力条款是指合同中约定的因不可预见的客观情况。"
@@ -215,3 +218,23 @@ async def test_what_is_rare_in_the_corpus_is_learned_as_it_grows(shelf: Shelf) -
     ]
     assert cosines[0] != cosines[1]
     assert after != before
+
+
+async def test_what_one_replica_made_of_a_corpus_serves_the_others(shelf: Shelf) -> None:
+    cache, embedder, views = MemoryCache(), HashEmbedder(), shelf.store.knowledge_views
+    only_stamps = Faults(error=AssertionError, only={"statistics"}).wrap(views)
+
+    first = await CorpusSummaries(cache).get(shelf.id, embedder, views)
+    second = await CorpusSummaries(cache).get(shelf.id, embedder, only_stamps)
+
+    assert first is not None
+    assert second == first
+
+
+async def test_a_summary_is_made_anew_when_documents_change(shelf: Shelf) -> None:
+    summaries, embedder, views = CorpusSummaries(MemoryCache()), HashEmbedder(), shelf.store.knowledge_views
+    before = await summaries.get(shelf.id, embedder, views)
+
+    await shelf.upload("Something new under the sun.", "new.txt")
+
+    assert await summaries.get(shelf.id, embedder, views) != before
