@@ -22,6 +22,16 @@ class SchemaTooNew(DomainError):
     default_message = "The database was made by a newer version of this program"
 
 
+class ForeignDatabase(DomainError):
+    """Somebody else's tables are in it, and it stays as it is."""
+
+    code = "foreign_database"
+    default_message = (
+        "The database was made by another program, such as the old product: "
+        "name a new file in sqlite.path, or move the old one away"
+    )
+
+
 def newest_revision() -> str:
     """The revision that the code needs. Files are named `<revision>_<what it does>.py`, and revisions sort by date."""
     return max("_".join(path.stem.split("_")[:2]) for path in (_MIGRATIONS / "versions").glob("[0-9]*.py"))
@@ -31,7 +41,7 @@ async def migrate(engine: AsyncEngine) -> bool:
     """Bring the schema to the newest revision; return whether there was anything to do.
 
     Whoever begins a transaction first migrates, all or nothing; the others wait and find it done. Raises
-    `SchemaTooNew` or `DatabaseUnavailable`.
+    `SchemaTooNew`, `ForeignDatabase` or `DatabaseUnavailable`.
     """
     if await _is_current(engine):
         return False
@@ -52,7 +62,10 @@ async def _is_current(engine: AsyncEngine) -> bool:
 
 def _revision(connection: Connection) -> str | None:
     inspector: Inspector = inspect(connection)
-    if not inspector.has_table("alembic_version"):
+    tables = inspector.get_table_names()
+    if "alembic_version" not in tables:
+        if tables:
+            raise ForeignDatabase
         return None
     revision: str | None = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
     return revision

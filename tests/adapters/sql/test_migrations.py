@@ -4,6 +4,7 @@ import asyncio
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from sqlalchemy import create_engine
 
 from llm_backend.infrastructure import sql
 from llm_backend.infrastructure.sql import SchemaTooNew, SqlStore, migrate_sqlite
-from llm_backend.infrastructure.sql.migrating import newest_revision
+from llm_backend.infrastructure.sql.migrating import ForeignDatabase, newest_revision
 from llm_backend.infrastructure.sql.rows import metadata
 
 MIGRATIONS = Path(sql.__file__).parent / "migrations"
@@ -94,6 +95,19 @@ async def test_a_database_of_a_newer_version_is_refused(path: Path) -> None:
     with pytest.raises(SchemaTooNew):
         async with SqlStore.open(path):
             pass
+
+
+async def test_the_database_of_another_program_is_left_as_it_is(path: Path) -> None:
+    path.parent.mkdir(exist_ok=True)
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE users (id INTEGER PRIMARY KEY, username TEXT)")
+        connection.commit()
+
+    with pytest.raises(ForeignDatabase):
+        await migrate_sqlite(path)
+
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT name FROM sqlite_master").fetchall() == [("users",)]
 
 
 def test_of_processes_that_start_at_once_one_migrates(path: Path) -> None:
