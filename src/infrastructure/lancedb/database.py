@@ -19,7 +19,7 @@ from llm_backend.infrastructure.lancedb.table import PassageTable
 PREFIX = "passages-"
 # Rows that are not indexed yet are found all the same, but one by one: 5,000 of them cost a search 300 ms.
 UNINDEXED_ROWS = 1000
-UNINDEXED_WRITES = 64
+UNINDEXED_WRITES = 128
 
 logger = logging.getLogger(__name__)
 
