@@ -21,6 +21,7 @@ from llm_backend.infrastructure.llm.watchdog import Watchdog
 
 _BYTES_PER_CHARACTER = 6  # of JSON, when every character is escaped
 _ENVELOPE = 64 * 1024
+_READ = httpx.ByteStream(b"")
 
 
 class Attempt:
@@ -69,6 +70,7 @@ class Attempt:
             await self._read(response, watchdog)
         finally:
             await response.aclose()
+            response.stream = _READ  # httpx's refers back to the response, which only the garbage collector would see
 
     async def _read(self, response: httpx.Response, watchdog: Watchdog) -> None:
         match response.headers.get("content-type", "").partition(";")[0].strip().lower():

@@ -17,7 +17,7 @@ class Watchdog:
         self._limit = limit
         self._scope = asyncio.timeout(None)
         self.heard = self._loop.time()
-        self._timer = self._loop.call_at(self.heard + limit, self._look)
+        self._timer: asyncio.TimerHandle | None = self._loop.call_at(self.heard + limit, self._look)
 
     @property
     def barked(self) -> bool:
@@ -27,7 +27,7 @@ class Watchdog:
         """From now on, wait `limit` seconds for the next sign."""
         self._limit = limit
         self.heard = self._loop.time()
-        self._timer.cancel()
+        self._cancel()
         self._timer = self._loop.call_at(self.heard + limit, self._look)
 
     async def __aenter__(self) -> Self:
@@ -37,8 +37,13 @@ class Watchdog:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._timer.cancel()
+        self._cancel()
         await self._scope.__aexit__(kind, error, traceback)
+
+    def _cancel(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None  # which refers back to us: let no garbage collector have to find that out
 
     def _look(self) -> None:
         due = self.heard + self._limit
