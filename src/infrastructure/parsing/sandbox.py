@@ -6,9 +6,8 @@ import os
 import shutil
 import signal
 import sys
-from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import mkdtemp
 from types import TracebackType
@@ -19,6 +18,7 @@ import msgspec
 from llm_backend.domain.errors import DocumentEmpty, DocumentTooLarge, DocumentUnreadable, Unavailable
 from llm_backend.domain.knowledge import ParsedDocument
 from llm_backend.infrastructure.parsing.limits import ParsingLimits
+from llm_backend.infrastructure.parsing.process import ChildProcess
 from llm_backend.infrastructure.parsing.protocol import (
     LENGTH_BYTES,
     READY,
@@ -118,7 +118,7 @@ class SandboxedParser:
 class _Worker:
     """One reading process, its pipes and its directory for temporary files."""
 
-    def __init__(self, process: Process, home: Path, limits: ParsingLimits) -> None:
+    def __init__(self, process: ChildProcess, home: Path, limits: ParsingLimits) -> None:
         self._process = process
         self._home = home
         self._limits = limits
@@ -144,7 +144,7 @@ class _Worker:
 
     @property
     def is_alive(self) -> bool:
-        return self._process.returncode is None
+        return self._process.is_alive
 
     async def read(self, file: Path, name: str) -> Reply:
         """Raises `DocumentTooLarge` when time or memory do not suffice, `DocumentUnreadable` after a crash."""
@@ -162,22 +162,17 @@ class _Worker:
     async def kill(self) -> None:
         """It and whatever it started; nothing of it is left afterwards, not even if this is cancelled."""
         try:
-            if self.is_alive:
-                with suppress(ProcessLookupError):
-                    os.killpg(self._process.pid, signal.SIGKILL)
-            await asyncio.shield(self._process.wait())
+            await self._process.kill()
         finally:
             shutil.rmtree(self._home, ignore_errors=True)
 
     async def _send(self, data: bytes) -> None:
-        assert self._process.stdin
-        self._process.stdin.write(data)
-        await self._process.stdin.drain()
+        self._process.writer.write(data)
+        await self._process.writer.drain()
 
     async def _frame(self) -> bytes:
-        assert self._process.stdout
-        header = await self._process.stdout.readexactly(LENGTH_BYTES)
-        return await self._process.stdout.readexactly(int.from_bytes(header, "big"))
+        header = await self._process.reader.readexactly(LENGTH_BYTES)
+        return await self._process.reader.readexactly(int.from_bytes(header, "big"))
 
     async def _cause_of_death(self) -> DocumentTooLarge | DocumentUnreadable:
         """Rust aborts when memory runs out, the kernel sends SIGXCPU or SIGKILL: too large, all of them."""
@@ -199,21 +194,11 @@ def _directory(scratch: Path | None) -> Iterator[Path]:
         raise
 
 
-async def _spawned(home: Path, limits: ParsingLimits) -> Process:
+async def _spawned(home: Path, limits: ParsingLimits) -> ChildProcess:
     try:
-        return await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-P",
-            "-m",
-            "llm_backend.infrastructure.parsing.worker",
-            msgspec.json.encode(limits).decode(),
-            stdin=PIPE,
-            stdout=PIPE,
-            stderr=DEVNULL,
-            cwd=home,
-            env=_environment(home),
-            start_new_session=True,
-        )
+        worker = "llm_backend.infrastructure.parsing.worker"
+        command = [sys.executable, "-P", "-m", worker, msgspec.json.encode(limits).decode()]
+        return await ChildProcess.start(command, folder=home, environment=_environment(home))
     except OSError as error:
         raise Unavailable("Documents cannot be read at the moment") from error
 
