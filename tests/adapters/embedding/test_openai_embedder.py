@@ -149,7 +149,7 @@ async def test_failures_that_may_pass_are_waited_for(status: int) -> None:
 
 @pytest.mark.parametrize("error", [httpx.ConnectError("no"), httpx.ReadError("cut"), httpx.ReadTimeout("slow")])
 async def test_a_connection_that_fails_is_tried_again(error: Exception) -> None:
-    assert await Server(error).embedder().embed_document(["hello"])
+    assert len((await Server(error).embedder().embed_document(["hello"])).vectors) == 1
 
 
 async def test_the_server_says_how_long_to_wait() -> None:
