@@ -66,6 +66,7 @@ class MemoryStreamLog:
 
     async def follow(self, answer: AnswerId, *, after: int = 0) -> AsyncIterator[Sequence[NumberedEvent]]:
         log = self._find(answer)
+        loop = asyncio.get_running_loop()  # once, as it asks the system for the process' id each time
         after = max(after, 0)
         while True:
             if after < len(log.events):
@@ -75,7 +76,7 @@ class MemoryStreamLog:
             elif log.closed_at is not None:
                 return
             else:
-                future = log.change()
+                future = log.change(loop)
                 try:
                     await future
                 finally:
@@ -125,9 +126,9 @@ class _Log:
             return cast("list[AnswerEvent]", new)
         return [Delta(event) if isinstance(event, str) else event for event in new]
 
-    def change(self) -> asyncio.Future[None]:
+    def change(self, loop: asyncio.AbstractEventLoop) -> asyncio.Future[None]:
         """Done at the next `wake`. A future of its own costs a third of what a condition does."""
-        future = asyncio.get_running_loop().create_future()
+        future = loop.create_future()
         self.waiting.add(future)
         return future
 

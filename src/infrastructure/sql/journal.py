@@ -205,7 +205,7 @@ class SqlAnswerJournal:
     async def checkpoint(self, answer: AnswerId, first: int, events: Sequence[AnswerEvent]) -> None:
         if events:
             values = _event_values(answer, first, events)
-            await self._writer.write(_only(Query(self._add_events_while_running, values)))
+            await self._writer.write_one(Query(self._add_events_while_running, values))
 
     async def finish(self, answer: AnswerId, first: int, events: Sequence[AnswerEvent], message: Message) -> bool:
         last_events = _event_values(answer, first, events) if events else None

@@ -29,3 +29,6 @@ class Writer(Protocol):
         """Carry out the queries that `steps` yields, sending it the outcome of each, all or nothing: nothing when it
         raises. Its result is returned when it survives a power cut. Raises `DatabaseUnavailable` or `StorageFull`
         when nothing has happened."""
+
+    async def write_one(self, query: Query) -> None:
+        """The same for a single query, which is all or nothing by itself."""

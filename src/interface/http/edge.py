@@ -4,6 +4,7 @@ It is the only ASGI layer of ours round the application, because each one costs 
 """
 
 import time
+from collections.abc import Awaitable
 from secrets import token_hex
 from typing import Any
 
@@ -53,13 +54,14 @@ class _Exchange:
         self._request_id = scope[REQUEST_ID] = _request_id(scope)  # type: ignore[literal-required]
         self.status = 0
 
-    async def send(self, message: Message) -> None:
+    def send(self, message: Message) -> Awaitable[None]:
+        """No coroutine of its own, of which there would be one for every token."""
         if message["type"] == "http.response.body":
             self._bytes += len(message["body"])
         elif message["type"] == "http.response.start":
             self.status = message["status"]
             message["headers"] = self._completed(message["headers"])
-        await self._send(message)
+        return self._send(message)
 
     def _completed(self, headers: Any) -> list[tuple[bytes, bytes]]:
         """Replies are private unless they say otherwise."""

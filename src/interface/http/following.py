@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -54,12 +54,14 @@ class AnswerStream:
     keep_alive: timedelta
     _open: bool = field(default=False, init=False)
     _left: bool = field(default=False, init=False)
+    _now: Callable[[], float] = field(init=False)
     _written_at: float = field(default=0.0, init=False)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         follower = asyncio.current_task()
         assert follower is not None
-        self._written_at = _now()
+        self._now = asyncio.get_running_loop().time  # kept, as asking for the loop is a system call
+        self._written_at = self._now()
         watcher = asyncio.create_task(self._watch(receive, send, follower))
         try:
             async with aclosing(self.batches) as batches:  # type: ignore[type-var]
@@ -106,7 +108,7 @@ class AnswerStream:
         last = is_last(batch[-1][1])
         if (body := self.framing.encode(batch)) or last:
             await send({"type": "http.response.body", "body": body, "more_body": not last})
-            self._written_at = _now()
+            self._written_at = self._now()
         return last
 
     # Watching --------------------------------------------------------------------------------------------------------
@@ -115,7 +117,7 @@ class AnswerStream:
         """See the client leave; meanwhile keep a silent stream alive, where the framing allows it."""
         while not await self._is_left(receive):
             if self._silence() <= timedelta():
-                self._written_at = _now()
+                self._written_at = self._now()
                 if self._open:
                     await send({"type": "http.response.body", "body": PING, "more_body": True})
         self._left = True
@@ -132,7 +134,7 @@ class AnswerStream:
 
     def _silence(self) -> timedelta:
         """How much more of it there may be before a comment is due."""
-        return self.keep_alive - timedelta(seconds=_now() - self._written_at)
+        return self.keep_alive - timedelta(seconds=self._now() - self._written_at)
 
 
 async def _next(batches: AsyncIterator[Batch]) -> Batch:
@@ -143,10 +145,6 @@ async def _next(batches: AsyncIterator[Batch]) -> Batch:
     async for batch in batches:
         return batch
     return ()
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()
 
 
 def _refusal(first: Batch) -> Failed | None:

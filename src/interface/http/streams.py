@@ -67,8 +67,10 @@ class PlainFraming:
     keeps_alive = False
 
     def encode(self, batch: Sequence[NumberedEvent]) -> bytes:
+        if len(batch) == 1:
+            return _plain(batch[0][1])
         texts = [event.text for _, event in batch if type(event) is Delta]
-        if len(texts) < max(len(batch), 2):
+        if not texts or len(texts) < len(batch):
             return b"".join([_plain(event) for _, event in batch])
         # JSON contains no line breaks, so that one replacement frames them all: a third of the cost of one by one
         return b"%b%b%b" % (_DELTA, _encode_lines(texts)[:-1].replace(b"\n", _END + _DELTA), _END)
