@@ -199,6 +199,38 @@ async def test_a_post_with_a_known_event_id_goes_on_and_asks_nothing(alice: Clie
     assert len(model.requests) == 1
 
 
+async def test_another_question_with_a_known_event_id_is_a_new_turn(alice: Client, model: ScriptedChatModel) -> None:
+    conversation = await alice.new_conversation()
+    ids = event_ids(await ask(alice, conversation, "First", **STRICT))
+
+    reply = await ask(alice, conversation, "Second", **STRICT, **{"Last-Event-ID": ids[-1]})
+    repeated = await ask(alice, conversation, "First", **STRICT, **{"Last-Event-ID": ids[1]})
+
+    assert event_ids(reply)[0].endswith(".1")
+    assert event_ids(repeated) == ids[2:]
+    assert [message["content"] for message in await alice.history(conversation)][::2] == ["First", "Second"]
+    assert len(model.requests) == 2
+
+
+async def test_a_question_to_a_knowledge_base_is_resumed_only_when_it_is_repeated(
+    alice: Client, model: ScriptedChatModel
+) -> None:
+    conversation, kb_id = await alice.new_conversation(), await alice.new_knowledge_base()
+    await alice.new_document(kb_id)
+
+    async def ask_about(message: str, **headers: str) -> list[str]:
+        body = {"conversation_id": conversation, "kb_id": kb_id, "message": message}
+        return event_ids(await alice.post("/api/rag/chat", body, headers={**STRICT, **headers}))
+
+    ids = await ask_about("不可抗力条款")
+    repeated = await ask_about("不可抗力条款", **{"Last-Event-ID": ids[0]})
+    other = await ask_about("什么是不可抗力条款", **{"Last-Event-ID": ids[0]})
+
+    assert repeated == ids[1:]
+    assert other[0].endswith(".1")
+    assert len(model.requests) == 2
+
+
 @pytest.mark.parametrize("event_id", ["", "5", "x", "1.x", "4242.1", "1.1.1", "٣.1", ".", "99999999999999999999.1"])
 async def test_a_post_with_an_unknown_event_id_is_a_new_question(
     alice: Client, model: ScriptedChatModel, event_id: str

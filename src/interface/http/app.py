@@ -70,6 +70,7 @@ def _dependencies(backend: Backend, options: HttpOptions) -> dict[str, Provide]:
         send=backend.send_message,
         ask=backend.ask_knowledge_base,
         find=backend.find_answer,
+        history=backend.read_history,
         follow=backend.follow_answer,
         stop=backend.stop_answer,
         framing=options.framing,

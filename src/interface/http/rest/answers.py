@@ -13,8 +13,9 @@ from llm_backend.application.answering import (
     SendMessage,
     StopAnswer,
 )
-from llm_backend.domain.answers import AnswerState
-from llm_backend.domain.ids import AnswerId, ConversationId
+from llm_backend.application.conversations import ReadHistory
+from llm_backend.domain.answers import Answer, AnswerState
+from llm_backend.domain.ids import AnswerId, ConversationId, UserId
 from llm_backend.interface.http.following import AnswerStream, Opening, nothing_left
 from llm_backend.interface.http.options import FramingChoice
 from llm_backend.interface.http.requests import ApiRequest, header, last_event, parsed_id
@@ -29,20 +30,26 @@ class Answers:
     send: SendMessage
     ask: AskKnowledgeBase
     find: FindAnswer
+    history: ReadHistory
     follow: FollowAnswer
     stop: StopAnswer
     framing: FramingChoice
     keep_alive: timedelta
 
     async def begin(
-        self, request: ApiRequest, conversation: ConversationId, start: Callable[[], Awaitable[AnswerId]]
+        self,
+        request: ApiRequest,
+        conversation: ConversationId,
+        question: str,
+        start: Callable[[], Awaitable[AnswerId]],
     ) -> AnswerStream:
         """The stream of the answer that `start` begins; or, for a client that repeats its request because the
         connection broke, what it has not seen yet of the answer it was following."""
         if seen := last_event(header(request.scope, b"last-event-id")):
-            answer, after = seen
-            if await self.find(request.owner, conversation, answer):
-                return self._stream(request, answer, after, Opening.RESUMED)
+            named, after = seen
+            answer = await self.find(request.owner, conversation, named)
+            if answer and await self._question_of(request.owner, answer) == question:
+                return self._stream(request, named, after, Opening.RESUMED)
         return self._stream(request, await start(), 0, Opening.SENT)
 
     async def resume(self, request: ApiRequest, conversation: ConversationId, after: int) -> ASGIApp:
@@ -54,6 +61,11 @@ class Answers:
             return nothing_left
         running = answer.state is AnswerState.RUNNING
         return self._stream(request, answer.id, after, Opening.RESUMED if running else Opening.REREAD)
+
+    async def _question_of(self, owner: UserId, answer: Answer) -> str | None:
+        """What tells a repeated request from the next one: clients may go on sending the last id that they saw."""
+        said = (await self.history(owner, answer.conversation)).messages
+        return next((message.text for message in said if message.number == answer.number - 1), None)
 
     def _stream(self, request: ApiRequest, answer: AnswerId, after: int, opening: Opening) -> AnswerStream:
         return AnswerStream(

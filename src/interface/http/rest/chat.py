@@ -44,7 +44,10 @@ class ChatController(Controller):
             raise InvalidConversationId
         conversation, key = ConversationId(number), idempotency(request.scope, data)
         return await answers.begin(
-            request, conversation, lambda: answers.send(request.owner, conversation, data.message, idempotency=key)
+            request,
+            conversation,
+            data.message,
+            lambda: answers.send(request.owner, conversation, data.message, idempotency=key),
         )
 
     @get("/{conversation_id:str}/stream", responses=streams(can_be_empty=True) | failures(400, 401, 404, 503))

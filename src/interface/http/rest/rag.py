@@ -185,6 +185,7 @@ class RagController(Controller):
         return await answers.begin(
             request,
             conversation,
+            data.message,
             lambda: answers.ask(
                 request.owner,
                 conversation,
