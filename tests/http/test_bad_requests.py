@@ -175,6 +175,15 @@ async def test_unknown_routes_and_methods(alice: Client, client: Client) -> None
     assert "POST" in wrong_method.headers["allow"]
 
 
+@pytest.mark.parametrize("body", [b"", b"null", b"{}", b"{not json"])
+async def test_a_missing_conversation_goes_before_a_bad_body(alice: Client, body: bytes) -> None:
+    sent = await alice.post(f"/api/chat/{MISSING_ID}", content=body)
+    followed = await alice.get(f"/api/chat/{MISSING_ID}/stream?after=x")
+
+    assert_error(sent, 404, "conversation_not_found")
+    assert_error(followed, 404, "conversation_not_found")
+
+
 async def test_a_trailing_slash_makes_no_difference(alice: Client) -> None:
     replies = [await alice.get(f"/api/conversations/list{end}") for end in ("", "/")]
 

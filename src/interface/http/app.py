@@ -6,6 +6,7 @@ from typing import Any
 from litestar import Litestar, Router
 from litestar.config.cors import CORSConfig
 from litestar.di import Provide
+from litestar.exceptions import ValidationException
 from litestar.types import ASGIApp, ControllerRouterHandler
 
 from llm_backend.application.backend import Backend
@@ -48,10 +49,11 @@ def litestar_app(backend: Backend, options: HttpOptions) -> Litestar:
 
 
 def _routes(backend: Backend, options: HttpOptions) -> list[ControllerRouterHandler]:
+    missing_first = missing_goes_first(backend.find_answer)
     chat = Router(
         path="/",
         route_handlers=[ChatController],
-        exception_handlers={Invalid: missing_goes_first(backend.find_answer)},
+        exception_handlers={Invalid: missing_first, ValidationException: missing_first},  # ours, and Litestar's
     )
     uploads = Router(path="/", route_handlers=[UploadsController], request_max_body_size=options.upload_limit)
     api = Router(
