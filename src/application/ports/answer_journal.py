@@ -27,7 +27,8 @@ class AnswerJournal(Protocol):
     """Turns, and the events of their answers.
 
     What a method has done when it returns survives a power cut. Many answers write at once, so an adapter should let
-    them share commits. Every method may raise `DatabaseUnavailable` or `StorageFull`; nothing has happened then.
+    them share commits. Every method may raise `DatabaseUnavailable` or `StorageFull`: nothing has happened then, or all
+    of it has and only the word of it was lost. So each may be called again with the same arguments.
     """
 
     async def begin(self, turn: Turn) -> AnswerId:
@@ -40,11 +41,13 @@ class AnswerJournal(Protocol):
         """
 
     async def checkpoint(self, answer: AnswerId, first: int, events: Sequence[AnswerEvent]) -> None:
-        """Append events, numbered from `first` on. Nothing happens when the answer is gone or has ended."""
+        """Append events, numbered from `first` on; they replace any that were stored under the same `first` before.
+        Nothing happens when the answer is gone or has ended."""
 
     async def finish(self, answer: AnswerId, first: int, events: Sequence[AnswerEvent], message: Message) -> bool:
         """Append the last events and the finished message, and close the answer: its conversation takes the next
-        question from here on. False, and nothing happens, when the answer is gone or has ended."""
+        question from here on. False, and nothing happens, when the answer is gone or has ended otherwise; True again
+        when it has ended with this very message."""
 
     async def withdraw(self, answer: AnswerId) -> None:
         """Undo `begin`, question and idempotency record included: no word of an answer ever came."""

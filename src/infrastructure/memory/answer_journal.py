@@ -42,7 +42,7 @@ class MemoryAnswerJournal:
             tables = self.place.tables
             row = _running(tables, answer)
             if row is None:
-                return False
+                return _has_ended_with(tables, answer, message)
             _append_events(tables, answer, first, events)
             _append_message(tables, row.answer.conversation, message)
             ended = replace(row.answer, state=AnswerState(message.state.value))
@@ -119,9 +119,15 @@ def _running(tables: Tables, answer: AnswerId) -> AnswerRow | None:
     return row if row is not None and row.ended_at is None else None
 
 
+def _has_ended_with(tables: Tables, answer: AnswerId, message: Message) -> bool:
+    row = tables.answers.get(answer)
+    return row is not None and message in tables.messages.get(row.answer.conversation, ())
+
+
 def _append_events(tables: Tables, answer: AnswerId, first: int, events: Sequence[AnswerEvent]) -> None:
     if events:
-        tables.events[answer] = (*tables.events.get(answer, ()), *enumerate(events, first))
+        before = [numbered for numbered in tables.events.get(answer, ()) if numbered[0] < first]
+        tables.events[answer] = (*before, *enumerate(events, first))
 
 
 def _append_message(tables: Tables, conversation: ConversationId, message: Message) -> None:

@@ -4,11 +4,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import BigInteger, DateTime, Integer
+from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.elements import BindParameter, ColumnElement
 from sqlalchemy.types import TypeDecorator
+
+__all__ = ["IsMember", "Serial", "UtcTime", "upsert"]  # `upsert` is understood by both
 
 # SQLite numbers rows by itself only in a column that is called exactly INTEGER; it holds 64 bits there too.
 Serial = BigInteger().with_variant(Integer(), "sqlite")

@@ -10,6 +10,8 @@ from datetime import datetime
 
 from sqlalchemy import (
     BigInteger,
+    ClauseElement,
+    ColumnElement,
     Integer,
     LargeBinary,
     Text,
@@ -29,7 +31,7 @@ from llm_backend.domain.answers import Answer, AnswerEvent
 from llm_backend.domain.conversations import Message
 from llm_backend.domain.errors import AnswerInProgress, AnswerNotFound, ConversationNotFound, IdempotencyMismatch
 from llm_backend.domain.ids import AnswerId, ConversationId, UserId
-from llm_backend.infrastructure.sql.dialects import UtcTime
+from llm_backend.infrastructure.sql.dialects import UtcTime, upsert
 from llm_backend.infrastructure.sql.event_codec import decode_events, encode_events
 from llm_backend.infrastructure.sql.mapping import (
     ANSWER_COLUMNS,
@@ -75,25 +77,25 @@ _ADD_MESSAGE = insert(messages)
 _ADD_ANSWER = insert(answers)
 _ADD_RECORD = insert(idempotency_keys)
 
+
 # Going on and ending
-_ADD_EVENTS = insert(answer_events).from_select(
-    ["answer_id", "first", "last", "payload"],
-    select(
-        answers.c.id,
-        bindparam("from", type_=BigInteger),
-        bindparam("to", type_=BigInteger),
-        bindparam("events", type_=LargeBinary),
-    ).where(answers.c.id == _ANSWER),
-)
-_ADD_EVENTS_WHILE_RUNNING = insert(answer_events).from_select(
-    ["answer_id", "first", "last", "payload"],
-    select(
-        answers.c.id,
-        bindparam("from", type_=BigInteger),
-        bindparam("to", type_=BigInteger),
-        bindparam("events", type_=LargeBinary),
-    ).where(_RUNNING_ONE),
-)
+def _adding_events(where: ColumnElement[bool]) -> ClauseElement:
+    """Events whose checkpoint was stored, though the word of it was lost, come again under the same `first`."""
+    added = upsert(answer_events).from_select(
+        ["answer_id", "first", "last", "payload"],
+        select(
+            answers.c.id,
+            bindparam("from", type_=BigInteger),
+            bindparam("to", type_=BigInteger),
+            bindparam("events", type_=LargeBinary),
+        ).where(where),
+    )
+    replaced = {"last": added.excluded.last, "payload": added.excluded.payload}
+    return added.on_conflict_do_update(index_elements=["answer_id", "first"], set_=replaced)
+
+
+_ADD_EVENTS = _adding_events(answers.c.id == _ANSWER)
+_ADD_EVENTS_WHILE_RUNNING = _adding_events(_RUNNING_ONE)
 _END = (
     update(answers)
     .where(_RUNNING_ONE)
@@ -104,6 +106,11 @@ _ADD_REPLY = insert(messages).from_select(
     select(
         answers.c.conversation_id, *(bindparam(f"new_{column.name}", type_=column.type) for column in MESSAGE_COLUMNS)
     ).where(answers.c.id == _ANSWER),
+)
+_ENDED_WITH = (
+    select(messages.c.text, answers.c.state)
+    .join(answers, and_(answers.c.conversation_id == messages.c.conversation_id, answers.c.number == messages.c.number))
+    .where(answers.c.id == _ANSWER)
 )
 _OF_ANSWER = select(answers.c.conversation_id).where(answers.c.id == _ANSWER).scalar_subquery()
 _MOVE_ON = update(conversations).where(conversations.c.id == _OF_ANSWER).values(last_number=_NUMBER)
@@ -166,6 +173,7 @@ class SqlAnswerJournal:
         self._add_events = writer.prepare(_ADD_EVENTS)
         self._add_events_while_running = writer.prepare(_ADD_EVENTS_WHILE_RUNNING)
         self._end = writer.prepare(_END)
+        self._ended_with = writer.prepare(_ENDED_WITH)
         self._add_reply = writer.prepare(_ADD_REPLY)
         self._move_on = writer.prepare(_MOVE_ON)
         self._withdrawal = [writer.prepare(step) for step in (_DROP_QUESTION, _STEP_BACK, _DROP_ANSWER)]
@@ -216,7 +224,8 @@ class SqlAnswerJournal:
             self._end, {"answer": answer, "ended_as": message.state.value, "moment": message.created_at}
         )
         if not ended.changed:
-            return False
+            before = yield Query(self._ended_with, {"answer": answer})
+            return (message.text, message.state.value) in before.rows
         if events:
             yield Query(self._add_events, events)
         reply = {f"new_{name}": value for name, value in message_values(message).items()}

@@ -106,6 +106,16 @@ class AnswerEventsContract:
         assert list(await store.journal.events(HUNDRED)) == [(1, Delta("a")), (number, failed)]
         assert list(await store.journal.events(HUNDRED, after=5)) == [(number, failed)]
 
+    async def test_a_checkpoint_whose_word_was_lost_may_come_again_with_more(self, store: Store) -> None:
+        await given_a_conversation(store)
+        await store.journal.begin(a_turn(100))
+        await store.journal.checkpoint(HUNDRED, 1, [Delta("a")])
+        await store.journal.checkpoint(HUNDRED, 2, [Delta("b")])
+
+        await store.journal.checkpoint(HUNDRED, 2, [Delta("b"), Delta("c")])
+
+        assert list(await store.journal.events(HUNDRED)) == [(1, Delta("a")), (2, Delta("b")), (3, Delta("c"))]
+
     async def test_a_checkpoint_of_nothing_is_nothing(self, store: Store) -> None:
         await given_a_conversation(store)
         await store.journal.begin(a_turn(100))

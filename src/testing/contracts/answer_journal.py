@@ -249,6 +249,17 @@ class AnswerJournalContract(AnswerEventsContract):
         assert await messages(store) == [a_message(1), a_reply(2, "Hi")]
         assert list(await store.journal.events(HUNDRED)) == [(1, Delta("Hi"))]
 
+    async def test_an_end_whose_word_was_lost_may_come_again(self, store: Store) -> None:
+        await given_a_conversation(store)
+        await store.journal.begin(a_turn(100))
+        await store.journal.checkpoint(HUNDRED, 1, [Delta("H")])  # the word of this was lost as well
+
+        ends = [await store.journal.finish(HUNDRED, 1, [Delta("H"), Delta("i")], a_reply(2, "Hi")) for _ in range(2)]
+
+        assert ends == [True, True]
+        assert await messages(store) == [a_message(1), a_reply(2, "Hi")]
+        assert list(await store.journal.events(HUNDRED)) == [(1, Delta("H")), (2, Delta("i"))]
+
     async def test_what_is_gone_cannot_be_written_to(self, store: Store) -> None:
         await given_a_conversation(store)
         await store.journal.begin(a_turn(100))
