@@ -1,5 +1,6 @@
 """What the command line does with the backend."""
 
+import os
 import sys
 from contextlib import ExitStack, suppress
 from importlib.metadata import version
@@ -19,6 +20,7 @@ UNLIMITED = 1024 * 1024 * MIB  # a limit that is lifted
 
 def serve(settings: Settings) -> None:
     """Serve HTTP until SIGTERM or SIGINT."""
+    _keep_to_ourselves()
     log = settings.log
     set_up_logs(log.level, json=None if log.format == "auto" else log.format == "json")
     run(_serve(settings))
@@ -85,6 +87,7 @@ def _is_ready(provider: Provider) -> bool:
 
 def migrate(settings: Settings) -> None:
     """Bring the database to the current schema."""
+    _keep_to_ourselves()
     no_database_server(settings)
     from llm_backend.infrastructure.sql.store import migrate_sqlite
 
@@ -94,7 +97,13 @@ def migrate(settings: Settings) -> None:
 
 def reindex(settings: Settings) -> None:
     """Build the passage index anew from the database."""
+    _keep_to_ourselves()
     sys.stdout.write(f"The index holds {run(_reindex(settings))} passages now.\n")
+
+
+def _keep_to_ourselves() -> None:
+    """What libraries write, too, is for the owner alone: documents are in the files of LanceDB, word for word."""
+    os.umask(0o077)
 
 
 async def _reindex(settings: Settings) -> int:

@@ -20,6 +20,8 @@ async def open_backend(settings: Settings | Path | str | None = None, **ports: U
 
     `settings` may be the path of a configuration file; without any, `config.yaml` of the working directory counts,
     and the environment. Each port can be given by keyword, in place of the adapter that the settings would choose.
+    Folders that are made for it are for their owner alone, and so is what is in them. In folders that are there
+    already and open to others, LanceDB goes by the umask, which is the program's to set (the commands set 077).
     At the end running answers get `server.shutdown_grace` to finish, and what is left of them is stored.
     """
     settings = _read(settings)

@@ -66,6 +66,16 @@ async def test_the_old_configuration_with_a_new_secret_serves_while_redis_is_awa
     assert NEW_SECRET not in server.output
 
 
+async def test_what_is_kept_can_be_read_by_its_owner_alone(new_server: NewServer, tmp_path: Path) -> None:
+    server = await started(new_server())
+    async with connected(server) as client:
+        await uses_everything(client)
+
+    kept = [tmp_path / "data", *(tmp_path / "data").rglob("*")]
+    assert {"lancedb", "uploads", "jwt.secret", "secrets.keys", "llm_backend.db"} <= {path.name for path in kept}
+    assert [path for path in kept if path.stat().st_mode & 0o077] == []
+
+
 async def test_redis_may_come_and_go_while_the_server_runs(new_server: NewServer) -> None:
     with RedisServer() as redis:
         server = await started(new_server(OLD_CONFIGURATION.format(redis=redis.port, secret=NEW_SECRET)))

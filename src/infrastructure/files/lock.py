@@ -6,6 +6,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from llm_backend.infrastructure.files.folders import make_private
+
 if sys.platform == "win32":
     import msvcrt
 
@@ -61,7 +63,7 @@ def lock_folder(folder: Path) -> FileLock:
 
     Raises `FolderInUse` with a message for the operator.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_private(folder)
     try:
         return FileLock(folder / ".lock")
     except BlockingIOError as error:

@@ -8,6 +8,7 @@ from pathlib import Path
 from tempfile import mkdtemp, mkstemp
 from typing import Self
 
+from llm_backend.infrastructure.files.folders import make_private
 from llm_backend.infrastructure.files.lock import FileLock
 
 RUN = "run-"
@@ -23,7 +24,7 @@ class Scratch:
     @classmethod
     def open(cls, shared: Path) -> Self:
         """Make the folder, and clear away what processes that have died left in `shared`."""
-        shared.mkdir(parents=True, exist_ok=True)
+        make_private(shared)
         with FileLock(shared / ".lock", wait=True):  # nobody's new folder is taken for a dead one's
             _clear(shared)
             folder = Path(mkdtemp(prefix=RUN, dir=shared))

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from importlib import import_module
+from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -17,6 +18,8 @@ from llm_backend.domain.ranking import Candidate
 
 class LanceDbPassageIndex:
     """One table for each embedding space, in a folder or an object store (`s3://bucket/prefix`).
+
+    A folder is made at the first use, for its owner alone: the passages are in it, word for word.
 
     Full-text scores weigh words by how rare they are in the whole table, other people's passages included. Vectors
     are compared one by one, without an approximate index: 5,000 of 1024 dimensions take 20 ms.
@@ -80,6 +83,8 @@ class LanceDbPassageIndex:
         async with self._opening:
             if self._opened is None:
                 module = await asyncio.to_thread(import_module, "llm_backend.infrastructure.lancedb.database")
+                if folder := _folder(self._uri):
+                    await asyncio.to_thread(folder.mkdir, mode=0o700, parents=True, exist_ok=True)
                 opened: _Database = await module.Database.connect(self._uri, self._storage_options)
                 self._opened = opened
             return self._opened
@@ -91,6 +96,11 @@ class _Database(PassageIndex, Protocol):
     async def forget_tables(self) -> None: ...
 
     async def close(self) -> None: ...
+
+
+def _folder(uri: str) -> Path | None:
+    """Nothing for an object store."""
+    return None if "://" in uri else Path(uri)
 
 
 def _translated(error: Exception) -> IndexUnavailable | StorageFull:

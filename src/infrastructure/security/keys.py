@@ -25,7 +25,7 @@ def load_or_create_key(path: Path, size: int) -> bytes:
 
 
 def _create(path: Path, key: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{token_hex(8)}")
     try:
         _write(draft, f"{key.hex()}\n".encode())

@@ -24,6 +24,12 @@ class TestPassageIndex(PassageIndexContract):
     pass
 
 
+async def test_its_folder_is_for_its_owner_alone(index: LanceDbPassageIndex, tmp_path: Path) -> None:
+    await index.add(SPACE, [stored("a fox")])
+
+    assert (tmp_path / "lancedb").stat().st_mode & 0o777 == 0o700
+
+
 async def test_what_another_handle_has_written_is_seen_at_once(index: LanceDbPassageIndex, tmp_path: Path) -> None:
     async with LanceDbPassageIndex(str(tmp_path / "lancedb")) as other:
         assert not await index.search(SPACE, SHELF, text="fox", vector=EAST, limit=10)

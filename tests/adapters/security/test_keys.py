@@ -23,11 +23,12 @@ def test_two_files_hold_two_keys(tmp_path: Path) -> None:
 def test_only_its_owner_can_read_it_whatever_the_umask(tmp_path: Path) -> None:
     before = os.umask(0)
     try:
-        load_or_create_key(tmp_path / "key", 32)
+        load_or_create_key(tmp_path / "a" / "key", 32)
     finally:
         os.umask(before)
 
-    assert (tmp_path / "key").stat().st_mode & 0o777 == 0o600
+    assert (tmp_path / "a" / "key").stat().st_mode & 0o777 == 0o600
+    assert (tmp_path / "a").stat().st_mode & 0o777 == 0o700
 
 
 def test_nothing_else_is_left_in_the_folder(tmp_path: Path) -> None:
