@@ -161,6 +161,45 @@ async def test_configured_origins_are_let_in_and_see_the_request_id(backend: Bac
     assert "access-control-allow-origin" not in stranger.headers
 
 
+async def test_a_stream_varies_with_the_origin_and_the_framing(backend: Backend) -> None:
+    origins = ["https://app.example", "https://other.example"]
+    async with over(backend, HttpOptions(cors_origins=origins)) as http:
+        alice = await Client(http).new_user()
+        path = f"/api/chat/{await alice.new_conversation()}"
+        replies = [
+            await alice.post(path, {"message": "Hello"}, headers={"Origin": origin} if origin else {})
+            for origin in (*origins, "https://evil.example", None)
+        ]
+
+    assert [reply.headers["vary"] for reply in replies] == ["Accept, Origin"] * 4
+    assert [reply.headers.get("access-control-allow-origin") for reply in replies] == [*origins, None, None]
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"Origin": "https://evil.example"},
+        {"Access-Control-Request-Method": "DELETE"},
+        {"Access-Control-Request-Headers": "authorization, x-other"},
+    ],
+)
+async def test_a_refused_preflight_is_an_error_like_all_others(backend: Backend, changed: dict[str, str]) -> None:
+    async with over(backend, HttpOptions(cors_origins=["https://app.example"])) as http:
+        refused = await http.options("/api/chat/1", headers={**PREFLIGHT, **changed})
+
+    assert refused.status_code == 400
+    assert refused.json()["code"] == "cors_refused"
+    assert refused.headers["x-request-id"]
+
+
+async def test_every_origin_can_be_let_in(backend: Backend) -> None:
+    async with over(backend, HttpOptions(cors_origins=["*"])) as http:
+        reply = await http.get("/healthz", headers=ORIGIN)
+
+    assert reply.headers["access-control-allow-origin"] == "*"
+    assert "vary" not in reply.headers
+
+
 # Health --------------------------------------------------------------------------------------------------------------
 
 

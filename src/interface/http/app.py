@@ -4,7 +4,6 @@ from dataclasses import fields
 from typing import Any
 
 from litestar import Litestar, Router
-from litestar.config.cors import CORSConfig
 from litestar.di import Provide
 from litestar.exceptions import ValidationException
 from litestar.types import ASGIApp, ControllerRouterHandler
@@ -13,6 +12,7 @@ from llm_backend.application.backend import Backend
 from llm_backend.domain.errors import Invalid
 from llm_backend.interface.http import health
 from llm_backend.interface.http.auth import require_session
+from llm_backend.interface.http.cors import OtherOrigins
 from llm_backend.interface.http.documentation import documentation_routes, openapi_config
 from llm_backend.interface.http.edge import Edge
 from llm_backend.interface.http.errors import handle
@@ -25,13 +25,12 @@ from llm_backend.interface.http.rest.rag import RagController, UploadsController
 from llm_backend.interface.http.rest.users import UsersController
 from llm_backend.interface.http.uploads import Uploads
 
-CORS_REQUEST_HEADERS = ["authorization", "content-type", "idempotency-key", "last-event-id", "x-request-id"]
-CORS_REPLY_HEADERS = ["retry-after", "x-request-id"]
-
 
 def create_app(backend: Backend, options: HttpOptions | None = None) -> ASGIApp:
     """The backend as an ASGI application. Whoever opened the backend also closes it."""
-    return Edge(litestar_app(backend, options or HttpOptions()))
+    options = options or HttpOptions()
+    origins = OtherOrigins(*options.cors_origins) if options.cors_origins else None
+    return Edge(litestar_app(backend, options), origins)
 
 
 def litestar_app(backend: Backend, options: HttpOptions) -> Litestar:
@@ -42,7 +41,6 @@ def litestar_app(backend: Backend, options: HttpOptions) -> Litestar:
         exception_handlers={Exception: handle},
         request_class=ApiRequest,
         request_max_body_size=options.body_limit,
-        cors_config=_cors(options),
         openapi_config=openapi_config(options.version) if options.documentation else None,
         logging_config=None,
     )
@@ -84,13 +82,3 @@ def _dependencies(backend: Backend, options: HttpOptions) -> dict[str, Provide]:
 
 def _given(value: Any) -> Provide:
     return Provide(lambda: value, sync_to_thread=False)
-
-
-def _cors(options: HttpOptions) -> CORSConfig | None:
-    if not options.cors_origins:
-        return None
-    return CORSConfig(
-        allow_origins=list(options.cors_origins),
-        allow_headers=CORS_REQUEST_HEADERS,
-        expose_headers=CORS_REPLY_HEADERS,
-    )

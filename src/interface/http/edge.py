@@ -12,7 +12,8 @@ import structlog
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
-from llm_backend.interface.http.errors import REQUEST_ID, reply_to
+from llm_backend.interface.http.cors import OtherOrigins
+from llm_backend.interface.http.errors import REQUEST_ID, Headers, reply_to
 from llm_backend.interface.http.requests import header
 
 LONGEST_REQUEST_ID = 128
@@ -23,16 +24,18 @@ access_log: structlog.stdlib.BoundLogger = structlog.get_logger("llm_backend.acc
 class Edge:
     """An ASGI application round another one."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, origins: OtherOrigins | None = None) -> None:
         self.app = app
+        self._origins = origins
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != ScopeType.HTTP:
             await self.app(scope, receive, send)
             return
-        exchange = _Exchange(scope, send)
+        exchange = _Exchange(scope, send, self._origins.headers(scope) if self._origins else ())
+        preflight = self._origins if self._origins and self._origins.is_preflight(scope) else None
         try:
-            await self.app(scope, receive, exchange.send)
+            await (preflight.answer_preflight if preflight else self.app)(scope, receive, exchange.send)
         except Exception as error:  # noqa: BLE001 - what the application could not turn into a reply; logged there
             reply = reply_to(error, scope)
             if not exchange.status:  # what has begun cannot be taken back: the server hangs up on it
@@ -44,11 +47,12 @@ class Edge:
 class _Exchange:
     """One request and its reply."""
 
-    __slots__ = ("_began", "_bytes", "_request_id", "_scope", "_send", "status")
+    __slots__ = ("_began", "_bytes", "_extra", "_request_id", "_scope", "_send", "status")
 
-    def __init__(self, scope: HTTPScope, send: Send) -> None:
+    def __init__(self, scope: HTTPScope, send: Send, extra: Headers) -> None:
         self._scope = scope
         self._send = send
+        self._extra = extra
         self._began = time.perf_counter()
         self._bytes = 0
         self._request_id = scope[REQUEST_ID] = _request_id(scope)  # type: ignore[literal-required]
@@ -65,10 +69,10 @@ class _Exchange:
 
     def _completed(self, headers: Any) -> list[tuple[bytes, bytes]]:
         """Replies are private unless they say otherwise."""
-        added = [*headers, (b"x-request-id", self._request_id.encode()), (b"x-content-type-options", b"nosniff")]
-        if not any(name == b"cache-control" for name, _ in headers):
-            added.append((b"cache-control", b"no-store"))
-        return added
+        own = ((b"x-request-id", self._request_id.encode()), (b"x-content-type-options", b"nosniff"), *self._extra)
+        if any(name == b"cache-control" for name, _ in headers):
+            return [*headers, *own]
+        return [*headers, *own, (b"cache-control", b"no-store")]
 
     def log(self) -> None:
         """Neither bodies nor queries nor headers: a log must be fit to be shown."""
