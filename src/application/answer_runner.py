@@ -67,6 +67,7 @@ class Writing:
     begun: "asyncio.Future[AnswerId]"
     task: "asyncio.Task[None] | None" = None
     asking: bool = False  # the model is at work: this, and not the storing before and after it, may be cancelled
+    ending: bool = False  # no more checkpoints: the end carries all that is unsaved
     cut_short: str | None = None  # STOPPED or INTERRUPTED, once somebody asked for it
 
     @property
@@ -114,6 +115,7 @@ class AnswerRunner:
         Returns and raises what `AnswerJournal.begin` does. Once called it runs its course, even if the caller is
         cancelled: there is no moment in which the answer is open in the journal and nobody writes it.
         """
+        self.check_open()
         begun: asyncio.Future[AnswerId] = asyncio.get_running_loop().create_future()
         writing = Writing(answer=turn.answer, request=request, sources=sources, begun=begun)
         self._writing[turn.answer.id] = writing
@@ -171,20 +173,31 @@ class AnswerRunner:
     # One answer ------------------------------------------------------------------------------------------------------
 
     async def _live(self, writing: Writing, turn: Turn) -> None:
-        """From the question to the stored answer."""
+        """From the question to the stored answer. Whoever finds the answer in the journal finds its log open here."""
+        answer = turn.answer.id
+        self.log.open(answer)
+        self._remember(turn.answer)
         try:
             begun = await self.journal.begin(turn)
-            if begun == turn.answer.id:
-                self.log.open(begun)
-                self._remember(turn.answer)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is the caller's
             writing.begun.set_exception(error)
+            await self._take_back(answer, error)
         else:
             writing.begun.set_result(begun)
-            if begun == turn.answer.id:
+            if begun == answer:
                 await self._write(writing)
         finally:
-            del self._writing[writing.answer.id]
+            self.log.close(answer)
+            del self._writing[answer]
+
+    async def _take_back(self, answer: AnswerId, error: Exception) -> None:
+        """The caller hears that nothing was begun: see to it that nothing was, as only the word may have been lost."""
+        self._recent.pop(answer, None)
+        if isinstance(error, Unavailable | StorageFull):
+            try:
+                await self._patiently(self.journal.withdraw, answer)
+            except (Unavailable, StorageFull):
+                logger.warning("a question may be left open until the next housekeeping", extra={"answer": answer})
 
     def _remember(self, answer: Answer) -> None:
         self._recent[answer.id] = answer
@@ -192,14 +205,12 @@ class AnswerRunner:
             del self._recent[next(iter(self._recent))]
 
     async def _write(self, writing: Writing) -> None:
-        """Never raises: whatever happens, the log is closed, or its readers would wait for ever."""
+        """Never raises: whatever happens, the log gets its last event, or readers would take the end for complete."""
         try:
             await self._store(writing, *await self._ask_model(writing))
         except Exception:
             logger.exception("an answer could not be stored", extra={"answer": writing.answer.id})
             self.log.append(writing.answer.id, [_failed(Unavailable())])
-        finally:
-            self.log.close(writing.answer.id)
 
     async def _ask_model(self, writing: Writing) -> tuple[list[AnswerEvent], MessageState]:
         """Let the model write; return the events that end the answer, however it ended."""
@@ -244,7 +255,7 @@ class AnswerRunner:
                     self._checkpoint(writing)
 
     def _checkpoint(self, writing: Writing) -> None:
-        if writing.saving is None:
+        if writing.saving is None and not writing.ending:
             writing.saving = asyncio.create_task(self._save(writing))
 
     async def _save(self, writing: Writing) -> None:
@@ -268,6 +279,7 @@ class AnswerRunner:
             await self._patiently(self.journal.withdraw, writing.answer.id)
             self.log.append(writing.answer.id, ending)
             return
+        writing.ending = True
         if writing.saving:
             await asyncio.wait([writing.saving])
         message = self._message(writing, ending, state)

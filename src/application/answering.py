@@ -13,12 +13,13 @@ from llm_backend.application.ports.clock import Clock, IdSource
 from llm_backend.application.ports.idempotency import IdempotencyKey
 from llm_backend.application.ports.secret_box import SecretBox, SecretUnreadable
 from llm_backend.application.ports.stream_log import StreamLog
-from llm_backend.application.ports.views import ConversationViews
+from llm_backend.application.ports.views import ConversationViews, KnowledgeViews
 from llm_backend.application.retrieval import LONGEST_QUERY, Retrieve
 from llm_backend.domain.answers import (
     INTERRUPTED,
     INTERRUPTION_GAP,
     Answer,
+    AnswerState,
     Delta,
     Failed,
 )
@@ -96,6 +97,7 @@ class AskKnowledgeBase:
     """Ask with what a knowledge base says about it. The question is stored as typed; passages never are."""
 
     conversations: ConversationViews
+    knowledge: KnowledgeViews
     retrieve: Retrieve
     journal: AnswerJournal
     send: SendMessage
@@ -115,6 +117,7 @@ class AskKnowledgeBase:
         if idempotency and (earlier := await self.journal.answer_for(owner, idempotency)):
             return earlier
         await self.conversations.thread(owner, conversation, limit=1)
+        await self.knowledge.knowledge_base(owner, knowledge_base)
         if not text.strip() or not is_storable(text):
             raise InvalidMessage
         found = await self.retrieve(owner, knowledge_base, text[:LONGEST_QUERY], top_k=top_k)
@@ -179,11 +182,18 @@ class StopAnswer:
 
     journal: AnswerJournal
     runner: AnswerRunner
+    close_interrupted: "CloseInterruptedAnswers"
 
     async def __call__(self, owner: UserId, conversation: ConversationId) -> bool:
         """Whether an answer was running. Raises `ConversationNotFound`."""
         latest = await self.journal.latest(owner, conversation)
-        return latest is not None and await self.runner.stop(latest.id)
+        if latest is None:
+            return False
+        if await self.runner.stop(latest.id):
+            return True
+        if latest.state is AnswerState.RUNNING:  # nobody is writing it any more
+            await self.close_interrupted()
+        return latest.state is AnswerState.RUNNING
 
 
 @dataclass(frozen=True, slots=True)

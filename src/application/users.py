@@ -1,5 +1,6 @@
 """Accounts: register, log in, log out, change the password, and know who is asking."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -15,6 +16,7 @@ from llm_backend.domain.errors import (
     TooManyAttempts,
     TooManyRegistrations,
     Unauthenticated,
+    UsernameTaken,
     WrongCredentials,
 )
 from llm_backend.domain.ids import UserId
@@ -23,6 +25,8 @@ from llm_backend.domain.users import Session, User, check_password, check_userna
 # One address may stand for an office, and one account may be under attack from many addresses: failures of the pair
 # count against the limit itself, those of either alone against this many times the limit.
 SHARED_FACTOR = 10
+
+Throttles = Sequence[tuple[str, RateLimit]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +61,7 @@ class RegisterUser:
                 if key:
                     await work.idempotency.record(NOBODY, key, str(user.id), at=self.now())
                 await work.commit()
-        except AlreadyRecorded:
+        except (AlreadyRecorded, UsernameTaken):  # by the same request, which was faster, or by another
             if key and (earlier := await self._earlier(key, password)):
                 return earlier
             raise
@@ -87,22 +91,20 @@ class LogIn:
 
     async def __call__(self, username: str, password: str, *, address: str = "") -> str:
         throttles = self._throttles(username, address)
-        for key, limit in throttles:
-            if wait := await self.limiter.blocked(key, limit):
-                raise TooManyAttempts(retry_after=wait)
+        await _check(self.limiter, throttles)
         async with self.transactions() as work:
             user = await work.users.named(username)
         if not await self.passwords.verify(password, user.password if user else None) or user is None:
-            for key, limit in throttles:
-                await self.limiter.hit(key, limit)
+            await _count(self.limiter, throttles)
             raise WrongCredentials
+        await _check(self.limiter, throttles)
         if throttles:
             await self.limiter.reset(throttles[0][0])
         if self.passwords.is_outdated(user.password):
             await self._rehash(user.id, password)
         return self.tokens.issue(user)
 
-    def _throttles(self, username: str, address: str) -> list[tuple[str, RateLimit]]:
+    def _throttles(self, username: str, address: str) -> Throttles:
         if self.limit is None:
             return []
         name = sha256(username.encode(errors="replace")).hexdigest()
@@ -159,15 +161,14 @@ class ChangePassword:
 
     async def __call__(self, owner: UserId, old: str, new: str) -> None:
         check_password(new)
-        key = f"password:{owner}"
-        if self.limit and (wait := await self.limiter.blocked(key, self.limit)):
-            raise TooManyAttempts(retry_after=wait)
+        throttles = [(f"password:{owner}", self.limit)] if self.limit else []
+        await _check(self.limiter, throttles)
         async with self.transactions() as work:
             user = await work.users.get(owner)
         if not await self.passwords.verify(old, user.password if user else None) or user is None:
-            if self.limit:
-                await self.limiter.hit(key, self.limit)
+            await _count(self.limiter, throttles)
             raise WrongCredentials
+        await _check(self.limiter, throttles)
         hashed = await self.passwords.hash(new)
         async with self.transactions() as work:
             fresh = await work.users.get(owner)
@@ -176,6 +177,20 @@ class ChangePassword:
             fresh.change_password(hashed)
             await work.users.save(fresh)
             await work.commit()
+
+
+async def _check(limiter: RateLimiter, throttles: Throttles) -> None:
+    """Before a password is verified, and after: many guesses at once must not find out more than one by one."""
+    for key, limit in throttles:
+        if wait := await limiter.blocked(key, limit):
+            raise TooManyAttempts(retry_after=wait)
+
+
+async def _count(limiter: RateLimiter, throttles: Throttles) -> None:
+    """One failure. Raises `TooManyAttempts` when it is one too many."""
+    waits = [await limiter.hit(key, limit) for key, limit in throttles]
+    if longest := max(filter(None, waits), default=None):
+        raise TooManyAttempts(retry_after=longest)
 
 
 def _registration_key(key: str | None, username: str) -> IdempotencyKey | None:

@@ -80,6 +80,7 @@ def use_cases(settings: Settings, ports: Adapters, runner: AnswerRunner) -> Back
         send_message=send,
         ask_knowledge_base=AskKnowledgeBase(
             conversations=store.conversation_views,
+            knowledge=knowledge,
             retrieve=retrieve,
             journal=store.journal,
             send=send,
@@ -88,7 +89,7 @@ def use_cases(settings: Settings, ports: Adapters, runner: AnswerRunner) -> Back
         ),
         find_answer=FindAnswer(store.journal),
         follow_answer=FollowAnswer(store.journal, ports.stream_log, runner),
-        stop_answer=StopAnswer(store.journal, runner),
+        stop_answer=StopAnswer(store.journal, runner, close_interrupted),
         close_interrupted_answers=close_interrupted,
         create_knowledge_base=CreateKnowledgeBase(transactions, ports.embedders, ids, clock),
         list_knowledge_bases=ListKnowledgeBases(knowledge),

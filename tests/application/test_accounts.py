@@ -138,3 +138,18 @@ async def test_a_token_ends_when_its_time_is_up(backend: Backend, ada: UserId, c
 
     with pytest.raises(Unauthenticated):
         await backend.authenticate(token)
+
+
+async def test_of_ten_equal_registrations_with_one_key_all_get_the_same_account(backend: Backend) -> None:
+    users = await asyncio.gather(*(backend.register_user("grace", PASSWORD, idempotency_key="k") for _ in range(10)))
+
+    assert len(set(users)) == 1
+
+
+async def test_many_guesses_at_once_find_out_no_more_than_one_by_one(backend: Backend, ada: UserId) -> None:
+    guesses = [backend.log_in("ada", f"guess {n}", address="192.0.2.1") for n in range(40)]
+
+    outcomes = await asyncio.gather(*guesses, return_exceptions=True)
+
+    assert sum(isinstance(outcome, WrongCredentials) for outcome in outcomes) == 10
+    assert sum(isinstance(outcome, TooManyAttempts) for outcome in outcomes) == 30

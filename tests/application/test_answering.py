@@ -1,4 +1,5 @@
 import asyncio
+from pathlib import Path
 
 import pytest
 
@@ -21,7 +22,7 @@ from llm_backend.domain.errors import (
 from llm_backend.domain.ids import AnswerId, ConversationId, UserId
 from llm_backend.infrastructure.memory.store import MemoryStore
 from llm_backend.testing.builders import a_turn
-from llm_backend.testing.faults import Faults
+from llm_backend.testing.faults import Faults, faults_at_every_call
 from llm_backend.testing.scripted_chat_model import FOREVER, ScriptedChatModel
 
 MALLORY = UserId(666)
@@ -319,3 +320,67 @@ async def test_a_question_that_could_not_be_stored_is_not_asked(
 
         assert model.requests == []
         assert await history(backend, ada, conversation) == []
+
+
+async def test_nothing_is_written_beside_an_end_that_waits_for_the_database(
+    tmp_path: Path, store: MemoryStore, model: ScriptedChatModel
+) -> None:
+    """The ticker, too, has what is unsaved in its hands."""
+    settings = Settings.from_mapping({"data_folder": str(tmp_path), "answers": {"checkpoint_interval": "1ms"}})
+    faults = Faults(error=DatabaseUnavailable, only={"finish"})
+    async with open_backend(settings, store=faults.wrap(store), chat_model=model) as backend:
+        ada = await backend.register_user("ada", "correct horse")
+        conversation = (await backend.create_conversation(ada, "Hello", "some-model")).id
+
+        answer = await backend.send_message(ada, conversation, "Hi")
+        events = await told(backend, ada, answer)
+
+        assert faults.struck
+        assert [event for _, event in await store.journal.events(answer)] == events
+
+
+@pytest.mark.parametrize("afterwards", [False, True])
+async def test_wherever_the_database_fails_once_there_is_one_answer_or_none(
+    settings: Settings, model: ScriptedChatModel, afterwards: bool
+) -> None:
+    for faults in faults_at_every_call(
+        DatabaseUnavailable, only={"begin", "checkpoint", "finish", "withdraw"}, afterwards=afterwards
+    ):
+        store = MemoryStore()
+        async with open_backend(settings, store=faults.wrap(store), chat_model=model) as backend:
+            ada = await backend.register_user("ada", "correct horse")
+            conversation = (await backend.create_conversation(ada, "Hello", "some-model")).id
+            model.play_next("x" * 3000, "end")
+            try:
+                events = await told(backend, ada, await backend.send_message(ada, conversation, "Hi"))
+            except DatabaseUnavailable:
+                events = []
+            await backend.drain()
+            said = await history(backend, ada, conversation)
+
+        assert [message.text for message in said] in ([], ["Hi", "x" * 3000 + "end"])
+        assert bool(said) == bool(events)
+        assert not await store.journal.running()
+
+
+async def test_a_repeat_in_the_moment_of_beginning_reads_the_same_answer(
+    backend: Backend, ada: UserId, conversation: ConversationId
+) -> None:
+    key = IdempotencyKey(key="k", fingerprint="f")
+
+    answers = await asyncio.gather(*(backend.send_message(ada, conversation, "Hi", idempotency=key) for _ in range(5)))
+    read = await asyncio.gather(*(told(backend, ada, answer) for answer in answers))
+
+    assert len(set(answers)) == 1
+    assert all(events[-1] == FullText("Hello, world") for events in read)
+
+
+async def test_an_answer_that_nobody_writes_any_more_can_be_stopped(
+    backend: Backend, store: MemoryStore, ada: UserId, conversation: ConversationId
+) -> None:
+    await store.journal.begin(a_turn(owner=ada, conversation=conversation))
+
+    assert await backend.stop_answer(ada, conversation)
+
+    await told(backend, ada, await backend.send_message(ada, conversation, "Next"))
+    assert [message.number for message in await history(backend, ada, conversation)] == [1, 2, 3, 4]

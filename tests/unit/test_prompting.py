@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from llm_backend.domain.ids import DocumentId
 from llm_backend.domain.knowledge import Chunk, Passage
-from llm_backend.domain.prompting import Source, knowledge_prompt, pack_passages, verified
+from llm_backend.domain.prompting import WIDEST_GAP, Source, knowledge_prompt, pack_passages, verified
 
 NONCE = "5f0c2a9e"
 
@@ -100,9 +100,11 @@ def test_quotes_are_what_the_document_says_there_and_fit(cuts: list[int], budget
     packed = pack_passages(some, budget)
 
     for source in packed:
-        citation = source.citation
-        assert text[citation.start : citation.end] == citation.quote
-    assert sum(len(quote) for quote in quotes(packed)) <= budget
+        there = text[source.citation.start : source.citation.end]
+        assert verified(source, there).citation.verified
+        assert verified(source, there).citation.quote == there
+    gaps = WIDEST_GAP * len(some)  # white space between chunks that touch
+    assert sum(len(quote) for quote in quotes(packed)) <= max(budget, 0) + gaps
     assert [source.citation.number for source in packed] == list(range(1, len(packed) + 1))
 
 
