@@ -40,7 +40,7 @@ from llm_backend.infrastructure.memory.stream_log import MemoryStreamLog
 from llm_backend.infrastructure.parsing.limits import ParsingLimits
 from llm_backend.infrastructure.parsing.sandbox import SandboxedParser
 from llm_backend.infrastructure.security.ids import RandomIds, SystemClock
-from llm_backend.infrastructure.security.keys import load_or_create_key
+from llm_backend.infrastructure.security.keys import load_or_create_key, load_or_create_keys
 from llm_backend.infrastructure.security.passwords import Argon2Passwords
 from llm_backend.infrastructure.security.secret_box import KEY_BYTES, AesGcmSecretBox
 from llm_backend.infrastructure.security.tokens import SHORTEST_KEY, JwtTokens
@@ -107,7 +107,7 @@ async def open_adapters(settings: Settings, given: Ports, stack: AsyncExitStack)
         cache=given.get("cache") or cache,
         passwords=given.get("passwords") or _passwords(stack),
         tokens=given.get("tokens") or _tokens(settings, clock, ids),
-        secret_box=given.get("secret_box") or AesGcmSecretBox([load_or_create_key(settings.key_file, KEY_BYTES)]),
+        secret_box=given.get("secret_box") or AesGcmSecretBox(load_or_create_keys(settings.key_file, KEY_BYTES)),
         clock=clock,
         ids=ids,
         parts=parts,

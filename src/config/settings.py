@@ -39,7 +39,10 @@ class Settings(Struct, frozen=True, kw_only=True):
     database: Database = Database()
     jwt: Jwt = Jwt()
     secrets_key_file: Path | None = None
-    """The keys that providers' keys are encrypted with; `secrets.keys` in the data folder, made at the first start."""
+    """The keys that providers' keys are encrypted with; `secrets.keys` in the data folder, made at the first start.
+
+    One per line: the first encrypts, all decrypt.
+    """
     llm: Llm = field(default_factory=Llm)
     answers: Answers = Answers()
     limits: Limits = Limits()

@@ -3,6 +3,7 @@
 import logging
 import os
 import stat
+from collections.abc import Sequence
 from pathlib import Path
 from secrets import token_bytes, token_hex
 
@@ -22,6 +23,17 @@ def load_or_create_key(path: Path, size: int) -> bytes:
     if not path.exists():
         _create(path, token_bytes(size))
     return _load(path, size)
+
+
+def load_or_create_keys(path: Path, size: int) -> Sequence[bytes]:
+    """The ring of keys in that file, of `size` bytes each: one per line, in hexadecimal, and `#` begins a comment.
+
+    Whoever rotates writes a new line above the others. If there is no file, one is made as `load_or_create_key` does,
+    with one line. Raises `KeyFileUnusable`, which names the line, and `OSError` when the folder cannot be used.
+    """
+    if not path.exists():
+        _create(path, token_bytes(size))
+    return _load_ring(path, size)
 
 
 def _create(path: Path, key: bytes) -> None:
@@ -57,12 +69,27 @@ def _sync_folder(folder: Path) -> None:
 
 def _load(path: Path, size: int) -> bytes:
     _check_mode(path)
+    return _key_of(path.read_bytes().decode("ascii", "replace"), size, str(path))
+
+
+def _load_ring(path: Path, size: int) -> Sequence[bytes]:
+    _check_mode(path)
+    lines = path.read_bytes().decode("utf-8", "replace").split("\n")
+    texts = {number: line.partition("#")[0].strip() for number, line in enumerate(lines, start=1)}
+    keys = [_key_of(text, size, f"{path}, line {number},") for number, text in texts.items() if text]
+    if not keys:
+        raise KeyFileUnusable(f"{path} has no key: each line must hold {2 * size} hexadecimal digits")
+    return keys
+
+
+def _key_of(text: str, size: int, where: str) -> bytes:
+    """What is wrong is not shown: it may be nearly a key."""
     try:
-        key = bytes.fromhex(path.read_text("ascii"))
+        key = bytes.fromhex(text)
     except ValueError as error:
-        raise KeyFileUnusable(f"{path} is not a key: it must hold {2 * size} hexadecimal digits") from error
+        raise KeyFileUnusable(f"{where} is not a key: it must hold {2 * size} hexadecimal digits") from error
     if len(key) != size:
-        raise KeyFileUnusable(f"{path} is not the right key: it has {len(key)} bytes instead of {size}")
+        raise KeyFileUnusable(f"{where} is not the right key: it has {len(key)} bytes instead of {size}")
     return key
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from llm_backend.infrastructure.security.keys import KeyFileUnusable, load_or_create_key
+from llm_backend.infrastructure.security.keys import KeyFileUnusable, load_or_create_key, load_or_create_keys
 
 
 def test_a_key_is_made_once_and_stays(tmp_path: Path) -> None:
@@ -66,6 +66,62 @@ def test_a_file_that_is_no_key_is_refused_and_left_alone(tmp_path: Path, content
         load_or_create_key(path, 32)
 
     assert path.read_bytes() == content
+
+
+def a_ring(folder: Path, content: bytes) -> Path:
+    path = folder / "keys"
+    path.write_bytes(content)
+    path.chmod(0o600)
+    return path
+
+
+def test_a_ring_is_made_with_one_key_and_stays(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "keys"
+
+    first = load_or_create_keys(path, 32)
+
+    assert [len(key) for key in first] == [32]
+    assert load_or_create_keys(path, 32) == first
+    assert path.read_text() == f"{first[0].hex()}\n"
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_line_above_the_others_is_the_first_key(tmp_path: Path) -> None:
+    path = tmp_path / "keys"
+    [old] = load_or_create_keys(path, 32)
+    path.write_text(f"{b'n'.hex() * 32}\n{path.read_text()}")
+
+    assert load_or_create_keys(path, 32) == [b"n" * 32, old]
+
+
+def test_a_ring_may_have_comments_blank_lines_and_any_line_ends(tmp_path: Path) -> None:
+    path = a_ring(tmp_path, b"# since May, d\xc3\xa9j\xc3\xa0\r\n6e6e # new\r\n\r\n  6F6F\n\n# 7070")
+
+    assert load_or_create_keys(path, 2) == [b"nn", b"oo"]
+
+
+@pytest.mark.parametrize("wrong", [b"6e", b"6e6e6e", b"zzzz", b"6e6", b"\xff\xfe\xff\xfe", b"hush"])
+def test_the_wrong_line_of_a_ring_is_named_and_not_shown(tmp_path: Path, wrong: bytes) -> None:
+    path = a_ring(tmp_path, b"# comment\n6e6e\n" + wrong + b"\n6f6f\n")
+
+    with pytest.raises(KeyFileUnusable, match="keys, line 3, is not") as caught:
+        load_or_create_keys(path, 2)
+
+    assert wrong.decode("utf-8", "replace") not in str(caught.value).removeprefix(str(path))
+
+
+@pytest.mark.parametrize("content", [b"", b"\n\n", b"# 6e6e\n"])
+def test_a_ring_without_keys_is_refused(tmp_path: Path, content: bytes) -> None:
+    with pytest.raises(KeyFileUnusable, match="has no key"):
+        load_or_create_keys(a_ring(tmp_path, content), 2)
+
+
+def test_a_ring_that_everybody_can_read_is_refused(tmp_path: Path) -> None:
+    path = a_ring(tmp_path, b"6e6e")
+    path.chmod(0o644)
+
+    with pytest.raises(KeyFileUnusable, match="chmod 600"):
+        load_or_create_keys(path, 2)
 
 
 def test_processes_that_start_at_once_agree_on_one_key(tmp_path: Path) -> None:
