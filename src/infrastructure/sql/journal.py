@@ -19,7 +19,6 @@ from sqlalchemy import (
     bindparam,
     delete,
     exists,
-    func,
     insert,
     select,
     update,
@@ -150,12 +149,20 @@ _ALL_RUNNING = (
     .where(answers.c.state == RUNNING)
 )
 
-# Forgetting. The condition starts from the events, of which only the last day's are there, not from all answers.
-_OUTDATED = exists().where(
-    answers.c.id == answer_events.c.answer_id, answers.c.ended_at < bindparam("moment", type_=UtcTime)
+# Forgetting. The search starts from the events, of which only the last day's are there, not from all answers; it reads,
+# and only what it finds is deleted, a slice at a time, so that nobody who writes has to wait long.
+FORGOTTEN_AT_ONCE = 200  # answers
+_OUTDATED = (
+    select(answer_events.c.answer_id)
+    .distinct()
+    .where(
+        exists().where(
+            answers.c.id == answer_events.c.answer_id, answers.c.ended_at < bindparam("moment", type_=UtcTime)
+        )
+    )
+    .limit(FORGOTTEN_AT_ONCE)
 )
-_COUNT_OUTDATED = select(func.count(answer_events.c.answer_id.distinct())).where(_OUTDATED)
-_FORGET = delete(answer_events).where(_OUTDATED)
+_FORGET = delete(answer_events).where(answer_events.c.answer_id == _ANSWER)
 
 
 class SqlAnswerJournal:
@@ -181,7 +188,7 @@ class SqlAnswerJournal:
         self._latest = reader.prepare(_LATEST)
         self._events = reader.prepare(_EVENTS)
         self._all_running = reader.prepare(_ALL_RUNNING)
-        self._count_outdated = writer.prepare(_COUNT_OUTDATED)
+        self._outdated = reader.prepare(_OUTDATED)
         self._forget = writer.prepare(_FORGET)
 
     async def begin(self, turn: Turn) -> AnswerId:
@@ -267,12 +274,13 @@ class SqlAnswerJournal:
         return [(answer_from(row), model) for *row, model in found]
 
     async def forget_events_before(self, moment: datetime) -> int:
-        return await self._writer.write(self._forgetting(moment))
-
-    def _forgetting(self, moment: datetime) -> Steps[int]:
-        outdated = yield Query(self._count_outdated, {"moment": moment})
-        yield Query(self._forget, {"moment": moment})
-        return int(outdated.rows[0][0])
+        forgotten = 0
+        while True:
+            (outdated,) = await self._reader.fetch(Query(self._outdated, {"moment": moment}))
+            if not outdated:
+                return forgotten
+            await self._writer.write(_only(*(Query(self._forget, {"answer": answer}) for (answer,) in outdated)))
+            forgotten += len(outdated)
 
 
 def _only(*queries: Query) -> Steps[None]:
