@@ -9,6 +9,7 @@ from tests.live import ServerProcess
 from tests.servers import RedisServer, free_port
 from tests.system.processes import NewServer, connected, failed_start, started, terminated
 from tests.system.streams import answered, plain_events
+from tests.upstream import Upstream
 
 PUBLISHED_SECRET = "S3cureK3y#2024!AIsafety"  # by the old product, in its documentation
 NEW_SECRET = "a secret of one's own, as long as it has to be"
@@ -166,3 +167,21 @@ def test_a_second_server_on_the_same_folder_is_refused_and_the_first_goes_on(
 
     assert first.process.poll() is None
     assert first.terminate() == 0
+
+
+async def test_a_new_key_in_front_opens_what_the_old_one_sealed(
+    new_server: NewServer, config: str, upstream: Upstream, tmp_path: Path
+) -> None:
+    server = await started(new_server(config))
+    async with connected(server) as client:
+        user = await client.new_user()
+        old = await user.new_conversation(model="ok:tokens=1", api_key="sk-of-my-own")
+    await terminated(server)
+    ring = tmp_path / "data" / "secrets.keys"
+    ring.write_text(f"# new\n{'6e' * 32}\n{ring.read_text()}")
+
+    await started(server)
+    async with connected(server) as client:
+        assert (await answered(Client(client.http, user.token), old)).status_code == 200
+
+    assert upstream.requests[-1].headers["authorization"] == "Bearer sk-of-my-own"
