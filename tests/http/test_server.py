@@ -9,11 +9,12 @@ from pathlib import Path
 
 import httpx
 import pytest
+from litestar.types import Receive, Scope, Send
 
 from llm_backend.application.backend import Backend
 from llm_backend.interface.http.app import create_app
 from llm_backend.interface.http.options import HttpOptions
-from llm_backend.interface.http.server import HttpServer, ServerOptions
+from llm_backend.interface.http.server import AFTERGLOW, HttpServer, ServerOptions
 from tests.http.clients import Client
 from tests.live import ServerProcess, serving
 
@@ -64,6 +65,15 @@ async def wire(server: HttpServer) -> AsyncIterator[Wire]:
     wire = await Wire.to(server)
     yield wire
     wire.close()
+
+
+@pytest.fixture
+async def dawdling(backend: Backend, options: HttpOptions) -> AsyncIterator[Wire]:
+    """A connection to a server that is impatient for bodies."""
+    async with serving(create_app(backend, options), ServerOptions(port=0, body_timeout=PATIENCE)) as server:
+        wire = await Wire.to(server)
+        yield wire
+        wire.close()
 
 
 async def test_a_connection_that_says_nothing_is_closed(wire: Wire) -> None:
@@ -119,6 +129,75 @@ async def test_a_long_reply_is_not_cut_off_by_the_deadline(server: HttpServer) -
 
     assert status == 201
     wire.close()
+
+
+HALF = b"POST /api/users/login HTTP/1.1\r\nHost: x\r\nContent-Length: 37\r\n\r\n" + b'{"username": "slo'
+
+
+async def test_a_body_that_stops_coming_is_cut_off(dawdling: Wire) -> None:
+    await dawdling.write(HALF)
+
+    status, _, body = await dawdling.reply()
+
+    assert status == 408
+    assert json.loads(body)["code"] == "request_timeout"
+    assert await dawdling.is_closed()
+
+
+async def test_a_body_that_nobody_waits_for_does_not_keep_the_connection(dawdling: Wire) -> None:
+    await dawdling.write(HALF.replace(b"users/login", b"users/logout"))
+    status, _, _ = await dawdling.reply()
+
+    closed = await dawdling.is_closed()
+
+    assert status == 401
+    assert closed
+
+
+async def test_a_body_that_goes_on_coming_is_waited_for(dawdling: Wire) -> None:
+    await dawdling.write(HALF.replace(b"login", b"register"))
+    for piece in (b'w", ', b'"pass', b"word", b'": "x"', b"}"):
+        await asyncio.sleep(0.7 * PATIENCE.total_seconds())
+        await dawdling.write(piece)
+
+    status, _, _ = await dawdling.reply()
+
+    assert status == 201
+
+
+async def test_a_request_that_outstays_the_server_is_told_so_and_leaves_no_traceback(
+    backend: Backend, options: HttpOptions, caplog: pytest.LogCaptureFixture
+) -> None:
+    app, begun = create_app(backend, options), asyncio.Event()
+
+    async def noticing(scope: Scope, receive: Receive, send: Send) -> None:
+        begun.set()
+        await app(scope, receive, send)
+
+    async with serving(noticing, ServerOptions(port=0, shutdown_grace=-AFTERGLOW)) as server:
+        wire = await Wire.to(server)
+        await wire.write(HALF)
+        await asyncio.wait_for(begun.wait(), SOON)
+
+    status, _, body = await wire.reply()
+    wire.close()
+
+    assert status == 503
+    assert json.loads(body)["code"] == "shutting_down"
+    assert not [record for record in caplog.records if record.exc_info]
+
+
+@pytest.mark.parametrize("protocol", ["websocket", "h2c"])
+async def test_an_upgrade_that_is_not_to_be_had_is_passed_over(
+    wire: Wire, protocol: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    upgrade = f"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: {protocol}\r\n\r\n"
+    await wire.write(upgrade.encode())
+
+    status, _, _ = await wire.reply()
+
+    assert status == 200
+    assert caplog.records == []
 
 
 async def test_a_head_without_end_is_refused(wire: Wire) -> None:

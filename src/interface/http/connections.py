@@ -1,6 +1,6 @@
 """HTTP connections that cannot be held open for nothing.
 
-uvicorn waits for ever for a request whose head never ends, and lets that head grow without limit.
+uvicorn waits for ever for a request whose head or body never ends, and lets the head grow without limit.
 """
 
 import asyncio
@@ -20,19 +20,24 @@ REFUSALS = {
 
 class PatientConnection(HttpToolsProtocol):
     """Closes when the head of a request is not complete `head_timeout` after the connection was made or, on one that
-    is kept alive, after the first byte of the request; or when it gets too large."""
+    is kept alive, after the first byte of the request; or when it gets too large; or when nothing of a body arrives
+    for `body_timeout`."""
 
     head_timeout: ClassVar[float] = 10.0
+    body_timeout: ClassVar[float] = 20.0
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
         self._head_timer: asyncio.TimerHandle | None = None
         self._head_bytes = 0
+        self._body_timer: asyncio.TimerHandle | None = None
+        self._in_body = False
 
     @classmethod
-    def waiting(cls, head_timeout: timedelta) -> "type[PatientConnection]":
+    def waiting(cls, head_timeout: timedelta, body_timeout: timedelta) -> "type[PatientConnection]":
         """The same with another patience; uvicorn wants a class."""
-        return type("PatientConnection", (cls,), {"head_timeout": head_timeout.total_seconds()})
+        patience = {"head_timeout": head_timeout.total_seconds(), "body_timeout": body_timeout.total_seconds()}
+        return type("PatientConnection", (cls,), patience)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -40,17 +45,20 @@ class PatientConnection(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._head_arrived()
+        self._body_arrived()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        if self._head_timer is None:
+        if self._in_body:
+            self._await_body()
+        elif self._head_timer is None:
             if self._is_idle() and self.timeout_keep_alive_task is None:
                 self._await_head()  # blank lines in front of a request, which the parser passes over
-            return
-        self._head_bytes += len(data)
-        if self._head_bytes > LONGEST_HEAD:
-            self._refuse(431)
+        else:
+            self._head_bytes += len(data)
+            if self._head_bytes > LONGEST_HEAD:
+                self._refuse(431)
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -59,7 +67,15 @@ class PatientConnection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._head_arrived()
+        self._in_body = True
         super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        self._body_arrived()
+        super().on_message_complete()
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """A request to upgrade is answered as if it had asked for none, which is nothing to warn of."""
 
     def send_400_response(self, msg: str) -> None:
         del msg
@@ -78,12 +94,36 @@ class PatientConnection(HttpToolsProtocol):
             self._head_timer.cancel()
             self._head_timer = None
 
+    def _await_body(self) -> None:
+        if self._body_timer is not None:
+            self._body_timer.cancel()
+        self._body_timer = self.loop.call_later(self.body_timeout, self._body_is_late)
+
+    def _body_arrived(self) -> None:
+        self._in_body = False
+        if self._body_timer is not None:
+            self._body_timer.cancel()
+            self._body_timer = None
+
+    def _body_is_late(self) -> None:
+        """It is our own doing while we read nothing, or have not yet told the client to go on."""
+        if self.flow.read_paused or self.cycle.waiting_for_100_continue:
+            self._await_body()
+        else:
+            self._refuse(408)
+
     def _refuse(self, status: int) -> None:
         """Say why, unless that would end up in the middle of another reply, and hang up."""
         self._head_arrived()
-        if self._is_idle() and not self.transport.is_closing():
+        if self._can_be_told() and not self.transport.is_closing():
             self.transport.write(_refusal(status))
+        self._body_arrived()
         self.transport.close()
+
+    def _can_be_told(self) -> bool:
+        if self._in_body:
+            return not self.cycle.response_started and not self.pipeline
+        return self._is_idle()
 
 
 def _refusal(status: int) -> bytes:

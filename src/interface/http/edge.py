@@ -3,6 +3,7 @@
 It is the only ASGI layer of ours round the application, because each one costs something for every token of a stream.
 """
 
+import asyncio
 import time
 from collections.abc import Awaitable
 from secrets import token_hex
@@ -12,6 +13,7 @@ import structlog
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
+from llm_backend.domain.errors import ShuttingDown
 from llm_backend.interface.http.cors import OtherOrigins
 from llm_backend.interface.http.errors import REQUEST_ID, Headers, reply_to
 from llm_backend.interface.http.requests import header
@@ -36,6 +38,10 @@ class Edge:
         preflight = self._origins if self._origins and self._origins.is_preflight(scope) else None
         try:
             await (preflight.answer_preflight if preflight else self.app)(scope, receive, exchange.send)
+        except asyncio.CancelledError:
+            if not exchange.status:
+                await reply_to(ShuttingDown(), scope)(scope, receive, exchange.send)
+            raise
         except Exception as error:  # noqa: BLE001 - what the application could not turn into a reply; logged there
             reply = reply_to(error, scope)
             if not exchange.status:  # what has begun cannot be taken back: the server hangs up on it

@@ -29,11 +29,13 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerOptions:
-    """Where to listen, and how patiently. `trusted_proxies` are the addresses whose `X-Forwarded-For` is believed."""
+    """Where to listen, and how patiently: for the whole head of a request, for the next piece of a body, for answers
+    at the end. `trusted_proxies` are the addresses whose `X-Forwarded-For` is believed."""
 
     host: str = "127.0.0.1"
     port: int = 8080
     head_timeout: timedelta = timedelta(seconds=10)
+    body_timeout: timedelta = timedelta(seconds=20)
     shutdown_grace: timedelta = timedelta(seconds=30)
     trusted_proxies: Sequence[str] = ()
 
@@ -131,12 +133,14 @@ def run(main: Coroutine[Any, Any, Result]) -> Result:
 
 
 def _config(app: ASGIApp, options: ServerOptions) -> uvicorn.Config:
-    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    errors = logging.getLogger("uvicorn.error")
+    errors.setLevel(logging.WARNING)
+    errors.addFilter(_is_no_cancellation)
     grace = options.shutdown_grace + AFTERGLOW
     return uvicorn.Config(
         app,
         interface="asgi3",
-        http=PatientConnection.waiting(options.head_timeout),
+        http=PatientConnection.waiting(options.head_timeout, options.body_timeout),
         ws="none",
         lifespan="off",
         log_config=None,
@@ -148,6 +152,11 @@ def _config(app: ASGIApp, options: ServerOptions) -> uvicorn.Config:
         timeout_keep_alive=KEEP_ALIVE,
         timeout_graceful_shutdown=int(grace.total_seconds()),
     )
+
+
+def _is_no_cancellation(record: logging.LogRecord) -> bool:
+    """Requests that outstay the end of the server are cancelled, which is said once and is no crash."""
+    return not (record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError))
 
 
 def _bound(host: str, port: int) -> socket.socket:
