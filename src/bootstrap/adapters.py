@@ -26,7 +26,7 @@ from llm_backend.config import ConfigurationError, Fault, Provider, Settings
 from llm_backend.domain.knowledge import EmbeddingSpace
 from llm_backend.infrastructure.embedding.configured import ConfiguredEmbedders
 from llm_backend.infrastructure.embedding.hashing import HashEmbedder
-from llm_backend.infrastructure.files.lock import lock_folder
+from llm_backend.infrastructure.files.lock import lock_database, lock_folder
 from llm_backend.infrastructure.lancedb.index import LanceDbPassageIndex
 from llm_backend.infrastructure.llm.client import provider_client
 from llm_backend.infrastructure.llm.demo import DemoChatModel
@@ -115,9 +115,10 @@ async def open_adapters(settings: Settings, given: Ports, stack: AsyncExitStack)
 
 
 async def _store(settings: Settings, stack: AsyncExitStack) -> Store:
-    """SQLite in the data folder, which is then ours alone."""
+    """SQLite, which is then ours alone, as is the data folder, where the passages and the keys belong to it."""
     no_database_server(settings)
-    stack.enter_context(lock_folder(settings.database_file.parent))
+    stack.enter_context(lock_folder(settings.data_folder))
+    stack.enter_context(lock_database(settings.database_file))
     from llm_backend.infrastructure.sql.store import SqlStore
 
     patience = settings.sqlite.busy_timeout.total_seconds()

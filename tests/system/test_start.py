@@ -169,6 +169,19 @@ def test_a_second_server_on_the_same_folder_is_refused_and_the_first_goes_on(
     assert first.terminate() == 0
 
 
+@pytest.mark.parametrize(
+    ("data", "database", "named"),
+    [("data", "other.db", "data"), ("other", "data/llm_backend.db", "data/llm_backend.db")],
+)
+def test_a_second_server_that_shares_the_database_or_the_rest_is_refused(
+    new_server: NewServer, tmp_path: Path, data: str, database: str, named: str
+) -> None:
+    new_server().start()
+
+    config = f"data_folder: {tmp_path / data}\nsqlite: {{path: {tmp_path / database}}}"
+    assert_refused(tmp_path, config, f"{tmp_path / named} is in use", status=1)
+
+
 async def test_a_new_key_in_front_opens_what_the_old_one_sealed(
     new_server: NewServer, config: str, upstream: Upstream, tmp_path: Path
 ) -> None:

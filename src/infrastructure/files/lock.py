@@ -1,4 +1,4 @@
-"""A folder for one process at a time."""
+"""Folders and files for one process at a time."""
 
 import os
 import sys
@@ -24,8 +24,11 @@ else:
         fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-class FolderInUse(OSError):
-    """Another process, or another backend in this one, works in the folder."""
+_WAYS_OUT = "Stop that one, or give this one"
+
+
+class InUse(OSError):
+    """Another process, or another backend in this one, works with the folder or the file."""
 
 
 class FileLock:
@@ -61,12 +64,26 @@ class FileLock:
 def lock_folder(folder: Path) -> FileLock:
     """Take a data folder for this process alone, and make it if it is missing.
 
-    Raises `FolderInUse` with a message for the operator.
+    Raises `InUse` with a message for the operator.
     """
     make_private(folder)
+    return _locked(folder / ".lock", f"{folder} is in use by another server. {_WAYS_OUT} a data folder of its own.")
+
+
+def lock_database(file: Path) -> FileLock:
+    """Take a database for this process alone, under whatever name it is reached; its folder is made if missing.
+
+    The lock is a hidden file beside it, since closing a file of SQLite's drops the locks of SQLite itself. Raises
+    `InUse` with a message for the operator.
+    """
+    make_private(file.parent)
+    target = file.resolve()
+    lock = target.with_name(f".{target.name}.lock")
+    return _locked(lock, f"{file} is in use by another server. {_WAYS_OUT} a database of its own.")
+
+
+def _locked(lock: Path, refusal: str) -> FileLock:
     try:
-        return FileLock(folder / ".lock")
+        return FileLock(lock)
     except BlockingIOError as error:
-        raise FolderInUse(
-            f"{folder} is in use by another server. Stop that one, or give this one a data folder of its own."
-        ) from error
+        raise InUse(refusal) from error
