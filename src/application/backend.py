@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 from llm_backend.application.answering import (
     AskKnowledgeBase,
-    CloseInterruptedAnswers,
     Drain,
     FindAnswer,
     FollowAnswer,
@@ -53,7 +52,6 @@ class Backend:
     find_answer: FindAnswer
     follow_answer: FollowAnswer
     stop_answer: StopAnswer
-    close_interrupted_answers: CloseInterruptedAnswers
 
     create_knowledge_base: CreateKnowledgeBase
     list_knowledge_bases: ListKnowledgeBases
