@@ -167,7 +167,7 @@ class ChangePassword:
             user = await work.users.get(owner)
         if not await self.passwords.verify(old, user.password if user else None) or user is None:
             await _count(self.limiter, throttles)
-            raise WrongCredentials
+            raise WrongCredentials("The old password is wrong")
         await _check(self.limiter, throttles)
         hashed = await self.passwords.hash(new)
         async with self.transactions() as work:

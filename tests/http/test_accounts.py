@@ -120,6 +120,7 @@ async def test_the_old_password_is_asked_for(alice: Client) -> None:
     reply = await alice.post("/api/users/password", {"old_password": "wrong", "new_password": "new"})
 
     assert reply.status_code == 401
+    assert reply.json() == {"error": "The old password is wrong", "code": "wrong_credentials"}
     assert (await alice.get(LIST)).status_code == 200
 
 
