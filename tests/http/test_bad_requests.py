@@ -146,7 +146,10 @@ async def test_top_k_is_a_number_from_1_to_100(alice: Client, top_k: object) -> 
     "query", ["limit=0", "limit=-1", "limit=x", "limit=1.5", "before=x", "before=0", f"before={2**53}"]
 )
 async def test_queries_of_the_list_are_checked(alice: Client, query: str) -> None:
-    assert_error(await alice.get(f"/api/conversations/list?{query}"), 400, "invalid_parameter")
+    reply = await alice.get(f"/api/conversations/list?{query}")
+
+    assert_error(reply, 400, "invalid_parameter")
+    assert reply.json()["error"] == f"The value of '{query.partition('=')[0]}' in the query is not valid"
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 from litestar import Request
+from litestar.enums import ParamType
 from litestar.exceptions import (
     HTTPException,
     InternalServerException,
@@ -215,7 +216,12 @@ def _first_complaint(error: ValidationException) -> str | None:
     key, source = extra[0]["key"], extra[0].get("source", "request")
     if key == "data":
         return "A JSON body is required"
-    return f"The value of {key!r} in the {source if isinstance(source, str) else 'request'} is not valid"
+    return f"The value of {key!r} in the {_word(source)} is not valid"
+
+
+def _word(source: object) -> str:
+    """Litestar's names of sources are texts, but do not print as such."""
+    return source.value if isinstance(source, ParamType) else str(source)
 
 
 def _status(kind: type[DomainError]) -> int:
