@@ -100,7 +100,7 @@ async def open_adapters(settings: Settings, given: Ports, stack: AsyncExitStack)
         stream_log=given.get("stream_log") or MemoryStreamLog(),
         chat_model=given.get("chat_model") or _chat_model(settings, stack),
         embedders=given.get("embedders") or _embedders(settings, stack),
-        passage_index=given.get("passage_index") or await _passage_index(settings, stack),
+        passage_index=given.get("passage_index") or await _passage_index(settings, stack, parts),
         parser=given.get("parser") or await _parser(settings, stack),
         folding=given.get("folding") or OpenCcFolding(),
         rate_limiter=given.get("rate_limiter") or limiter,
@@ -204,8 +204,10 @@ def _embedders(settings: Settings, stack: AsyncExitStack) -> Embedders:
     return ConfiguredEmbedders(embedders, default=settings.rag.default_embedding_model)
 
 
-async def _passage_index(settings: Settings, stack: AsyncExitStack) -> PassageIndex:
-    return await stack.enter_async_context(LanceDbPassageIndex(settings.lancedb_uri))
+async def _passage_index(settings: Settings, stack: AsyncExitStack, parts: dict[str, Part]) -> PassageIndex:
+    index = await stack.enter_async_context(LanceDbPassageIndex(settings.lancedb_uri))
+    parts["passage_index"] = Part(check=index.check, essential=False)
+    return index
 
 
 async def _parser(settings: Settings, stack: AsyncExitStack) -> DocumentParser:

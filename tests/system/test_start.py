@@ -77,6 +77,21 @@ async def test_what_is_kept_can_be_read_by_its_owner_alone(new_server: NewServer
     assert [path for path in kept if path.stat().st_mode & 0o077] == []
 
 
+async def test_a_passage_index_that_cannot_be_written_degrades_and_is_named(
+    new_server: NewServer, tmp_path: Path
+) -> None:
+    blocked = tmp_path / "blocked"
+    server = await started(new_server(f"rag: {{lancedb_uri: {blocked}}}"))
+
+    async with connected(server) as client:
+        before = await client.get("/readyz")
+        blocked.write_text("a file, where a folder is wanted; this stops root as well")
+        after = await client.get("/readyz")
+
+    assert (before.status_code, before.json()["parts"]) == (200, {"database": "ok", "passage_index": "ok"})
+    assert (after.status_code, after.json()["parts"]) == (200, {"database": "ok", "passage_index": "degraded"})
+
+
 async def test_redis_may_come_and_go_while_the_server_runs(new_server: NewServer) -> None:
     with RedisServer() as redis:
         server = await started(new_server(OLD_CONFIGURATION.format(redis=redis.port, secret=NEW_SECRET)))

@@ -60,6 +60,10 @@ class Database:
         for name in await self._table_names():
             await (await self._open(name, None)).table.optimize()
 
+    async def check(self) -> None:
+        """Ask for something small."""
+        await self._connection.list_tables(limit=1)
+
     async def forget_tables(self) -> None:
         """Open them again at the next use: another process may have dropped them."""
         tables, self._tables = list(self._tables.values()), {}

@@ -1,6 +1,7 @@
 """`PassageIndex` on LanceDB, which is imported at the first use: it takes two seconds and 130 MiB."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from importlib import import_module
@@ -70,6 +71,14 @@ class LanceDbPassageIndex:
         async with self._database() as database:
             await database.optimize()
 
+    async def check(self) -> None:
+        """Raises `IndexUnavailable` when it could not be used. Before the first use only the folder is looked at."""
+        if (folder := _folder(self._uri)) and not await asyncio.to_thread(_is_usable, folder):
+            raise IndexUnavailable
+        if self._opened is not None:
+            async with self._database() as database:
+                await database.check()
+
     @asynccontextmanager
     async def _database(self) -> AsyncIterator["_Database"]:
         try:
@@ -93,6 +102,8 @@ class LanceDbPassageIndex:
 class _Database(PassageIndex, Protocol):
     """What `database.Database` is, said without importing it."""
 
+    async def check(self) -> None: ...
+
     async def forget_tables(self) -> None: ...
 
     async def close(self) -> None: ...
@@ -101,6 +112,12 @@ class _Database(PassageIndex, Protocol):
 def _folder(uri: str) -> Path | None:
     """Nothing for an object store."""
     return None if "://" in uri else Path(uri)
+
+
+def _is_usable(folder: Path) -> bool:
+    """Whether one can write there, or where it would be made."""
+    there = next(one for one in (folder, *folder.absolute().parents) if os.access(one, os.F_OK))
+    return there.is_dir() and os.access(there, os.W_OK | os.X_OK)
 
 
 def _translated(error: Exception) -> IndexUnavailable | StorageFull:

@@ -1,4 +1,5 @@
 import asyncio
+import shutil
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Sequence
@@ -28,6 +29,42 @@ async def test_its_folder_is_for_its_owner_alone(index: LanceDbPassageIndex, tmp
     await index.add(SPACE, [stored("a fox")])
 
     assert (tmp_path / "lancedb").stat().st_mode & 0o777 == 0o700
+
+
+class TestCheck:
+    async def test_all_is_well_before_and_after_the_first_use(self, index: LanceDbPassageIndex, tmp_path: Path) -> None:
+        await index.check()
+        assert not (tmp_path / "lancedb").exists()
+
+        await index.add(SPACE, [stored("a fox")])
+        await index.check()
+
+    @pytest.mark.parametrize("folder", ["file", "file/lancedb", "file/a/lancedb"])
+    async def test_a_file_in_the_way_is_seen_before_the_first_use(self, tmp_path: Path, folder: str) -> None:
+        (tmp_path / "file").touch()
+
+        async with LanceDbPassageIndex(str(tmp_path / folder)) as blocked:
+            with pytest.raises(IndexUnavailable):
+                await blocked.check()
+
+    async def test_a_folder_that_went_away_is_seen_afterwards(self, index: LanceDbPassageIndex, tmp_path: Path) -> None:
+        await index.add(SPACE, [stored("a fox")])
+        shutil.rmtree(tmp_path / "lancedb")
+        (tmp_path / "lancedb").touch()
+
+        with pytest.raises(IndexUnavailable):
+            await index.check()
+
+    def test_it_loads_no_library(self) -> None:
+        program = (
+            "import asyncio, sys\n"
+            "from llm_backend.infrastructure.lancedb.index import LanceDbPassageIndex\n"
+            "for uri in ('lancedb', 's3://bucket/prefix'):\n"
+            "    asyncio.run(LanceDbPassageIndex(uri).check())\n"
+            "assert 'lancedb' not in sys.modules"
+        )
+
+        subprocess.run([sys.executable, "-c", program], check=True)
 
 
 async def test_what_another_handle_has_written_is_seen_at_once(index: LanceDbPassageIndex, tmp_path: Path) -> None:
