@@ -64,7 +64,10 @@ class Log(Struct, frozen=True, kw_only=True):
 
 
 class Redis(Struct, frozen=True, kw_only=True):
-    """Where revocations, throttles and cached reads are shared; without an address they stay in the process."""
+    """Where login throttles and cached summaries are shared; without an address they stay in the process.
+
+    Revocations are in the database and looked at on every request, so that an outage here never revives a token.
+    """
 
     address: str | None = None
     """`localhost:6379`, or a URL that begins with redis://, rediss:// or unix://."""
@@ -217,7 +220,7 @@ class Limits(Struct, frozen=True, kw_only=True):
     upload: Size | None = Size(64 * _MIB)
     streams_per_user: int | None = 16
     login_failures: RateLimit | None = RateLimit(count=10, period=timedelta(minutes=15))
-    """By account and by address."""
+    """Of one account from one address. Each alone, the account or the address, may fail ten times as often."""
     registrations_per_address: RateLimit | None = RateLimit(count=60, period=timedelta(hours=1))
     idempotency_kept_for: timedelta = timedelta(hours=24)
 
