@@ -12,6 +12,7 @@ from llm_backend.config.faults import refuse
 from llm_backend.config.reading import ApiKey, read_struct
 from llm_backend.config.trees import tree_of_mapping
 from llm_backend.config.values import Port, Size
+from llm_backend.domain.answers import LONGEST_ANSWER
 from llm_backend.domain.secrets import Secret
 
 LEXICAL_MODEL: Final = "hash-1024"
@@ -194,14 +195,20 @@ class Llm(Struct, frozen=True, kw_only=True):
 
     providers: tuple[Provider, ...] = field(default_factory=_default_providers)
     timeouts: Timeouts = Timeouts()
-    longest_answer: Size = Size(4 * _MIB)
+    longest_answer: Size = Size(LONGEST_ANSWER)
+    """Counts characters, whatever the unit says: 4MiB are 4,194,304 of them, and no answer may be longer."""
     longest_line: Size = Size(_MIB)
     """Of a provider's event stream."""
     retries: int = 2
     """Further attempts when a provider fails before its first token."""
 
     def __post_init__(self) -> None:
-        refuse(_repeated("providers", [provider.name for provider in self.providers]))
+        refuse(self._faults())
+
+    def _faults(self) -> Iterator[tuple[str, str]]:
+        yield from _repeated("providers", [provider.name for provider in self.providers])
+        if self.longest_answer > LONGEST_ANSWER:
+            yield "longest_answer", f"must be at most {LONGEST_ANSWER // _MIB}MiB; no answer may have more characters"
 
 
 class Answers(Struct, frozen=True, kw_only=True):

@@ -316,6 +316,13 @@ class TestFaults:
         assert [line.split(": ")[1] for line in others] == ["server.port", "jwt.secret"]
         assert "tell-nobody" not in str(caught.value)
 
+    def test_an_answer_longer_than_any_can_be_is_one(self, tmp_path: Path) -> None:
+        found = faults_of("llm:\n  longest_answer: 4194305\n", tmp_path)
+
+        assert list(found) == ["llm.longest_answer"]
+        assert "line 2: must be at most 4MiB" in found["llm.longest_answer"]
+        assert Settings.from_file(a_file(tmp_path, "llm: {longest_answer: 4MiB}"), environ={}) == Settings()
+
     @pytest.mark.parametrize(
         ("text", "where"),
         [
