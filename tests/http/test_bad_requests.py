@@ -1,6 +1,7 @@
 """Whatever is sent, the reply is an error of the documented form, and never one of the server's."""
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -9,8 +10,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from llm_backend.application.backend import Backend
+from llm_backend.domain.errors import DomainError
+from llm_backend.infrastructure.redis.connection import RedisAway
+from llm_backend.infrastructure.sql.migrating import ForeignDatabase, SchemaTooNew
 from llm_backend.interface.http.app import create_app
 from llm_backend.interface.http.options import HttpOptions
+from llm_backend.interface.http.rag_texts import RAG_TEXTS
 from tests.http.clients import Client
 
 MISSING_ID = 4242
@@ -208,6 +213,27 @@ async def test_rag_speaks_chinese_and_the_others_english(alice: Client, client: 
     assert missing.json() == {"error": "知识库不存在", "code": "knowledge_base_not_found"}
     assert unauthenticated.json()["error"] == "未提供有效的令牌"
     assert english.json()["error"] == "Missing or invalid token"
+
+
+ELSEWHERE = {  # codes that no route of `/api/rag` answers with
+    *("invalid_username", "invalid_password", "username_taken", "wrong_credentials"),
+    *("too_many_attempts", "too_many_registrations", "invalid_title", "invalid_api_key"),
+    *(SchemaTooNew.code, ForeignDatabase.code),
+}
+
+
+def kinds_of(kind: type[DomainError]) -> Iterator[type[DomainError]]:
+    for narrower in kind.__subclasses__():
+        if narrower.__module__.startswith("llm_backend."):
+            yield narrower
+        yield from kinds_of(narrower)
+
+
+def test_every_error_of_rag_can_be_said_in_chinese() -> None:
+    codes = {kind.code for kind in kinds_of(DomainError)}
+
+    assert RedisAway.code in codes
+    assert sorted(codes - ELSEWHERE - set(RAG_TEXTS)) == []
 
 
 async def test_addresses_in_bodies_are_ignored(alice: Client) -> None:
