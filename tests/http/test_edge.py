@@ -229,6 +229,24 @@ async def test_readiness_names_each_part(backend: Backend, database: Any, redis:
     assert (alive.status_code, alive.json()) == (200, {"status": "ok"})
 
 
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/docs", "/schema/openapi.json"])
+async def test_head_is_get_without_the_body(client: Client, path: str) -> None:
+    with capture_logs() as lines:
+        got, looked = await client.get(path), await client.request("HEAD", path)
+
+    varying = {"x-request-id"}
+    assert looked.status_code == 200
+    assert looked.content == b""
+    assert {**looked.headers, **dict.fromkeys(varying)} == {**got.headers, **dict.fromkeys(varying)}
+    assert [line["method"] for line in lines] == ["GET", "HEAD"]
+
+
+async def test_head_starts_nothing_on_the_api(alice: Client) -> None:
+    reply = await alice.request("HEAD", f"/api/chat/{await alice.new_conversation()}/stream")
+
+    assert reply.status_code == 405
+
+
 # Documentation -------------------------------------------------------------------------------------------------------
 
 

@@ -35,9 +35,8 @@ class Edge:
             await self.app(scope, receive, send)
             return
         exchange = _Exchange(scope, send, self._origins.headers(scope) if self._origins else ())
-        preflight = self._origins if self._origins and self._origins.is_preflight(scope) else None
         try:
-            await (preflight.answer_preflight if preflight else self.app)(scope, receive, exchange.send)
+            await self._app_for(scope)(scope, receive, exchange.send)
         except asyncio.CancelledError:
             if not exchange.status:
                 await reply_to(ShuttingDown(), scope)(scope, receive, exchange.send)
@@ -48,6 +47,24 @@ class Edge:
                 await reply(scope, receive, exchange.send)
         finally:
             exchange.log()
+
+    def _app_for(self, scope: HTTPScope) -> ASGIApp:
+        if self._origins and self._origins.is_preflight(scope):
+            return self._origins.answer_preflight
+        if scope["method"] == "HEAD" and not scope["path"].startswith("/api/"):
+            return self._head
+        return self.app
+
+    async def _head(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """GET without its body: what looks whether a service is up often asks so."""
+
+        async def send_head(message: Message) -> None:
+            if message["type"] == "http.response.body":
+                message["body"] = b""
+            await send(message)
+
+        as_get: Any = {**scope, "method": "GET"}  # a copy: the server has to go on knowing that it was HEAD
+        await self.app(as_get, receive, send_head)
 
 
 class _Exchange:
