@@ -292,10 +292,28 @@ async def test_the_document_describes_every_error_as_it_is(client: Client) -> No
             if int(status) >= 400 and path.startswith("/api"):
                 schema = response["content"]["application/json"]["schema"]
                 assert schema == {"$ref": "#/components/schemas/ErrorOut"}, (path, status)
+        if path.startswith("/api"):
+            assert "405" in operation["responses"], path
         public = path in {"/api/users/register", "/api/users/login", "/healthz", "/readyz"}
         assert ("security" in operation) is not public, path
         assert ("401" in operation["responses"]) is (not public or path.endswith("login")), path
     assert len({operation["operationId"] for _, operation in operations}) == len(operations)
+
+
+async def test_the_document_names_the_headers_that_are_read(client: Client) -> None:
+    document = (await client.get("/schema/openapi.json")).json()
+
+    readers: dict[str, set[str]] = {"Idempotency-Key": set(), "Last-Event-ID": set()}
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            for parameter in operation.get("parameters", ()):
+                if parameter["in"] == "header":
+                    assert not parameter["required"]
+                    readers[parameter["name"]].add(f"{method} {path}")
+    asking = {"post /api/chat/{conversation_id}", "post /api/rag/chat"}
+    making = {f"post /api/{name}" for name in ("users/register", "conversations/create", "rag/kb/create")}
+    assert readers["Idempotency-Key"] == asking | making | {"post /api/rag/doc/upload"}
+    assert readers["Last-Event-ID"] == asking | {"get /api/chat/{conversation_id}/stream"}
 
 
 async def test_unknown_pages_of_the_schema_are_errors_like_all_others(client: Client) -> None:

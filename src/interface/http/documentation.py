@@ -15,6 +15,7 @@ from litestar.openapi.spec import (
     OpenAPIMediaType,
     OpenAPIType,
     Operation,
+    Parameter,
     RequestBody,
     Schema,
     SecurityScheme,
@@ -39,6 +40,7 @@ _MEANINGS = {
     400: "What was sent makes no sense",
     401: "The token is missing, invalid or dead; or name and password do not match",
     404: "It does not exist, or belongs to somebody else",
+    405: "This path has no such method; `Allow` names those that it has",
     409: "It cannot be done now, or the Idempotency-Key stands for another request",
     413: "Larger than the limit",
     415: "Documents of this type cannot be read",
@@ -50,10 +52,11 @@ _MEANINGS = {
 
 
 def failures(*statuses: int) -> dict[int, ResponseSpec]:
-    """The errors of a route. Any request can be garbled, and any route can crash: 400 and 500 are always there."""
+    """The errors of a route. Any request can be garbled or have the wrong method, and any route can crash: 400, 405
+    and 500 are always there."""
     return {
         status: ResponseSpec(ErrorOut, generate_examples=False, description=_MEANINGS[status])
-        for status in sorted({*statuses, 400, 500})
+        for status in sorted({*statuses, 400, 405, 500})
     }
 
 
@@ -65,11 +68,53 @@ def streams(*, can_be_empty: bool = False) -> dict[int, ResponseSpec]:
     return {200: stream, 204: empty} if can_be_empty else {200: stream}
 
 
+# What the headers that handlers read by themselves mean. Litestar sees only those that it reads for them.
+_IDEMPOTENCY_KEY = Parameter(
+    name="Idempotency-Key",
+    param_in="header",
+    description="The same key and body again, within 24 hours, give the same result instead of a second one",
+    schema=Schema(type=OpenAPIType.STRING, min_length=1, max_length=255, pattern="^[ -~]+$"),
+)
+_LAST_EVENT_ID = Parameter(
+    name="Last-Event-ID",
+    param_in="header",
+    description="The `id` of the last event seen, `<answer>.<n>`: go on after it. With a POST only if it is the same "
+    "question again",
+    schema=Schema(type=OpenAPIType.STRING),
+)
+
+
 @dataclass
-class UploadOperation(Operation):
+class RepeatableOperation(Operation):
+    """An operation that heeds `Idempotency-Key`."""
+
+    def __post_init__(self) -> None:
+        self.parameters = [*(self.parameters or []), _IDEMPOTENCY_KEY]
+
+
+@dataclass
+class FollowOperation(Operation):
+    """An operation that goes on with an answer."""
+
+    def __post_init__(self) -> None:
+        self.parameters = [*(self.parameters or []), _LAST_EVENT_ID]
+
+
+@dataclass
+class AskOperation(RepeatableOperation):
+    """An operation that begins an answer, or goes on with it."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.parameters = [*(self.parameters or []), _LAST_EVENT_ID]
+
+
+@dataclass
+class UploadOperation(RepeatableOperation):
     """An operation whose body is the upload form, which Litestar cannot see: the handler streams it by itself."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         form = Schema(
             type=OpenAPIType.OBJECT,
             required=["kb_id", "file"],

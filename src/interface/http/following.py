@@ -58,32 +58,34 @@ class AnswerStream:
     _written_at: float = field(default=0.0, init=False)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        follower = asyncio.current_task()
-        assert follower is not None
+        request = asyncio.current_task()
+        assert request is not None
         self._now = asyncio.get_running_loop().time  # kept, as asking for the loop is a system call
         self._written_at = self._now()
-        watcher = asyncio.create_task(self._watch(receive, send, follower))
+        # Not in the task of the request: each token would wake up the whole pile of coroutines that lead to here.
+        writer = asyncio.create_task(self._follow(scope, receive, send))
+        watcher = asyncio.create_task(self._watch(receive, send, writer))
         try:
-            async with aclosing(self.batches) as batches:  # type: ignore[type-var]
-                await self._follow(batches, scope, receive, send)
+            await writer
         except asyncio.CancelledError:
-            if not self._left or follower.uncancel():
+            if not self._left or request.cancelling():
                 raise
         finally:
             watcher.cancel()
 
     # Writing ---------------------------------------------------------------------------------------------------------
 
-    async def _follow(self, batches: AsyncIterator[Batch], scope: Scope, receive: Receive, send: Send) -> None:
-        first: Batch = () if self.opening is Opening.RESUMED else await _next(batches)
-        if self.opening is Opening.SENT and (failure := _refusal(first)):
-            await reply_to_code(failure.code, failure.message, scope)(scope, receive, send)
-        elif self.opening is Opening.REREAD and not first:
-            await nothing_left(scope, receive, send)
-        else:
-            await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
-            self._open = True
-            await self._write_all(first, batches, send)
+    async def _follow(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async with aclosing(self.batches) as batches:  # type: ignore[type-var]
+            first: Batch = () if self.opening is Opening.RESUMED else await _next(batches)
+            if self.opening is Opening.SENT and (failure := _refusal(first)):
+                await reply_to_code(failure.code, failure.message, scope)(scope, receive, send)
+            elif self.opening is Opening.REREAD and not first:
+                await nothing_left(scope, receive, send)
+            else:
+                await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
+                self._open = True
+                await self._write_all(first, batches, send)
 
     async def _write_all(self, first: Batch, batches: AsyncIterator[Batch], send: Send) -> None:
         """After the first byte an error is an event."""
@@ -113,7 +115,7 @@ class AnswerStream:
 
     # Watching --------------------------------------------------------------------------------------------------------
 
-    async def _watch(self, receive: Receive, send: Send, follower: "asyncio.Task[object]") -> None:
+    async def _watch(self, receive: Receive, send: Send, writer: "asyncio.Task[None]") -> None:
         """See the client leave; meanwhile keep a silent stream alive, where the framing allows it."""
         while not await self._is_left(receive):
             if self._silence() <= timedelta():
@@ -121,7 +123,7 @@ class AnswerStream:
                 if self._open:
                     await send({"type": "http.response.body", "body": PING, "more_body": True})
         self._left = True
-        follower.cancel()
+        writer.cancel()
 
     async def _is_left(self, receive: Receive) -> bool:
         """Wait for the client to leave. False when something else has to be looked after."""

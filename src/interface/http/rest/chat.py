@@ -11,7 +11,7 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 from llm_backend.application.answering import FindAnswer
 from llm_backend.domain.errors import DomainError
 from llm_backend.domain.ids import LARGEST_ID, ConversationId
-from llm_backend.interface.http.documentation import SIGNED_IN, failures, streams
+from llm_backend.interface.http.documentation import SIGNED_IN, AskOperation, FollowOperation, failures, streams
 from llm_backend.interface.http.errors import InvalidConversationId, reply_to
 from llm_backend.interface.http.idempotency import idempotency
 from llm_backend.interface.http.requests import ApiRequest, conversation_in, parsed_id
@@ -33,6 +33,7 @@ class ChatController(Controller):
     @post(
         "/{conversation_id:str}",
         status_code=200,
+        operation_class=AskOperation,
         responses=streams() | failures(400, 401, 404, 409, 413, 429, 500, 503, 507),
     )
     async def send(
@@ -50,7 +51,11 @@ class ChatController(Controller):
             lambda: answers.send(request.owner, conversation, data.message, idempotency=key),
         )
 
-    @get("/{conversation_id:str}/stream", responses=streams(can_be_empty=True) | failures(400, 401, 404, 503))
+    @get(
+        "/{conversation_id:str}/stream",
+        operation_class=FollowOperation,
+        responses=streams(can_be_empty=True) | failures(400, 401, 404, 503),
+    )
     async def follow(
         self,
         conversation_id: FromPath[str],

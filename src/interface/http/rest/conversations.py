@@ -15,7 +15,7 @@ from llm_backend.application.conversations import (
 from llm_backend.domain.conversations import Conversation, ConversationSummary, Message, MessageState, Thread
 from llm_backend.domain.ids import LARGEST_ID, ConversationId
 from llm_backend.domain.secrets import Secret
-from llm_backend.interface.http.documentation import SIGNED_IN, failures
+from llm_backend.interface.http.documentation import SIGNED_IN, RepeatableOperation, failures
 from llm_backend.interface.http.idempotency import idempotency
 from llm_backend.interface.http.requests import ApiRequest, conversation_in
 from llm_backend.interface.http.rest.parameters import Asked, Body, MessageOut
@@ -68,7 +68,12 @@ class ConversationsController(Controller):
     security = SIGNED_IN
     tags = TAGS
 
-    @post("/create", status_code=200, responses=failures(400, 401, 409, 413, 503, 507))
+    @post(
+        "/create",
+        status_code=200,
+        operation_class=RepeatableOperation,
+        responses=failures(400, 401, 409, 413, 503, 507),
+    )
     async def create(
         self, data: Body[ConversationIn], create_conversation: Asked[CreateConversation], request: ApiRequest
     ) -> ConversationOut:

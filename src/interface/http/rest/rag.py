@@ -16,7 +16,14 @@ from llm_backend.application.knowledge import (
 from llm_backend.application.retrieval import Retrieve
 from llm_backend.domain.ids import LARGEST_ID, ConversationId, DocumentId, KnowledgeBaseId
 from llm_backend.domain.knowledge import DocumentSummary, KnowledgeBase, Passage
-from llm_backend.interface.http.documentation import SIGNED_IN, UploadOperation, failures, streams
+from llm_backend.interface.http.documentation import (
+    SIGNED_IN,
+    AskOperation,
+    RepeatableOperation,
+    UploadOperation,
+    failures,
+    streams,
+)
 from llm_backend.interface.http.errors import InvalidConversationId
 from llm_backend.interface.http.idempotency import idempotency
 from llm_backend.interface.http.requests import ApiRequest, checked_text
@@ -121,7 +128,12 @@ class RagController(Controller):
     security = SIGNED_IN
     tags = TAGS
 
-    @post("/kb/create", status_code=200, responses=failures(400, 401, 409, 413, 503, 507))
+    @post(
+        "/kb/create",
+        status_code=200,
+        operation_class=RepeatableOperation,
+        responses=failures(400, 401, 409, 413, 503, 507),
+    )
     async def create_knowledge_base(
         self, data: Body[KnowledgeBaseIn], create_knowledge_base: Asked[CreateKnowledgeBase], request: ApiRequest
     ) -> KnowledgeBaseMadeOut:
@@ -175,6 +187,7 @@ class RagController(Controller):
     @post(
         "/chat",
         status_code=200,
+        operation_class=AskOperation,
         responses=streams() | failures(400, 401, 404, 409, 413, 429, 500, 503, 507),
     )
     async def chat(self, data: Body[GroundedQuestionIn], answers: Asked[Answers], request: ApiRequest) -> ASGIApp:

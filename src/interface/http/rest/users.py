@@ -5,7 +5,7 @@ from litestar import Controller, post
 
 from llm_backend.application.users import ChangePassword, LogIn, LogOut, RegisterUser
 from llm_backend.interface.http.auth import PUBLIC
-from llm_backend.interface.http.documentation import SIGNED_IN, failures
+from llm_backend.interface.http.documentation import SIGNED_IN, RepeatableOperation, failures
 from llm_backend.interface.http.idempotency import key_text
 from llm_backend.interface.http.requests import ApiRequest
 from llm_backend.interface.http.rest.parameters import Asked, Body, MessageOut
@@ -31,7 +31,13 @@ class UsersController(Controller):
     path = "/users"
     tags = TAGS
 
-    @post("/register", status_code=201, opt=PUBLIC, responses=failures(400, 409, 413, 429, 503, 507))
+    @post(
+        "/register",
+        status_code=201,
+        opt=PUBLIC,
+        operation_class=RepeatableOperation,
+        responses=failures(400, 409, 413, 429, 503, 507),
+    )
     async def register(
         self, data: Body[CredentialsIn], register_user: Asked[RegisterUser], request: ApiRequest
     ) -> MessageOut:

@@ -72,11 +72,14 @@ function parameterFields(parameters) {
     const query = new URLSearchParams();
     for (const { parameter, field } of fields) {
       if (parameter.in === "path") path = path.replace(`{${parameter.name}}`, encodeURIComponent(field.value));
-      else if (field.value) query.append(parameter.name, field.value);
+      else if (parameter.in === "query" && field.value) query.append(parameter.name, field.value);
     }
     return query.size ? `${path}?${query}` : path;
   };
-  return [fields.map(({ row }) => row), address];
+  const headers = () => Object.fromEntries(
+    fields.filter(({ parameter, field }) => parameter.in === "header" && field.value)
+      .map(({ parameter, field }) => [parameter.name, field.value]));
+  return [fields.map(({ row }) => row), address, headers];
 }
 
 async function show(reply, output) {
@@ -86,12 +89,13 @@ async function show(reply, output) {
 }
 
 function operationView(method, path, operation) {
-  const [parameters, address] = parameterFields(operation.parameters || []);
+  const [parameters, address, given] = parameterFields(operation.parameters || []);
   const [body, build] = bodyFields(operation);
   const output = element("pre", { hidden: true });
   const send = element("button", { textContent: "Send" });
   send.addEventListener("click", async () => {
-    const { headers = {}, ...request } = build();
+    const { headers: typed, ...request } = build();
+    const headers = { ...typed, ...given() };
     const token = document.getElementById("token").value.trim();
     if (token && operation.security) headers.Authorization = `Bearer ${token}`;
     output.hidden = false;
