@@ -1,11 +1,13 @@
 """Starting: with the old product's configuration, with Redis away, and not at all."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from tests.http.clients import Client
-from tests.live import ServerProcess
+from tests.live import START_TIMEOUT, ServerProcess
 from tests.servers import RedisServer, free_port
 from tests.system.processes import NewServer, connected, failed_start, started, terminated
 from tests.system.streams import answered, plain_events
@@ -75,6 +77,23 @@ async def test_what_is_kept_can_be_read_by_its_owner_alone(new_server: NewServer
     kept = [tmp_path / "data", *(tmp_path / "data").rglob("*")]
     assert {"lancedb", "uploads", "jwt.secret", "secrets.keys", "llm_backend.db"} <= {path.name for path in kept}
     assert [path for path in kept if path.stat().st_mode & 0o077] == []
+
+
+@pytest.mark.parametrize("command", ["migrate", "reindex"])
+def test_what_other_commands_make_is_for_its_owner_alone(tmp_path: Path, command: str) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text(f"data_folder: {tmp_path / 'a' / 'data'}")
+
+    subprocess.run(
+        [sys.executable, "-m", "llm_backend", command, "--config", str(config)],
+        cwd=tmp_path,
+        timeout=START_TIMEOUT,
+        check=True,
+    )
+
+    made = [tmp_path / "a", *(tmp_path / "a").rglob("*")]
+    assert "llm_backend.db" in {path.name for path in made}
+    assert [path for path in made if path.stat().st_mode & 0o077] == []
 
 
 async def test_a_passage_index_that_cannot_be_written_degrades_and_is_named(
