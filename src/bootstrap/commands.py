@@ -58,6 +58,7 @@ def _server_options(settings: Settings) -> ServerOptions:
         host=server.host,
         port=server.port,
         head_timeout=server.header_timeout,
+        body_timeout=server.body_timeout,
         shutdown_grace=server.shutdown_grace,
         trusted_proxies=server.trusted_proxies,
     )

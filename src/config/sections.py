@@ -40,6 +40,9 @@ class Server(Struct, frozen=True, kw_only=True):
     trusted_proxies: tuple[str, ...] = ()
     """Addresses or networks whose X-Forwarded-For is believed."""
     header_timeout: timedelta = timedelta(seconds=10)
+    """How long the head of a request may take to arrive."""
+    body_timeout: timedelta = timedelta(seconds=20)
+    """How long a body may pause on its way here."""
     keep_alive: timedelta = timedelta(seconds=15)
     """How often a silent event stream gets a comment line."""
     shutdown_grace: timedelta = timedelta(seconds=30)
