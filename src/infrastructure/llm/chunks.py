@@ -92,6 +92,7 @@ class ChunkDecoder:
         self._longest_line = longest_line
         self._sse = SseParser(longest_line=longest_line)
         self._tail = b""  # the unfinished event after a read of whole ones
+        self._regular = True  # so far everything has had the usual shape
         self._half = ""  # the first half of a surrogate pair whose second half is in the next chunk
 
     def feed(self, data: bytes) -> Iterable[Chunk]:
@@ -104,10 +105,11 @@ class ChunkDecoder:
         if self._tail:
             data = self._tail + data
             self._tail = b""
-        if data.startswith(_FIRST) and self._sse.between_events and not self._half:
+        if data.startswith(_FIRST) and (self._regular or self._sse.between_events) and not self._half:
             chunks = self._whole_events(data)
             if chunks is not None:
                 return chunks
+        self._regular = False
         return self._tolerantly(self._sse.feed(data))
 
     def finish(self) -> Iterator[Chunk]:

@@ -60,14 +60,10 @@ class Exchange(httpx.AsyncByteStream):
         self.answered = True
         fed = len(self._unread)
         broken = self._parse(data)
-        if len(self._unread) == fed:
-            self._overhead += len(data)
-        if self._head_complete and not self.head.done():
-            self.head.set_result(None)
-        if self._sink is not None:
-            self._push_unread()
+        if self._sink is not None and self._unread and not self._ended:
+            self._push_unread(self._sink)
         else:
-            self._buffered(fed)
+            self._buffer(fed, len(data))
         if self._complete:
             self._finish(reusable=not broken and not self._surplus and self._keep_alive)
         elif broken or self._overhead > _LONGEST_HEAD:
@@ -198,8 +194,15 @@ class Exchange(httpx.AsyncByteStream):
 
     # Between the two
 
-    def _buffered(self, fed: int) -> None:
-        if len(self._unread) > fed:
+    def _buffer(self, fed: int, size: int) -> None:
+        """Keep what a read brought, for a reader that is still to come."""
+        if self._head_complete and not self.head.done():
+            self.head.set_result(None)
+        if len(self._unread) == fed:
+            self._overhead += size
+        elif self._sink is not None:
+            self._unread.clear()  # nobody wants it any more
+        else:
             self._unread_size += sum(map(len, self._unread[fed:]))
             if self._unread_size > _MOST_UNREAD:
                 self._line.pause()
@@ -211,12 +214,11 @@ class Exchange(httpx.AsyncByteStream):
         self._unread_size = 0
         return data
 
-    def _push_unread(self) -> None:
-        if self._sink is None or not self._unread or self._ended:
-            self._unread.clear()  # nobody wants it any more
-            return
+    def _push_unread(self, sink: Sink) -> None:
+        data = self._unread[0] if len(self._unread) == 1 else b"".join(self._unread)
+        self._unread.clear()
         try:
-            enough = self._sink(self._taken())
+            enough = sink(data)
         except BaseException as error:  # noqa: BLE001 - whatever it is belongs to the one who waits in `push`
             self.failed(error)
             return

@@ -5,7 +5,6 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import cast
 
 from llm_backend.application.ports.answer_journal import NumberedEvent
 from llm_backend.domain.answers import AnswerEvent, Delta, FullText
@@ -118,13 +117,10 @@ class _Log:
     bytes: int = 0
 
     def numbered(self, after: int) -> list[NumberedEvent]:
-        return list(enumerate(self._events(after), after + 1))
-
-    def _events(self, after: int) -> list[AnswerEvent]:
-        new = self.events[after:]
-        if self.closed_at is None:
-            return cast("list[AnswerEvent]", new)
-        return [Delta(event) if isinstance(event, str) else event for event in new]
+        new: list[AnswerEvent] = self.events[after:]  # type: ignore[assignment]  # no text is there before the end
+        if self.closed_at is not None:
+            new = [Delta(event) if isinstance(event, str) else event for event in self.events[after:]]
+        return list(enumerate(new, after + 1))
 
     def change(self, loop: asyncio.AbstractEventLoop) -> asyncio.Future[None]:
         """Done at the next `wake`. A future of its own costs a third of what a condition does."""
