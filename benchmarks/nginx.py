@@ -55,6 +55,7 @@ def proxying(binary: str, upstream: int, *, core: int, folder: Path) -> Iterator
     file = folder / "nginx.conf"
     file.write_text(CONFIGURATION.format(folder=folder, upstream=upstream, port=port))
     command = [binary, "-e", str(folder / "nginx-error.log"), "-c", str(file)]
-    with running(command, core=core, log=folder / "nginx.log") as pid:
-        wait_for_port(port)
+    log = folder / "nginx.log"
+    with running(command, core=core, log=log) as pid:
+        wait_for_port(pid, port, log)
         yield Nginx(port, pid)

@@ -82,16 +82,21 @@ def free_port() -> int:
         return port
 
 
-def wait_for_port(port: int) -> None:
-    wait_until(lambda: _accepts(port), f"nobody listens on port {port}")
+def wait_for_port(pid: int, port: int, log: Path) -> None:
+    wait_until(lambda: _accepts(port), pid, log)
 
 
-def wait_until(true: Callable[[], bool], complaint: str, *, timeout: float = START_TIMEOUT) -> None:
-    deadline = time.monotonic() + timeout
-    while not true():
-        if time.monotonic() > deadline:
-            raise TimeoutError(complaint)
+def wait_until(ready: Callable[[], bool], pid: int, log: Path) -> None:
+    """Wait for a process to be ready. Raises `RuntimeError`, with its log, when it has ended or takes too long."""
+    deadline = time.monotonic() + START_TIMEOUT
+    while not ready():
+        if time.monotonic() > deadline or _has_ended(pid):
+            raise RuntimeError(f"A process did not get ready:\n{log.read_text(errors='replace')}")
         time.sleep(0.02)
+
+
+def _has_ended(pid: int) -> bool:
+    return _stat(pid)[:1] in (["Z"], [])
 
 
 def _accepts(port: int) -> bool:

@@ -45,8 +45,12 @@ def configure(folder: Path, upstream: int = NO_UPSTREAM) -> Path:
 def serving(config: Path, *, core: int) -> Iterator[Server]:
     """One worker on one core, until the end of the block; its log is written as in production."""
     with started(config, core=core) as server:
-        wait_for_port(server.port)
+        wait_for_port(server.pid, server.port, log_of(config))
         yield server
+
+
+def log_of(config: Path) -> Path:
+    return config.parent / "server.log"
 
 
 @contextmanager
@@ -54,7 +58,7 @@ def started(config: Path, *, core: int) -> Iterator[Server]:
     """The same, from the first moment on, in which it does not listen yet."""
     port = free_port()
     command = [sys.executable, "-m", "llm_backend", "serve", "--config", str(config), "--port", str(port)]
-    with running(command, core=core, log=config.parent / "server.log", cwd=config.parent) as pid:
+    with running(command, core=core, log=log_of(config), cwd=config.parent) as pid:
         yield Server(port, pid)
 
 

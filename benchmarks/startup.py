@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from benchmarks.figures import Figure, median, spread
 from benchmarks.processes import Cores, cpu_seconds, resident_mib, wait_until
-from benchmarks.server import Server, configure, started
+from benchmarks.server import Server, configure, log_of, started
 
 CPU_LIMIT, MEMORY_LIMIT = 3.5, 150.0
 SETTLING = 3.0  # seconds, for what a server does after its first answer
@@ -43,7 +43,7 @@ def measure(cores: Cores, folder: Path, *, rounds: int) -> list[Figure]:
 def _start(config: Path, core: int) -> Start:
     began = time.perf_counter()
     with started(config, core=core) as server:
-        wait_until(lambda: _is_healthy(server), "the server did not start")
+        wait_until(lambda: _is_healthy(server), server.pid, log_of(config))
         cpu, wall = cpu_seconds(server.pid), time.perf_counter() - began
         time.sleep(SETTLING)
         return Start(cpu, wall, resident_mib(server.pid))

@@ -37,8 +37,9 @@ class Tools:
         """The port of a fake model server."""
         port = free_port()
         command = [self.upstream_binary] if self.upstream_binary else [sys.executable, "-m", "benchmarks.upstream"]
-        with running([*command, str(port)], core=self.cores.tools, log=folder / "upstream.log", cwd=ROOT):
-            wait_for_port(port)
+        log = folder / "upstream.log"
+        with running([*command, str(port)], core=self.cores.tools, log=log, cwd=ROOT) as pid:
+            wait_for_port(pid, port, log)
             yield port
 
     def load(

@@ -1,7 +1,7 @@
 """An OpenAI-compatible server that answers by the clock: `python -m benchmarks.upstream PORT`.
 
-The model's name says what it does: `gpt-t100-d10-f0` writes 100 tokens, 10 ms apart, the first after 0 ms. Without a
-pause it writes some twenty at a time, as a fast server's tokens arrive in one read.
+The model's name says what it does: `gpt-t100-d10-f0` writes 100 tokens, 10 ms apart, the first after 0 ms. Each token
+is a write of its own, also without a pause, and all streams take turns.
 """
 
 import asyncio
@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 
 import uvloop
 
-BURST = 20
 BEHAVIOUR = re.compile(rb'"model":\s*"([^"]*?-t(\d+)-d(\d+)-f(\d+))"')
 HEAD = (
     b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\ncache-control: no-cache\r\n"
@@ -38,9 +37,8 @@ class Stream:
 
     def write(self) -> bool:
         """Write what is due; whether there is more to come."""
-        count = 1 if self.pause else min(BURST, self.left)
-        self.left -= count
-        self.connection.write(self.token * count + (b"" if self.left else self.last))
+        self.left -= 1
+        self.connection.write(self.token + (b"" if self.left else self.last))
         self.due += self.pause
         return self.left > 0 and self.connection.open
 
