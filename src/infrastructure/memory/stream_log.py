@@ -18,8 +18,8 @@ EVENT_BYTES = 64  # a text and its place in the list, its characters aside
 class Kept:
     """How much of what has ended is kept for late readers; what goes first is what ended first."""
 
-    logs: int = 1000
-    bytes: int = 16 * 1024 * 1024
+    logs: int = 250
+    bytes: int = 8 * 1024 * 1024
     time: timedelta = timedelta(minutes=1)
 
 
