@@ -1,7 +1,6 @@
 """How long a question to a knowledge base of five thousand passages takes, embedder and HTTP included.
 
-Measured twice: right after the uploads, and after the index has been put in order, which the server does by itself
-every few minutes.
+Measured right after the uploads, and once more after `llm-backend reindex`, which writes the passages as one piece.
 """
 
 import random
@@ -37,12 +36,12 @@ def measure(cores: Cores, folder: Path, *, quick: bool) -> list[Figure]:
     )
     with serving(config, core=cores.measured) as server, Client(server.port) as client:
         client.sign_in()
-        settled = _ask(client, shelf, words, questions)
+        rebuilt = _ask(client, shelf, words, questions)
         memory = resident_mib(server.pid)
     return [
-        Figure(name="retrieve right after uploads, p95", value=percentile(fresh, 0.95), unit="ms"),
-        Figure(name="retrieve, p50", value=percentile(settled, 0.5), unit="ms"),
-        Figure(name="retrieve, p95", value=percentile(settled, 0.95), unit="ms", limit=TIME_LIMIT),
+        Figure(name="retrieve, p50", value=percentile(fresh, 0.5), unit="ms"),
+        Figure(name="retrieve, p95", value=percentile(fresh, 0.95), unit="ms", limit=TIME_LIMIT),
+        Figure(name="retrieve after reindex, p95", value=percentile(rebuilt, 0.95), unit="ms"),
         Figure(name=f"CPU per upload of some {SECTIONS} passages", value=uploading, unit="s"),
         Figure(name="memory with a knowledge base in use", value=memory, unit="MiB"),
     ]
