@@ -12,7 +12,7 @@ from llm_backend.application.ports.chat_model import ChatModel, ChatRequest, Cha
 from llm_backend.application.ports.clock import Clock, IdSource
 from llm_backend.application.ports.idempotency import IdempotencyKey
 from llm_backend.application.ports.secret_box import SecretBox, SecretUnreadable
-from llm_backend.application.ports.stream_log import StreamLog
+from llm_backend.application.ports.stream_log import LogReader, StreamLog
 from llm_backend.application.ports.views import ConversationViews, KnowledgeViews
 from llm_backend.application.retrieval import LONGEST_QUERY, Retrieve
 from llm_backend.domain.answers import (
@@ -163,8 +163,7 @@ class FollowAnswer:
 
         Ends without a word when nothing is left. Raises `AnswerNotFound` at the first step.
         """
-        if self.runner.owner_of(answer) != owner:
-            await self.journal.find(owner, answer)
+        await self._check(owner, answer)
         last = after
         try:
             async with aclosing(self.log.follow(answer, after=after)) as batches:  # type: ignore[type-var]
@@ -174,6 +173,22 @@ class FollowAnswer:
         except AnswerNotFound:
             if stored := await self.journal.events(answer, after=last):
                 yield stored
+
+    async def push(self, owner: UserId, answer: AnswerId, reader: LogReader) -> None:
+        """The same for a reader that is called with each batch, right when it is written.
+
+        Returns at the end, or when the reader wants no more for now. Raises `AnswerNotFound`.
+        """
+        await self._check(owner, answer)
+        try:
+            await self.log.push(answer, reader)
+        except AnswerNotFound:
+            if stored := await self.journal.events(answer, after=reader.after):
+                reader.take(stored)
+
+    async def _check(self, owner: UserId, answer: AnswerId) -> None:
+        if self.runner.owner_of(answer) != owner:
+            await self.journal.find(owner, answer)
 
 
 @dataclass(frozen=True, slots=True)

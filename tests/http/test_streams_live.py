@@ -6,10 +6,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
+from socket import SO_RCVBUF, SOL_SOCKET
 from typing import Any
 
 import pytest
-from httpx import AsyncClient, Response
+from httpx import AsyncClient, AsyncHTTPTransport, Response
 from httpx_sse import EventSource, ServerSentEvent
 
 from llm_backend.application.backend import Backend
@@ -103,6 +104,26 @@ async def test_a_client_that_leaves_changes_nothing(client: Client, model: Scrip
 
     history = await finished(alice, conversation)
     assert history[1] == {"role": "assistant", "content": "onetwothreefour", "message_id": 2}
+
+
+async def test_a_client_that_reads_slowly_misses_nothing_and_holds_up_nobody(
+    server: HttpServer, model: ScriptedChatModel
+) -> None:
+    """More than all buffers on the way can hold: 6 bytes a character, as each is escaped, and the whole text again."""
+    pieces = [letter * 10_000 for letter in "\x01\x02\x03" * 30]
+    model.play_next(*pieces)
+    small = AsyncHTTPTransport(socket_options=[(SOL_SOCKET, SO_RCVBUF, 65536)])
+    async with AsyncClient(base_url=server.url, timeout=SOON, transport=small) as http:
+        alice = await Client(http).new_user()
+        conversation = await alice.new_conversation()
+
+        async with asking(alice, conversation, **STRICT) as reply:
+            stored = await finished(alice, conversation)
+            events = await strict_events(reply)
+
+    assert stored[1]["content"] == "".join(pieces)
+    assert [data_of(event) for event in events[:-2]] == pieces
+    assert [event.event for event in events[-2:]] == ["done", "full_response"]
 
 
 async def test_a_client_that_leaves_before_the_first_word_changes_nothing(

@@ -8,6 +8,17 @@ from llm_backend.domain.answers import AnswerEvent
 from llm_backend.domain.ids import AnswerId
 
 
+class LogReader(Protocol):
+    """Reads along with whoever writes an answer, without a task that has to wake up for every piece of it."""
+
+    @property
+    def after(self) -> int:
+        """The number of the last event that it has taken; 0 before the first."""
+
+    def take(self, events: Sequence[NumberedEvent]) -> bool:
+        """All that is new, never empty. True when it wants no more for now. Must not wait."""
+
+
 class StreamLog(Protocol):
     """The events of each open answer, numbered 1, 2, 3 … without gaps."""
 
@@ -31,4 +42,11 @@ class StreamLog(Protocol):
 
         Any number of readers follow at once, each sees every event after `after` exactly once. Raises
         `AnswerNotFound` at the first step when the log is unknown or has been forgotten.
+        """
+
+    async def push(self, answer: AnswerId, reader: LogReader) -> None:
+        """The same for a reader that is called: with what is there, then within each `append`.
+
+        Returns when the reader wants no more, or has read all and the log is closed. Raises what `follow` does, and
+        what the reader raises, which the one who appends does not notice.
         """

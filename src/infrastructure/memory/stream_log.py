@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from llm_backend.application.ports.answer_journal import NumberedEvent
+from llm_backend.application.ports.stream_log import LogReader
 from llm_backend.domain.answers import AnswerEvent, Delta, FullText
 from llm_backend.domain.errors import AnswerNotFound
 from llm_backend.domain.ids import AnswerId
@@ -47,8 +48,7 @@ class MemoryStreamLog:
         if log is None:
             raise ValueError(f"The log of answer {answer} is not open")
         if events:
-            log.events += events
-            log.wake()
+            log.add(events)
         return len(log.events)
 
     def close(self, answer: AnswerId) -> None:
@@ -80,6 +80,13 @@ class MemoryStreamLog:
                     await future
                 finally:
                     log.waiting.discard(future)
+
+    async def push(self, answer: AnswerId, reader: LogReader) -> None:
+        log = self._find(answer)
+        if reader.after < len(log.events) and reader.take(log.numbered(reader.after)):
+            return
+        if log.closed_at is None:
+            await log.attached(reader)
 
     def _find(self, answer: AnswerId) -> "_Log":
         self._forget_the_oldest()
@@ -113,6 +120,7 @@ class _Log:
 
     events: list[AnswerEvent | str] = field(default_factory=list)
     waiting: set[asyncio.Future[None]] = field(default_factory=set)
+    attachments: "list[_Attachment]" = field(default_factory=list)
     closed_at: float | None = None
     bytes: int = 0
 
@@ -121,6 +129,25 @@ class _Log:
         if self.closed_at is not None:
             new = [Delta(event) if isinstance(event, str) else event for event in self.events[after:]]
         return list(enumerate(new, after + 1))
+
+    def add(self, events: Sequence[AnswerEvent]) -> None:
+        first = len(self.events) + 1
+        self.events += events
+        if self.attachments:
+            new = list(enumerate(events, first))
+            for attachment in tuple(self.attachments):
+                attachment.hand(new)
+        if self.waiting:
+            self.wake()
+
+    async def attached(self, reader: LogReader) -> None:
+        """Let a reader who knows all that is there take what comes, until it wants no more or no more will come."""
+        attachment = _Attachment(reader, asyncio.get_running_loop().create_future())
+        self.attachments.append(attachment)
+        try:
+            await attachment.over
+        finally:
+            self.attachments.remove(attachment)
 
     def change(self, loop: asyncio.AbstractEventLoop) -> asyncio.Future[None]:
         """Done at the next `wake`. A future of its own costs a third of what a condition does."""
@@ -141,3 +168,28 @@ class _Log:
         texts += [event.text for event in self.events[len(texts) :] if isinstance(event, FullText)]
         self.bytes = EVENT_BYTES * len(self.events) + sum(map(len, texts))
         self.wake()
+        for attachment in self.attachments:
+            attachment.end()
+
+
+@dataclass(slots=True, eq=False)
+class _Attachment:
+    """A reader that is called, and the coroutine that waits until it is no longer."""
+
+    reader: LogReader
+    over: asyncio.Future[None]
+
+    def hand(self, events: Sequence[NumberedEvent]) -> None:
+        if self.over.done():
+            return
+        try:
+            if events[0][0] <= self.reader.after:  # it asked for what is further on
+                events = [event for event in events if event[0] > self.reader.after]
+            if events and self.reader.take(events):
+                self.end()
+        except Exception as error:  # noqa: BLE001 - it is the reader's, and the one who writes must not suffer from it
+            self.over.set_exception(error)
+
+    def end(self) -> None:
+        if not self.over.done():
+            self.over.set_result(None)

@@ -19,6 +19,7 @@ from llm_backend.interface.http.errors import REQUEST_ID, Headers, reply_to
 from llm_backend.interface.http.requests import header
 
 LONGEST_REQUEST_ID = 128
+_SEND = "llm_backend.send"
 
 access_log: structlog.stdlib.BoundLogger = structlog.get_logger("llm_backend.access")
 
@@ -78,6 +79,7 @@ class _Exchange:
         self._extra = extra
         self._began = time.perf_counter()
         self._bytes = 0
+        scope[_SEND] = self.send  # type: ignore[literal-required]
         self._request_id = scope[REQUEST_ID] = _request_id(scope)  # type: ignore[literal-required]
         self.status = 0
 
@@ -108,6 +110,12 @@ class _Exchange:
             bytes=self._bytes,
             request_id=self._request_id,
         )
+
+
+def innermost(scope: Scope, send: Send) -> Send:
+    """What to send the pieces of a long body with, once it has begun: past all layers that only look at its start."""
+    found: Send = scope.get(_SEND, send)  # type: ignore[assignment]
+    return found
 
 
 def _path(scope: HTTPScope) -> str:

@@ -193,6 +193,102 @@ class StreamLogContract:
         stayed = [result for result in results if not isinstance(result, BaseException)]
         assert stayed == [[(1, Delta("a")), (2, Delta("b"))]] * 6
 
+    # Readers that are called ------------------------------------------------------------------------------------------
+
+    async def test_a_reader_is_handed_what_is_there_and_what_comes(self, log: StreamLog) -> None:
+        log.open(ANSWER)
+        log.append(ANSWER, [Delta("a"), Delta("b")])
+        reader = Recording()
+        pushing = asyncio.ensure_future(log.push(ANSWER, reader))
+        await asyncio.sleep(0)
+
+        log.append(ANSWER, [Delta("c")])
+        log.append(ANSWER, [Done(), FullText("abc")])
+        log.close(ANSWER)
+
+        await asyncio.wait_for(pushing, SOON)
+        assert reader.taken == list(enumerate([Delta("a"), Delta("b"), Delta("c"), Done(), FullText("abc")], 1))
+
+    @pytest.mark.parametrize("after", [0, 1, 2, 3, 4])
+    async def test_a_reader_is_handed_nothing_that_it_has(self, log: StreamLog, after: int) -> None:
+        log.open(ANSWER)
+        log.append(ANSWER, [Delta("a"), Delta("b")])
+        reader = Recording(after=after)
+        pushing = asyncio.ensure_future(log.push(ANSWER, reader))
+        await asyncio.sleep(0)
+
+        log.append(ANSWER, [Delta("c"), Delta("d")])
+        log.append(ANSWER, [Delta("e")])
+        log.close(ANSWER)
+
+        await asyncio.wait_for(pushing, SOON)
+        assert [number for number, _ in reader.taken] == list(range(after + 1, 6))
+
+    async def test_a_reader_that_has_enough_is_left_alone_until_it_asks_again(self, log: StreamLog) -> None:
+        log.open(ANSWER)
+        log.append(ANSWER, [Delta("a")])
+        reader = Recording(at_once=1)
+        await asyncio.wait_for(log.push(ANSWER, reader), SOON)
+
+        log.append(ANSWER, [Delta("b")])
+        log.append(ANSWER, [Delta("c")])
+        first = list(reader.taken)
+        await asyncio.wait_for(log.push(ANSWER, reader), SOON)
+
+        assert first == [(1, Delta("a"))]
+        assert reader.taken == [(1, Delta("a")), (2, Delta("b")), (3, Delta("c"))]
+
+    async def test_a_reader_that_fails_harms_nobody_else(self, log: StreamLog) -> None:
+        log.open(ANSWER)
+        failing, reader = Recording(at_once=-1), Recording()
+        pushing = [asyncio.ensure_future(log.push(ANSWER, each)) for each in (failing, reader)]
+        await asyncio.sleep(0)
+
+        log.append(ANSWER, [Delta("a")])
+        log.append(ANSWER, [Delta("b")])
+        log.close(ANSWER)
+
+        outcomes = await asyncio.wait_for(asyncio.gather(*pushing, return_exceptions=True), SOON)
+        assert [type(outcome) for outcome in outcomes] == [ZeroDivisionError, type(None)]
+        assert reader.taken == [(1, Delta("a")), (2, Delta("b"))]
+
+    async def test_a_reader_that_leaves_takes_nothing_more(self, log: StreamLog) -> None:
+        log.open(ANSWER)
+        leaving, staying = Recording(), Recording()
+        pushing = [asyncio.ensure_future(log.push(ANSWER, each)) for each in (leaving, staying)]
+        await asyncio.sleep(0)
+
+        pushing[0].cancel()
+        await asyncio.wait([pushing[0]], timeout=SOON)
+        log.append(ANSWER, [Delta("a")])
+        log.close(ANSWER)
+        await asyncio.wait_for(pushing[1], SOON)
+
+        assert (leaving.taken, staying.taken) == ([], [(1, Delta("a"))])
+
+    async def test_nothing_is_pushed_from_an_unknown_log(self, log: StreamLog) -> None:
+        with pytest.raises(AnswerNotFound):
+            await log.push(ANSWER, Recording())
+
+
+class Recording:
+    """A `LogReader` that keeps what it takes, `at_once` events and then no more until it is asked again.
+
+    With `at_once` below zero it fails.
+    """
+
+    def __init__(self, *, after: int = 0, at_once: int | None = None) -> None:
+        self.after = after
+        self.taken: list[NumberedEvent] = []
+        self._at_once = at_once
+
+    def take(self, events: Sequence[NumberedEvent]) -> bool:
+        if self._at_once is not None and self._at_once < 0:
+            raise ZeroDivisionError
+        self.taken += events
+        self.after = events[-1][0]
+        return self._at_once is not None and len(self.taken) >= self._at_once
+
 
 def written(log: StreamLog, answer: AnswerId, events: Sequence[AnswerEvent]) -> None:
     log.open(answer)

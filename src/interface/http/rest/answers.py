@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 
 from litestar.types import ASGIApp
 
@@ -69,7 +70,8 @@ class Answers:
 
     def _stream(self, request: ApiRequest, answer: AnswerId, after: int, opening: Opening) -> AnswerStream:
         return AnswerStream(
-            batches=self.follow(request.owner, answer, after=after),
+            follow=partial(self.follow.push, request.owner, answer),
+            after=after,
             framing=framing_for(self.framing, header(request.scope, b"accept") or "", answer),
             opening=opening,
             keep_alive=self.keep_alive,
