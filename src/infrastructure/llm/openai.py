@@ -113,7 +113,7 @@ class OpenAiChatModel:
     def _wait(self, failure: UpstreamFailed, attempt: Attempt, failures: int) -> timedelta | None:
         if attempt.emitted or not isinstance(failure, _WORTH_ANOTHER_TRY) or attempt.status in {501, 505}:
             return None
-        return self._retries.wait(failures, attempt.retry_after)
+        return self._retries.wait(failures, failure.retry_after)
 
     def _http_request(self, request: ChatRequest, *, with_usage: bool) -> httpx.Request:
         headers = _HEADERS
