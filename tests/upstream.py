@@ -22,6 +22,8 @@ from dataclasses import dataclass, field
 from itertools import cycle, islice
 from typing import Any, Self
 
+from llm_backend.domain.continuation import GO_ON
+
 PROVIDER_WORDS = "words that only the provider knows"
 """In every error body and error event, together with the key that was sent: neither may come out anywhere."""
 
@@ -54,6 +56,12 @@ class Recorded:
     @property
     def model(self) -> str:
         return str(self.body.get("model", ""))
+
+    @property
+    def so_far(self) -> str:
+        """The answer that this request wants to be continued, if it does."""
+        said = self.body.get("messages", [])
+        return str(said[-2]["content"]) if said and said[-1]["content"] == GO_ON else ""
 
 
 @dataclass(slots=True)
@@ -109,17 +117,27 @@ class Reply:
         usage = {"prompt_tokens": 7, "completion_tokens": int(self.number("tokens", 10)), "total_tokens": 0}
         return self.event(_json({"choices": [], "usage": usage}))
 
+    def tokens(self, count: int) -> list[str]:
+        """The pieces of the answer that are to be written: all, or those behind the text that is there already.
+
+        `repeat` characters of that come once more.
+        """
+        rest = text(count).removeprefix(self.request.so_far)
+        repeated = int(self.number("repeat", 0))
+        again = self.request.so_far[-repeated:] if repeated else ""
+        return [*again, *rest] if self.request.so_far else tokens(count)
+
     async def answer(self, count: int) -> None:
         """The head and `count` pieces, `delay` seconds apart."""
         await self.head()
         await self.part(self.chunk(""))
-        for piece in tokens(count):
+        for piece in self.tokens(count):
             await asyncio.sleep(self.number("delay", 0))
             await self.part(self.chunk(piece))
 
     def stream(self) -> bytes:
         """A good answer's body in one piece."""
-        pieces = [self.chunk(piece) for piece in tokens(int(self.number("tokens", 10)))]
+        pieces = [self.chunk(piece) for piece in self.tokens(int(self.number("tokens", 10)))]
         return b"".join([self.chunk(""), *pieces, self.chunk(None, "stop"), self.usage(), self.event("[DONE]")])
 
     def reset(self) -> None:

@@ -23,13 +23,14 @@ from llm_backend.domain.answers import (
     Answer,
     AnswerEvent,
     Cited,
+    Continued,
     Delta,
     Done,
     Failed,
     FullText,
 )
 from llm_backend.domain.citations import Citation, cited
-from llm_backend.domain.conversations import Message, MessageState, Role
+from llm_backend.domain.conversations import Message, MessageState, Role, Seam
 from llm_backend.domain.errors import (
     AnswerTooLong,
     ConversationNotFound,
@@ -60,6 +61,7 @@ class Writing:
     sources: Sequence[Citation]
     pieces: list[str] = field(default_factory=list)
     length: int = 0
+    seams: list[Seam] = field(default_factory=list)
     unsaved: list[AnswerEvent] = field(default_factory=list)
     unsaved_length: int = 0
     saved: int = 0  # the number of the last event that is in the journal
@@ -238,6 +240,8 @@ class AnswerRunner:
             raise AnswerTooLong
         writing.length += length
         writing.pieces += texts
+        if isinstance(deltas[0], Continued):
+            writing.seams.append(deltas[0].seam)
         writing.unsaved += deltas
         writing.unsaved_length += length
         self.log.append(writing.answer.id, deltas)
@@ -300,6 +304,7 @@ class AnswerRunner:
             model=writing.request.model,
             usage=done.usage if done else None,
             citations=citations,
+            seams=tuple(writing.seams),
             created_at=self.now(),
         )
 

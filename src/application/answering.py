@@ -20,6 +20,7 @@ from llm_backend.domain.answers import (
     INTERRUPTION_GAP,
     Answer,
     AnswerState,
+    Continued,
     Delta,
     Failed,
 )
@@ -247,6 +248,7 @@ class CloseInterruptedAnswers:
             state=MessageState.INCOMPLETE,
             reason=INTERRUPTED,
             model=model,
+            seams=tuple(event.seam for _, event in events if isinstance(event, Continued)),
             created_at=self.now(),
         )
         ending = [Failed(INTERRUPTED, REASONS[INTERRUPTED])]

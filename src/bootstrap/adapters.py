@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 from typing import TypedDict
 
@@ -28,8 +28,10 @@ from llm_backend.infrastructure.embedding.configured import ConfiguredEmbedders
 from llm_backend.infrastructure.embedding.hashing import HashEmbedder
 from llm_backend.infrastructure.files.lock import lock_database, lock_folder
 from llm_backend.infrastructure.lancedb.index import LanceDbPassageIndex
+from llm_backend.infrastructure.llm.breaker import BreakingChatModel
 from llm_backend.infrastructure.llm.client import provider_client
 from llm_backend.infrastructure.llm.demo import DemoChatModel
+from llm_backend.infrastructure.llm.fallback import FallbackChatModel
 from llm_backend.infrastructure.llm.limits import AnswerLimits
 from llm_backend.infrastructure.llm.openai import OpenAiChatModel
 from llm_backend.infrastructure.llm.retry import RetryPolicy
@@ -148,25 +150,47 @@ async def _shared(settings: Settings, stack: AsyncExitStack, parts: dict[str, Pa
 
 
 def _chat_model(settings: Settings, stack: AsyncExitStack) -> ChatModel:
-    """The providers, in their order; the first whose patterns match a model serves it."""
+    """The providers, in their order; the first whose patterns match a model serves it.
+
+    Each tries again before its first piece, then its breaker, then its fallbacks, which have none themselves.
+    """
     client = provider_client()
     stack.push_async_callback(client.aclose)
+    routes = [_route(settings, provider, client) for provider in settings.llm.providers]
+    others = RoutedChatModel(routes)
     return RoutedChatModel(
         [
-            Route(name=provider.name, patterns=provider.models, model=_provider(settings, provider, client))
-            for provider in settings.llm.providers
+            replace(route, model=_with_fallbacks(settings, provider, route.model, others))
+            for route, provider in zip(routes, settings.llm.providers, strict=True)
         ]
     )
 
 
-def _provider(settings: Settings, provider: Provider, client: AsyncClient) -> ChatModel:
+def _route(settings: Settings, provider: Provider, client: AsyncClient) -> Route:
     if provider.kind == "demo" or provider.base_url is None:
-        return DemoChatModel()
+        return Route(name=provider.name, patterns=provider.models, model=DemoChatModel(), weight=provider.weight)
+    model = _provider(settings, provider, provider.base_url, client)
+    route = Route(name=provider.name, patterns=provider.models, model=model, weight=provider.weight)
+    breaker = settings.llm.breaker
+    if breaker.failures is None:
+        return route
+    guarded = BreakingChatModel(name=provider.name, model=model, failures=breaker.failures, cool_down=breaker.cool_down)
+    return replace(route, model=guarded, is_well=lambda: not guarded.is_open)
+
+
+def _with_fallbacks(settings: Settings, provider: Provider, model: ChatModel, others: ChatModel) -> ChatModel:
+    if not provider.fallbacks:
+        return model
+    total = settings.llm.timeouts.total
+    return FallbackChatModel(model=model, fallbacks=provider.fallbacks, others=others, total=total)
+
+
+def _provider(settings: Settings, provider: Provider, base_url: str, client: AsyncClient) -> ChatModel:
     timeouts = settings.llm.timeouts
     return OpenAiChatModel(
         client=client,
         name=provider.name,
-        base_url=provider.base_url,
+        base_url=base_url,
         api_key=provider.api_key,
         key_required=provider.needs_key,
         window=provider.context_window,

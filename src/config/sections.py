@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import timedelta
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Final, Literal
 
@@ -131,6 +132,10 @@ class Provider(Struct, frozen=True, kw_only=True):
     base_url: str | None = None
     models: tuple[str, ...] = ()
     """Patterns such as `gpt-*`; the first provider with a matching one serves a model."""
+    weight: int | None = None
+    """Providers with a weight and the same `models` share them: each answer is drawn among them, by weight."""
+    fallbacks: tuple[str, ...] = ()
+    """Models of other providers that go on in its place when it fails, in this order."""
     api_key: ApiKey = None
     needs_key: bool = True
     """False for servers that ask for none, as Ollama does: conversations then need no key of their own."""
@@ -147,6 +152,16 @@ class Provider(Struct, frozen=True, kw_only=True):
             yield from _url_faults(self.base_url)
         if self.context_window < 1024:
             yield "context_window", "must be at least 1024 tokens"
+        if self.weight is not None and self.weight < 1:
+            yield "weight", "must be at least 1"
+        yield from _repeated("fallbacks", list(self.fallbacks), what="model")
+
+    def serves(self, model: str) -> bool:
+        return any(fnmatchcase(model, pattern) for pattern in self.models)
+
+    def equals(self, other: "Provider") -> bool:
+        weighted = self.weight is not None and other.weight is not None
+        return self is other or (weighted and set(self.models) == set(other.models))
 
 
 class Timeouts(Struct, frozen=True, kw_only=True):
@@ -156,6 +171,19 @@ class Timeouts(Struct, frozen=True, kw_only=True):
     first_token: timedelta = timedelta(seconds=60)
     idle: timedelta = timedelta(seconds=60)
     total: timedelta = timedelta(minutes=30)
+
+
+class Breaker(Struct, frozen=True, kw_only=True):
+    """When a provider that fails is left alone for a while."""
+
+    failures: int | None = 5
+    """In a row, and the provider's fault; null: it is always asked."""
+    cool_down: timedelta = timedelta(seconds=30)
+    """Or longer, up to fifteen minutes, if the provider asks for it; then one request is let through on trial."""
+
+    def __post_init__(self) -> None:
+        wrong = self.failures is not None and self.failures < 1
+        refuse([("failures", "must be at least 1, or null")] if wrong else [])
 
 
 # Part of every configuration that names no providers of its own. Written as in a file, so that keys come from the
@@ -204,14 +232,28 @@ class Llm(Struct, frozen=True, kw_only=True):
     """Of a provider's event stream."""
     retries: int = 2
     """Further attempts when a provider fails before its first token."""
+    breaker: Breaker = Breaker()
 
     def __post_init__(self) -> None:
         refuse(self._faults())
 
     def _faults(self) -> Iterator[tuple[str, str]]:
         yield from _repeated("providers", [provider.name for provider in self.providers])
+        for index, provider in enumerate(self.providers):
+            for model in provider.fallbacks:
+                if fault := self._fallback_fault(provider, model):
+                    yield f"providers[{index}].fallbacks", fault
         if self.longest_answer > LONGEST_ANSWER:
             yield "longest_answer", f"must be at most {LONGEST_ANSWER // _MIB}MiB; no answer may have more characters"
+
+    def _fallback_fault(self, provider: Provider, model: str) -> str | None:
+        """Who cannot be asked, or would be asked in place of itself, is no fallback."""
+        serving = next((other for other in self.providers if other.serves(model)), None)
+        if serving is None:
+            return f"names {model!r}, which no provider serves"
+        if serving.equals(provider):
+            return f"names {model!r}, which is served by {provider.name!r} itself"
+        return None
 
 
 class Answers(Struct, frozen=True, kw_only=True):
@@ -308,6 +350,6 @@ def _url_faults(url: str | None) -> Iterator[tuple[str, str]]:
         yield "base_url", "must be a URL such as https://api.example.org/v1, without user, query or blanks"
 
 
-def _repeated(key: str, names: list[str]) -> Iterator[tuple[str, str]]:
+def _repeated(key: str, names: list[str], *, what: str = "name") -> Iterator[tuple[str, str]]:
     for name in sorted({name for name in names if names.count(name) > 1}):
-        yield key, f"has the name {name!r} more than once"
+        yield key, f"has the {what} {name!r} more than once"

@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import TypeAlias
 
 from llm_backend.domain.citations import Citation
-from llm_backend.domain.conversations import TokenUsage
+from llm_backend.domain.conversations import Seam, TokenUsage
 from llm_backend.domain.ids import AnswerId, ConversationId, UserId
 
 LONGEST_ANSWER = 4 * 1024 * 1024  # characters
@@ -29,6 +29,13 @@ class Delta:
     """A piece of text, as the provider sent it. Never empty."""
 
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Continued(Delta):
+    """The first piece of another model, which goes on with an answer that broke off. To readers it is text like any."""
+
+    seam: Seam
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,10 +37,23 @@ class TokenUsage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Seam:
+    """Where another model went on with an answer that broke off.
+
+    `at` counts the characters before it, `model` is who wrote what follows, and `reason` is the code of the failure.
+    """
+
+    at: int
+    model: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
     """One turn of one side. Messages are only ever appended; `number` counts 1, 2, 3 … within the conversation.
 
     An incomplete message says in `reason` (an error code, `stopped` or `interrupted`) why its text ends early.
+    `model` is who was asked; `seams` say who else wrote it, from where on, in the order of the text.
     """
 
     number: int
@@ -51,6 +64,7 @@ class Message:
     model: str | None = None
     usage: TokenUsage | None = None
     citations: tuple[Citation, ...] = ()
+    seams: tuple[Seam, ...] = ()
     created_at: datetime
 
 

@@ -75,10 +75,17 @@ class QuotaExceeded(DomainError):
 
 
 class UpstreamFailed(DomainError):
-    """A language model's server failed us. Its own words never appear in the message."""
+    """A language model's server failed us. Its own words never appear in the message.
+
+    `retry_after` is how long it asked to be left alone, if it did.
+    """
 
     code = "upstream_failed"
     default_message = "The language model could not answer"
+
+    def __init__(self, message: str | None = None, *, retry_after: timedelta | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class Unavailable(DomainError):

@@ -1,12 +1,25 @@
 """What of a conversation fits into a model's window."""
 
 from collections.abc import Sequence
+from typing import Protocol, TypeVar
 
-from llm_backend.domain.conversations import Message
 from llm_backend.domain.errors import MessageTooLong
 
 MESSAGE_OVERHEAD = 4  # tokens that chat formats spend on marking one message
 ANSWER_SHARE = 4  # one part in this many of the window is kept free for the answer
+
+
+class Turn(Protocol):
+    """What one side says: a message, or a turn of a prompt."""
+
+    @property
+    def role(self) -> str: ...
+
+    @property
+    def text(self) -> str: ...
+
+
+TurnT = TypeVar("TurnT", bound=Turn)
 
 
 def estimated_tokens(text: str) -> int:
@@ -19,7 +32,7 @@ def estimated_tokens(text: str) -> int:
     return wide + (len(text) - wide + 3) // 4
 
 
-def fitting(messages: Sequence[Message], question: Message, *, window: int, taken: int = 0) -> list[Message]:
+def fitting(messages: Sequence[TurnT], question: TurnT, *, window: int, taken: int = 0) -> list[TurnT]:
     """The newest of `messages` that fit together with `question` and `taken` tokens of instructions, oldest first.
 
     Never begins with an answer whose question is cut off, and leaves out messages without text: some providers
@@ -28,7 +41,7 @@ def fitting(messages: Sequence[Message], question: Message, *, window: int, take
     room = window - window // ANSWER_SHARE - taken - _cost(question)
     if room < 0:
         raise MessageTooLong
-    kept: list[Message] = []
+    kept: list[TurnT] = []
     for message in reversed(messages):
         room -= _cost(message)
         if room < 0:
@@ -40,5 +53,5 @@ def fitting(messages: Sequence[Message], question: Message, *, window: int, take
     return [*reversed(kept), question]
 
 
-def _cost(message: Message) -> int:
+def _cost(message: Turn) -> int:
     return estimated_tokens(message.text) + MESSAGE_OVERHEAD

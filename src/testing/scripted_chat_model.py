@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from enum import Enum
 from typing import TypeAlias
 
@@ -32,7 +32,8 @@ class ScriptedChatModel:
 
     Steps: a text is emitted as one piece, a list of texts as several at once; an event is waited for; an error is
     raised; `FOREVER` waits until the answer is cancelled. Without steps it says hello. With `models` it serves these
-    alone; with `key_required` it wants a key of the user's own.
+    alone; with `key_required` it wants a key of the user's own. What a request has of the script's text so far is
+    left out.
     """
 
     def __init__(
@@ -87,7 +88,7 @@ class ScriptedChatModel:
         self.running += 1
         try:
             await self._tell()
-            for step in steps:
+            for step in _after(request.so_far, steps):
                 await _play(step, emit)
             return self._completion
         except asyncio.CancelledError:
@@ -100,6 +101,26 @@ class ScriptedChatModel:
     async def _tell(self) -> None:
         async with self._changed:
             self._changed.notify_all()
+
+
+def _after(so_far: str, steps: Sequence[Step]) -> Iterator[Step]:
+    """The steps without the text that is there already, if they begin with it."""
+    skipped = len(so_far) if "".join(map(_text, steps)).startswith(so_far) else 0
+    for step in steps:
+        text = _text(step)
+        if not text or not skipped:
+            yield step
+        elif rest := text[skipped:]:
+            yield rest
+        skipped = max(skipped - len(text), 0)
+
+
+def _text(step: Step) -> str:
+    match step:
+        case asyncio.Event() | BaseException() | Forever():
+            return ""
+        case _:
+            return "".join(step)
 
 
 async def _play(step: Step, emit: Emit) -> None:

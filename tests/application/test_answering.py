@@ -1,12 +1,14 @@
 import asyncio
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from llm_backend import Backend, Settings, open_backend
+from llm_backend.application.ports.chat_model import ChatModel
 from llm_backend.application.ports.idempotency import IdempotencyKey
-from llm_backend.domain.answers import AnswerEvent, Delta, Done, Failed, FullText
-from llm_backend.domain.conversations import Message, MessageState
+from llm_backend.domain.answers import AnswerEvent, Continued, Delta, Done, Failed, FullText
+from llm_backend.domain.conversations import Message, MessageState, Seam
 from llm_backend.domain.errors import (
     AnswerInProgress,
     AnswerNotFound,
@@ -20,10 +22,12 @@ from llm_backend.domain.errors import (
     UpstreamUnavailable,
 )
 from llm_backend.domain.ids import AnswerId, ConversationId, UserId
+from llm_backend.infrastructure.llm.fallback import FallbackChatModel
+from llm_backend.infrastructure.llm.routed import Route, RoutedChatModel
 from llm_backend.infrastructure.memory.store import MemoryStore
 from llm_backend.testing.builders import a_turn
 from llm_backend.testing.faults import Faults, faults_at_every_call
-from llm_backend.testing.scripted_chat_model import FOREVER, ScriptedChatModel
+from llm_backend.testing.scripted_chat_model import FOREVER, ScriptedChatModel, Step
 
 MALLORY = UserId(666)
 
@@ -154,6 +158,53 @@ async def test_a_provider_that_breaks_off_leaves_its_text_marked(
     last = (await history(backend, ada, conversation))[-1]
     assert events == [Delta("Half an"), Failed("upstream_cut_off", str(UpstreamCutOff()))]
     assert (last.text, last.state, last.reason) == ("Half an", MessageState.INCOMPLETE, "upstream_cut_off")
+
+
+@pytest.mark.parametrize("end", [None, UpstreamCutOff(), FOREVER])
+async def test_where_another_model_went_on_is_on_the_message_however_the_answer_ends(
+    settings: Settings, store: MemoryStore, end: Step | None
+) -> None:
+    other = ScriptedChatModel("Half an", " answer", *([] if end is None else [end]))
+    async with open_backend(settings, store=store, chat_model=broken_off_for(other)) as backend:
+        ada = await backend.register_user("ada", "correct horse")
+        conversation = (await backend.create_conversation(ada, "Hello", "some-model")).id
+        answer = await backend.send_message(ada, conversation, "Hi")
+        async for batch in backend.follow_answer(ada, answer):
+            if isinstance(batch[-1][1], Continued):
+                break
+        if end is FOREVER:
+            await backend.stop_answer(ada, conversation)
+        events = await told(backend, ada, answer)
+
+        last = (await history(backend, ada, conversation))[-1]
+
+    seam = Seam(at=len("Half an"), model="other", reason="upstream_cut_off")
+    assert events[:2] == [Delta("Half an"), Continued(" answer", seam)]
+    assert (last.number, last.text, last.model, last.seams) == (2, "Half an answer", "some-model", (seam,))
+    assert last.state is (MessageState.COMPLETE if end is None else MessageState.INCOMPLETE)
+
+
+def broken_off_for(other: ChatModel) -> ChatModel:
+    """It breaks off after two words, for which the other has the rest."""
+    others = RoutedChatModel([Route(name="other", patterns=["other"], model=other)])
+    model = ScriptedChatModel("Half an", UpstreamCutOff())
+    return FallbackChatModel(model=model, fallbacks=["other"], others=others, total=timedelta(minutes=1))
+
+
+async def test_a_process_that_dies_after_a_seam_leaves_it_on_the_message(
+    settings: Settings, store: MemoryStore, model: ScriptedChatModel
+) -> None:
+    async with open_backend(settings, store=store, chat_model=model) as backend:
+        ada = await backend.register_user("ada", "correct horse")
+        conversation = (await backend.create_conversation(ada, "Hello", "some-model")).id
+    turn, seam = a_turn(owner=ada, conversation=conversation), Seam(at=4, model="other", reason="upstream_cut_off")
+    await store.journal.begin(turn)
+    await store.journal.checkpoint(turn.answer.id, 1, [Delta("Half"), Continued(" an", seam)])
+
+    async with open_backend(settings, store=store, chat_model=model) as backend:
+        last = (await history(backend, ada, conversation))[-1]
+
+    assert (last.text, last.seams, last.reason) == ("Half an", (seam,), "interrupted")
 
 
 async def test_a_failure_before_the_first_word_takes_the_question_back(

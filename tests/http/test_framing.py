@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm_backend.application.ports.answer_journal import NumberedEvent
-from llm_backend.domain.answers import AnswerEvent, Cited, Delta, Done, Failed, FullText
+from llm_backend.domain.answers import AnswerEvent, Cited, Continued, Delta, Done, Failed, FullText
+from llm_backend.domain.conversations import Seam
 from llm_backend.domain.ids import AnswerId
 from llm_backend.interface.http.options import FramingChoice
 from llm_backend.interface.http.streams import PING, PlainFraming, StrictFraming, framing_for
@@ -21,6 +22,7 @@ ANSWER = AnswerId(77)
 texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
 events = st.one_of(
     st.builds(Delta, texts),
+    st.builds(Continued, texts, st.just(Seam(at=7, model="other", reason="upstream_cut_off"))),
     st.builds(FullText, texts),
     st.builds(Failed, st.just("stopped"), texts),
     st.just(Done()),

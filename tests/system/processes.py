@@ -22,6 +22,7 @@ limits: {{registrations_per_address: null, login_failures: null, streams_per_use
 llm:
   providers:
     - {{name: demo, kind: demo, models: [demo]}}
+    - {{name: covered, base_url: "{base_url}", models: [covered], api_key: "sk-of-the-server", fallbacks: [spare]}}
     - {{name: upstream, base_url: "{base_url}", models: ["*"], api_key: "sk-of-the-server"}}
   timeouts: {{connect: 3s, first_token: 3s, idle: 4s, total: 2m}}
   longest_line: 64KiB
@@ -31,7 +32,7 @@ llm:
 
 
 def configuration(base_url: str, *, grace: str = "30s") -> str:
-    """With the provider at that URL for every model but `demo`."""
+    """With the provider at that URL for every model but `demo`; when `covered` fails, `spare` goes on."""
     return CONFIG.format(base_url=base_url, grace=grace)
 
 

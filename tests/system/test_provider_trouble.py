@@ -107,6 +107,82 @@ async def test_a_failure_after_two_tokens_keeps_them_and_says_so(
     }
 
 
+IN_THE_MIDDLE = [
+    ("reset:after=3", "upstream_cut_off"),
+    ("cut:after=3", "upstream_cut_off"),
+    ("stall:after=3", "upstream_timeout"),
+    ("garbage:after=3", "upstream_protocol_error"),
+    ("error_event:after=3,code=429", "upstream_rate_limited"),
+]
+
+
+@pytest.mark.parametrize(("behaviour", "code"), IN_THE_MIDDLE)
+async def test_a_failure_in_the_middle_is_made_good_by_a_fallback(
+    alice: Client, server: ServerProcess, upstream: Upstream, behaviour: str, code: str
+) -> None:
+    upstream.next(behaviour)
+
+    conversation, reply = await asked(alice, "covered")
+
+    told = plain_events(reply.content)
+    assert "".join(data for name, data in told if name == "message") == text(10)
+    assert told[-2:] == [("done", "Stream finished"), ("full_response", text(10))]
+    assert_nothing_of_the_provider(reply.text, server)
+    assert [request.model for request in upstream.requests] == ["covered", "spare"]
+    history = await takes_the_next_message(alice, upstream, conversation)
+    assert history[1] == {
+        "role": "assistant",
+        "content": text(10),
+        "message_id": 2,
+        "seams": [{"at": len(text(3)), "model": "spare", "reason": code}],
+    }
+
+
+async def test_a_strict_reader_sees_one_answer_with_gapless_ids(alice: Client, upstream: Upstream) -> None:
+    upstream.next("cut:after=3")
+
+    _, reply = await asked(alice, "covered", **STRICT)
+
+    lines = reply.text.splitlines()
+    assert {line for line in lines if line.startswith("event: ")} == {
+        "event: message",
+        "event: done",
+        "event: full_response",
+    }
+    numbers = [int(line.rpartition(".")[2]) for line in lines if line.startswith("id: ")]
+    assert numbers == list(range(1, len(numbers) + 1))
+
+
+async def test_when_the_fallback_fails_too_the_answer_is_incomplete_and_its_seam_is_kept(
+    alice: Client, upstream: Upstream
+) -> None:
+    upstream.next("cut:after=3", "garbage:after=5")
+
+    conversation, reply = await asked(alice, "covered")
+
+    name, failure = plain_events(reply.content)[-1]
+    assert (name, failure["code"]) == ("stream_error", "upstream_protocol_error")
+    history = await takes_the_next_message(alice, upstream, conversation)
+    assert history[1] == {
+        "role": "assistant",
+        "content": text(5),
+        "message_id": 2,
+        "state": "incomplete",
+        "reason": "upstream_protocol_error",
+        "seams": [{"at": len(text(3)), "model": "spare", "reason": "upstream_cut_off"}],
+    }
+
+
+async def test_a_failure_before_the_first_token_is_made_good_too(alice: Client, upstream: Upstream) -> None:
+    upstream.next("500")
+
+    conversation, reply = await asked(alice, "covered")
+
+    assert plain_events(reply.content)[-1] == ("full_response", text(10))
+    history = await takes_the_next_message(alice, upstream, conversation)
+    assert history[1]["seams"] == [{"at": 0, "model": "spare", "reason": "upstream_unavailable"}]
+
+
 async def test_an_endless_answer_ends_at_the_limit_and_is_kept(alice: Client, upstream: Upstream) -> None:
     conversation, reply = await asked(alice, "endless_answer")
 

@@ -111,7 +111,7 @@ class TestDefaults:
         settings = Settings.from_file(a_file(tmp_path, uncommented), environ={})
 
         names = [provider.name for provider in settings.llm.providers]
-        assert names == ["openai", "zhipu", "deepseek", "ollama", "vllm", "demo"]
+        assert names == ["openai", "zhipu", "deepseek", "ollama", "ollama-2", "vllm", "demo"]
         assert settings.rag.embedding_models[-1].name == "bge-m3"
 
     def test_everything_without_a_path_of_its_own_is_in_the_data_folder(self, tmp_path: Path) -> None:
@@ -340,6 +340,40 @@ class TestFaults:
             "port": "line 4: stands twice in the same mapping"
         }
 
+    @pytest.mark.parametrize(
+        ("fallbacks", "message"),
+        [
+            (["nobody-knows-it"], "which no provider serves"),
+            (["a-2"], "which is served by 'a' itself"),
+            (["b-1"], "which is served by 'a' itself"),
+            (["c", "c"], "more than once"),
+        ],
+    )
+    def test_a_fallback_that_cannot_stand_in_is_one(self, fallbacks: list[str], message: str) -> None:
+        shared = {"kind": "demo", "models": ["a-*", "b-*"], "weight": 1}
+        providers = [
+            {"name": "a", "fallbacks": fallbacks, **shared},
+            {"name": "b", **shared},
+            {"name": "c", "kind": "demo", "models": ["c"], "fallbacks": ["a-1"]},
+        ]
+
+        with pytest.raises(ConfigurationError) as caught:
+            Settings.from_mapping({"llm": {"providers": providers}}, environ={})
+
+        (fault,) = caught.value.faults
+        assert fault.path == "llm.providers[0].fallbacks"
+        assert message in fault.message
+
+    def test_providers_may_stand_in_for_each_other(self) -> None:
+        providers = [
+            {"name": "a", "kind": "demo", "models": ["a"], "fallbacks": ["b"]},
+            {"name": "b", "kind": "demo", "models": ["b"], "fallbacks": ["a"]},
+        ]
+
+        read = Settings.from_mapping({"llm": {"providers": providers}}, environ={}).llm.providers
+
+        assert [provider.fallbacks for provider in read] == [("b",), ("a",)]
+
     @pytest.mark.parametrize("text", ["just words", "[1, 2]", "server: 8080", "llm: {providers: {}}", "a: &a [*a]"])
     def test_a_wrong_shape_is_a_fault(self, text: str, tmp_path: Path) -> None:
         assert faults_of(text, tmp_path)
@@ -371,6 +405,9 @@ class TestFaults:
             {"llm": {"providers": [{"name": "a", "models": []}]}},
             {"llm": {"providers": [{"name": "a", "models": ["a"], "base_url": "https://user:pass@host/"}]}},
             {"llm": {"providers": [{"name": "a", "kind": "demo", "models": ["a"], "context_window": 5}]}},
+            {"llm": {"providers": [{"name": "a", "kind": "demo", "models": ["a"], "weight": 0}]}},
+            {"llm": {"providers": [{"name": "a", "kind": "demo", "models": ["a"], "weight": -1}]}},
+            {"llm": {"breaker": {"failures": 0}}},
         ],
     )
     def test_what_cannot_work_is_refused(self, mapping: dict[str, object]) -> None:

@@ -19,16 +19,24 @@ class ChatTurn:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChatRequest:
-    """What a model is asked. `api_key` is the user's own; without one the provider's is used."""
+    """What a model is asked. `api_key` is the user's own; without one the provider's is used.
+
+    `so_far` is the text of an answer that broke off, which the model shall go on with.
+    """
 
     model: str
     turns: Sequence[ChatTurn]
     api_key: Secret | None = None
+    so_far: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Completion:
-    """How an answer ended. `finish_reason` is the provider's word for it, such as `stop` or `length`."""
+    """How an answer ended. `finish_reason` is the provider's word for it, such as `stop` or `length`.
+
+    `usage` counts all requests that were made for the answer, as far as they were counted: those that broke off
+    are not.
+    """
 
     finish_reason: str | None = None
     usage: TokenUsage | None = None
@@ -52,4 +60,7 @@ class ChatModel(Protocol):
         `emit` does not wait. It may raise: the answer is then given up and the error passed on. Raises an
         `UpstreamFailed`, before the first piece or after some; pieces once emitted stay valid. Tries again by itself
         only while nothing has been emitted. Cancelling it closes the connection to the server.
+
+        What is emitted comes after `request.so_far`, to the character, and repeats nothing of it. Where another model
+        goes on in the place of one that broke off, its first piece is a `Continued`, and the first of its batch.
         """

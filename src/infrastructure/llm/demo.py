@@ -66,7 +66,7 @@ class DemoChatModel:
         return DEMO_WINDOW
 
     async def answer(self, request: ChatRequest, emit: Emit) -> Completion:
-        text = _answer(request)
+        text = _answer(request).removeprefix(request.so_far)
         pieces = [text[start : start + _PIECE] for start in range(0, len(text), _PIECE)]
         for piece in pieces:
             await asyncio.sleep(self._delay)

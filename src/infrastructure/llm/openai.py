@@ -2,15 +2,17 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import httpx
 import msgspec
 
-from llm_backend.application.ports.chat_model import ChatRequest, Completion, Emit
-from llm_backend.domain.conversations import check_api_key
+from llm_backend.application.ports.chat_model import ChatRequest, ChatTurn, Completion, Emit
+from llm_backend.domain.continuation import GO_ON
+from llm_backend.domain.conversations import Role, check_api_key
 from llm_backend.domain.errors import (
     ApiKeyRequired,
     UpstreamCutOff,
@@ -21,6 +23,7 @@ from llm_backend.domain.errors import (
 )
 from llm_backend.domain.secrets import Secret
 from llm_backend.infrastructure.llm.limits import AnswerLimits
+from llm_backend.infrastructure.llm.new_text import NewText
 from llm_backend.infrastructure.llm.openai_attempt import Attempt
 from llm_backend.infrastructure.llm.retry import RetryPolicy
 
@@ -83,17 +86,31 @@ class OpenAiChatModel:
         deadline = asyncio.timeout(self._limits.total.total_seconds())
         try:
             async with deadline:
-                return await self._persistently(request, emit)
+                if request.so_far:
+                    return await self._go_on(request, emit)
+                return await self._persistently(request, emit, self._limits)
         except TimeoutError as error:
             if not deadline.expired():
                 raise
             raise UpstreamTimeout from error
 
-    async def _persistently(self, request: ChatRequest, emit: Emit) -> Completion:
+    async def _go_on(self, request: ChatRequest, emit: Emit) -> Completion:
+        """The limits hold for the whole text, and what is repeated of it stays away from the reader."""
+        room = max(self._limits.longest_answer - len(request.so_far), 0)
+        new_text = NewText(request.so_far, emit)
+        try:
+            completion = await self._persistently(request, new_text, replace(self._limits, longest_answer=room))
+        except UpstreamFailed:
+            new_text.finish()
+            raise
+        new_text.finish()
+        return completion
+
+    async def _persistently(self, request: ChatRequest, emit: Emit, limits: AnswerLimits) -> Completion:
         with_usage = self._reports_usage
         failures = 0
         while True:
-            attempt = Attempt(self._client, self._http_request(request, with_usage=with_usage), emit, self._limits)
+            attempt = Attempt(self._client, self._http_request(request, with_usage=with_usage), emit, limits)
             try:
                 completion = await attempt.run()
             except UpstreamFailed as failure:
@@ -113,7 +130,7 @@ class OpenAiChatModel:
     def _wait(self, failure: UpstreamFailed, attempt: Attempt, failures: int) -> timedelta | None:
         if attempt.emitted or not isinstance(failure, _WORTH_ANOTHER_TRY) or attempt.status in {501, 505}:
             return None
-        return self._retries.wait(failures, attempt.retry_after)
+        return self._retries.wait(failures, failure.retry_after)
 
     def _http_request(self, request: ChatRequest, *, with_usage: bool) -> httpx.Request:
         headers = _HEADERS
@@ -140,10 +157,21 @@ class OpenAiChatModel:
         return None
 
 
+def _turns(request: ChatRequest) -> Sequence[ChatTurn]:
+    """A text to go on with becomes a turn of the model's own, and a turn of the user's that tells it to.
+
+    Some servers can prefill an answer instead, each in a way of its own; this way all of them can.
+    """
+    if not request.so_far:
+        return request.turns
+    begun = ChatTurn(role=Role.ASSISTANT, text=request.so_far)
+    return [*request.turns, begun, ChatTurn(role=Role.USER, text=GO_ON)]
+
+
 def _body(request: ChatRequest, *, with_usage: bool) -> bytes:
     body: dict[str, Any] = {
         "model": request.model,
-        "messages": [{"role": turn.role, "content": turn.text} for turn in request.turns],
+        "messages": [{"role": turn.role, "content": turn.text} for turn in _turns(request)],
         "stream": True,
     }
     if with_usage:

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from datetime import timedelta
 from typing import cast
 
 import httpx
@@ -30,8 +29,6 @@ class Attempt:
     def __init__(self, client: httpx.AsyncClient, request: httpx.Request, emit: Emit, limits: AnswerLimits) -> None:
         self.status: int | None = None
         """The reply's, as soon as it has come."""
-        self.retry_after: timedelta | None = None
-        """How long the server, refusing, asked to wait."""
         self._client = client
         self._request = request
         self._limits = limits
@@ -65,8 +62,9 @@ class Attempt:
         try:
             self.status = response.status_code
             if not response.is_success:
-                self.retry_after = parse_retry_after(response.headers.get("retry-after"))
-                raise failure_of_status(response.status_code)
+                failure = failure_of_status(response.status_code)
+                failure.retry_after = parse_retry_after(response.headers.get("retry-after"))
+                raise failure
             await self._read(response, watchdog)
         finally:
             await response.aclose()

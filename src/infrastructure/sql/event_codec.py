@@ -7,9 +7,21 @@ from collections.abc import Sequence
 
 import msgspec
 
-from llm_backend.domain.answers import AnswerEvent, Cited, Delta, Done, Failed, FullText
+from llm_backend.domain.answers import AnswerEvent, Cited, Continued, Delta, Done, Failed, FullText
 from llm_backend.domain.conversations import TokenUsage
-from llm_backend.infrastructure.sql.mapping import StoredCitation, citation_from, stored_citation
+from llm_backend.infrastructure.sql.stored import (
+    StoredCitation,
+    StoredSeam,
+    citation_from,
+    seam_from,
+    stored_citation,
+    stored_seam,
+)
+
+
+class _Continued(msgspec.Struct, tag="continued", array_like=True):
+    text: str
+    seam: StoredSeam
 
 
 class _Cited(msgspec.Struct, tag="cited", array_like=True):
@@ -30,7 +42,7 @@ class _Failed(msgspec.Struct, tag="failed", array_like=True):
     message: str
 
 
-_Stored = str | _Cited | _Done | _FullText | _Failed
+_Stored = str | _Continued | _Cited | _Done | _FullText | _Failed
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(list[_Stored]).decode
@@ -46,6 +58,8 @@ def decode_events(payload: bytes) -> list[AnswerEvent]:
 
 def _stored(event: AnswerEvent) -> _Stored:
     match event:
+        case Continued():
+            return _Continued(event.text, stored_seam(event.seam))
         case Delta():
             return event.text
         case Cited():
@@ -62,6 +76,8 @@ def _event(stored: _Stored) -> AnswerEvent:
     match stored:
         case str():
             return Delta(stored)
+        case _Continued():
+            return Continued(stored.text, seam_from(stored.seam))
         case _Cited():
             return Cited(tuple(map(citation_from, stored.citations)))
         case _Done(prompt=None):

@@ -11,7 +11,6 @@ import msgspec
 
 from llm_backend.application.ports.answer_journal import Turn
 from llm_backend.domain.answers import Answer, AnswerState
-from llm_backend.domain.citations import Citation
 from llm_backend.domain.conversations import (
     Conversation,
     ConversationSummary,
@@ -33,25 +32,12 @@ from llm_backend.domain.knowledge import (
 from llm_backend.domain.secrets import SealedSecret
 from llm_backend.domain.users import PasswordHash, User
 from llm_backend.infrastructure.sql import rows
+from llm_backend.infrastructure.sql.stored import citations_from, citations_value, seams_from, seams_value
 
 Row: TypeAlias = Sequence[Any]
 Values: TypeAlias = Mapping[str, Any]
 
 
-class StoredCitation(msgspec.Struct, omit_defaults=True, frozen=True):
-    """A citation as it is stored: its names stay when those of the domain change."""
-
-    number: int
-    document: str
-    document_name: str
-    start: int
-    end: int
-    quote: str
-    verified: bool
-    page: int | None = None
-
-
-_decode_citations = msgspec.json.Decoder(list[StoredCitation]).decode
 _decode_headings = msgspec.json.Decoder(tuple[str, ...]).decode
 
 # Members are looked up for every row; a dictionary costs a tenth of what calling the enumeration does.
@@ -115,6 +101,7 @@ MESSAGE_COLUMNS = (
     rows.messages.c.prompt_tokens,
     rows.messages.c.completion_tokens,
     rows.messages.c.citations,
+    rows.messages.c.seams,
     rows.messages.c.created_at,
 )
 
@@ -160,7 +147,7 @@ def summary_from(row: Row) -> ConversationSummary:
 
 
 def message_from(row: Row) -> Message:
-    number, role, text, state, reason, model, prompt_tokens, completion_tokens, citations, created_at = row
+    number, role, text, state, reason, model, prompt_tokens, completion_tokens, citations, seams, created_at = row
     return Message(
         number=number,
         role=_ROLES[role],
@@ -170,6 +157,7 @@ def message_from(row: Row) -> Message:
         model=model,
         usage=None if prompt_tokens is None else TokenUsage(prompt=prompt_tokens, completion=completion_tokens),
         citations=() if citations is None else citations_from(citations),
+        seams=() if seams is None else seams_from(seams),
         created_at=created_at,
     )
 
@@ -186,42 +174,9 @@ def message_values(message: Message) -> Values:
         "prompt_tokens": usage and usage.prompt,
         "completion_tokens": usage and usage.completion,
         "citations": citations_value(message.citations) if message.citations else None,
+        "seams": seams_value(message.seams) if message.seams else None,
         "created_at": message.created_at,
     }
-
-
-def stored_citation(citation: Citation) -> StoredCitation:
-    return StoredCitation(
-        number=citation.number,
-        document=citation.document,
-        document_name=citation.document_name,
-        start=citation.start,
-        end=citation.end,
-        quote=citation.quote,
-        verified=citation.verified,
-        page=citation.page,
-    )
-
-
-def citation_from(stored: StoredCitation) -> Citation:
-    return Citation(
-        number=stored.number,
-        document=DocumentId(stored.document),
-        document_name=stored.document_name,
-        start=stored.start,
-        end=stored.end,
-        page=stored.page,
-        quote=stored.quote,
-        verified=stored.verified,
-    )
-
-
-def citations_from(value: str) -> tuple[Citation, ...]:
-    return tuple(map(citation_from, _decode_citations(value)))
-
-
-def citations_value(citations: Sequence[Citation]) -> str:
-    return msgspec.json.encode([stored_citation(citation) for citation in citations]).decode()
 
 
 def answer_from(row: Row) -> Answer:

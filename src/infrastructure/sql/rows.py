@@ -84,6 +84,7 @@ messages = Table(
     Column("prompt_tokens", BigInteger),
     Column("completion_tokens", BigInteger),
     Column("citations", Text),
+    Column("seams", Text),
     Column("created_at", UtcTime, nullable=False),
 )
 

@@ -15,12 +15,13 @@ from llm_backend.domain.answers import (
     AnswerEvent,
     AnswerState,
     Cited,
+    Continued,
     Delta,
     Done,
     Failed,
     FullText,
 )
-from llm_backend.domain.conversations import Message, MessageState, TokenUsage
+from llm_backend.domain.conversations import Message, MessageState, Seam, TokenUsage
 from llm_backend.domain.ids import AnswerId, ConversationId, DocumentId, UserId
 from llm_backend.testing.builders import (
     NOON,
@@ -62,6 +63,7 @@ class AnswerEventsContract:
         events: list[AnswerEvent] = [
             Delta("你"),
             Delta(" \n"),
+            Continued("好", Seam(at=3, model="模型", reason="upstream_cut_off")),
             Cited((citation, a_citation(4))),
             Cited(()),
             Done(TokenUsage(prompt=12, completion=34)),

@@ -12,7 +12,7 @@ from llm_backend.domain.answers import (
     Failed,
     FullText,
 )
-from llm_backend.domain.conversations import Message, MessageState, Role, TokenUsage
+from llm_backend.domain.conversations import Message, MessageState, Role, Seam, TokenUsage
 from llm_backend.domain.errors import AnswerInProgress, AnswerNotFound, ConversationNotFound, IdempotencyMismatch
 from llm_backend.domain.ids import AnswerId, ConversationId, UserId
 from llm_backend.testing.builders import (
@@ -228,6 +228,7 @@ class AnswerJournalContract(AnswerEventsContract):
             model="gpt-x",
             usage=TokenUsage(prompt=0, completion=7),
             citations=(a_citation(1), a_citation(2, quote="第二")),
+            seams=(Seam(at=0, model="gpt-y", reason="upstream_unavailable"), Seam(at=2, model="模型", reason="x")),
             created_at=datetime(2031, 5, 6, 7, 8, 9, 123456, tzinfo=UTC),
         )
 

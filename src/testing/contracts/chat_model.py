@@ -21,8 +21,8 @@ class GaveUpError(Exception):
     """What a reader of an answer raises that has had enough."""
 
 
-def a_question(model: str, text: str = "What is a contract?") -> ChatRequest:
-    return ChatRequest(model=model, turns=[ChatTurn(role=Role.USER, text=text)])
+def a_question(model: str, text: str = "What is a contract?", *, so_far: str = "") -> ChatRequest:
+    return ChatRequest(model=model, turns=[ChatTurn(role=Role.USER, text=text)], so_far=so_far)
 
 
 class ChatModelContract:
@@ -45,6 +45,12 @@ class ChatModelContract:
         assert len(batches) >= 2
         assert all(batches)
         assert all(piece.text and is_storable(piece.text) for batch in batches for piece in batch)
+
+    async def test_what_is_there_of_an_answer_is_continued_and_not_repeated(self, model: ChatModel, name: str) -> None:
+        whole = await said(model, name)
+
+        for length in (1, len(whole) // 2, len(whole) - 1):
+            assert await said(model, name, so_far=whole[:length]) == whole[length:]
 
     async def test_answers_at_the_same_time_do_not_mix(self, model: ChatModel, name: str) -> None:
         alone = await said(model, name)
@@ -110,10 +116,10 @@ class FailingChatModelContract:
         assert joined(first) == joined(second)
 
 
-async def said(model: ChatModel, name: str, text: str = "What is a contract?") -> str:
-    """The whole answer."""
+async def said(model: ChatModel, name: str, *, so_far: str = "") -> str:
+    """The whole answer, or what comes after the text so far."""
     batches: list[Sequence[Delta]] = []
-    await soon(model.answer(a_question(name, text), batches.append))
+    await soon(model.answer(a_question(name, so_far=so_far), batches.append))
     return joined(batches)
 
 

@@ -11,8 +11,8 @@ import pytest
 import uvloop
 
 from llm_backend.application.ports.chat_model import ChatModel, ChatRequest, ChatTurn, Completion
-from llm_backend.domain.answers import Delta
-from llm_backend.domain.conversations import Role
+from llm_backend.domain.answers import Continued, Delta
+from llm_backend.domain.conversations import Role, Seam
 from llm_backend.domain.secrets import Secret
 from llm_backend.infrastructure.llm.client import provider_client
 from llm_backend.infrastructure.llm.limits import AnswerLimits
@@ -37,6 +37,11 @@ class Listener:
     @property
     def text(self) -> str:
         return "".join(piece.text for batch in self.batches for piece in batch)
+
+    @property
+    def seams(self) -> list[Seam]:
+        """Wherever another model went on."""
+        return [batch[0].seam for batch in self.batches if isinstance(batch[0], Continued)]
 
     async def to(self, model: ChatModel, behaviour: str, *, key: str | None = None) -> Completion:
         return await model.answer(a_request(behaviour, key=key), self)

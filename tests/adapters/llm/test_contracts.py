@@ -9,12 +9,14 @@ import pytest
 from llm_backend.application.ports.chat_model import ChatModel
 from llm_backend.domain.errors import UpstreamCutOff, UpstreamUnavailable
 from llm_backend.domain.secrets import Secret
+from llm_backend.infrastructure.llm.breaker import BreakingChatModel
 from llm_backend.infrastructure.llm.client import provider_client
 from llm_backend.infrastructure.llm.demo import DemoChatModel
+from llm_backend.infrastructure.llm.fallback import FallbackChatModel
 from llm_backend.infrastructure.llm.openai import OpenAiChatModel
 from llm_backend.infrastructure.llm.retry import RetryPolicy
 from llm_backend.infrastructure.llm.routed import Route, RoutedChatModel
-from llm_backend.testing.contracts.chat_model import ChatModelContract, FailingChatModelContract
+from llm_backend.testing.contracts.chat_model import ChatModelContract, FailingChatModelContract, said
 from llm_backend.testing.scripted_chat_model import ScriptedChatModel
 from tests.upstream import Upstream
 
@@ -48,6 +50,58 @@ class TestRoutedChatModel(ChatModelContract):
     @pytest.fixture
     def model(self) -> ChatModel:
         return RoutedChatModel([Route(name="demo", patterns=["demo"], model=DemoChatModel(delay=timedelta(0)))])
+
+
+class TestBreakingChatModel(ChatModelContract, FailingChatModelContract):
+    @pytest.fixture
+    def model(self) -> ChatModel:
+        return BreakingChatModel(name="demo", model=ScriptedChatModel("What", ["is", "that"], "?"))
+
+    @pytest.fixture
+    def failing(self) -> ChatModel:
+        return BreakingChatModel(name="demo", model=ScriptedChatModel(UpstreamUnavailable()))
+
+    @pytest.fixture
+    def breaking(self) -> ChatModel:
+        return BreakingChatModel(name="demo", model=ScriptedChatModel("Well", UpstreamCutOff()))
+
+
+class TestBreakingChatModelOnTrial(ChatModelContract):
+    @pytest.fixture
+    async def model(self) -> ChatModel:
+        script = ScriptedChatModel("What", ["is", "that"], "?")
+        model = BreakingChatModel(name="demo", model=script, failures=1, cool_down=timedelta(0))
+        script.play_next(UpstreamUnavailable())
+        with pytest.raises(UpstreamUnavailable):
+            await said(model, "demo")
+        return model
+
+
+class TestFallbackChatModel(ChatModelContract, FailingChatModelContract):
+    @pytest.fixture
+    def model(self) -> ChatModel:
+        return with_fallbacks(ScriptedChatModel("What", ["is", "that"], "?"), ScriptedChatModel())
+
+    @pytest.fixture
+    def failing(self) -> ChatModel:
+        return with_fallbacks(ScriptedChatModel(UpstreamUnavailable()), ScriptedChatModel(UpstreamCutOff()))
+
+    @pytest.fixture
+    def breaking(self) -> ChatModel:
+        return with_fallbacks(ScriptedChatModel("Well", UpstreamCutOff()), ScriptedChatModel("Well", UpstreamCutOff()))
+
+
+class TestFallbackChatModelThatFallsBack(ChatModelContract):
+    @pytest.fixture
+    def model(self) -> ChatModel:
+        whole = ScriptedChatModel("What", ["is", "that"], "?")
+        return with_fallbacks(ScriptedChatModel("What", ["is"], UpstreamCutOff(), "that", "?"), whole)
+
+
+def with_fallbacks(model: ChatModel, *others: ChatModel) -> ChatModel:
+    names = [f"other-{number}" for number in range(len(others))]
+    routes = [Route(name=name, patterns=[name], model=other) for name, other in zip(names, others, strict=True)]
+    return FallbackChatModel(model=model, fallbacks=names, others=RoutedChatModel(routes), total=timedelta(minutes=1))
 
 
 class TestOpenAiChatModel(ChatModelContract, FailingChatModelContract):

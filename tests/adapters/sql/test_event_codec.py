@@ -3,9 +3,9 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_backend.domain.answers import AnswerEvent, Cited, Delta, Done, Failed, FullText
+from llm_backend.domain.answers import AnswerEvent, Cited, Continued, Delta, Done, Failed, FullText
 from llm_backend.domain.citations import Citation
-from llm_backend.domain.conversations import TokenUsage
+from llm_backend.domain.conversations import Seam, TokenUsage
 from llm_backend.domain.ids import DocumentId
 from llm_backend.infrastructure.sql.event_codec import decode_events, encode_events
 
@@ -24,6 +24,7 @@ citations = st.builds(
 )
 events: st.SearchStrategy[AnswerEvent] = st.one_of(
     texts.map(Delta),
+    st.builds(Continued, texts, st.builds(Seam, at=numbers, model=texts, reason=texts)),
     st.lists(citations).map(lambda some: Cited(tuple(some))),
     st.builds(Done, st.none() | st.builds(TokenUsage, prompt=numbers, completion=numbers)),
     texts.map(FullText),

@@ -45,14 +45,26 @@ class SummaryOut(msgspec.Struct):
     created_time: int
 
 
+class SeamOut(msgspec.Struct):
+    """From character `at` on, `model` wrote what the one before it, for `reason`, could not."""
+
+    at: int
+    model: str
+    reason: str
+
+
 class MessageInHistory(msgspec.Struct, omit_defaults=True):
-    """`state` and `reason` are there only when the text ends early: `incomplete`, and the code of what happened."""
+    """`state` and `reason` are there only when the text ends early: `incomplete`, and the code of what happened.
+
+    `seams` are there only when other models than the conversation's went on with the answer.
+    """
 
     role: str
     content: str
     message_id: int
     state: str | None = None
     reason: str | None = None
+    seams: list[SeamOut] | None = None
 
 
 class HistoryOut(msgspec.Struct):
@@ -145,4 +157,5 @@ def message_out(message: Message) -> MessageInHistory:
         message_id=message.number,
         state=message.state.value if cut else None,
         reason=message.reason if cut else None,
+        seams=[SeamOut(seam.at, seam.model, seam.reason) for seam in message.seams] or None,
     )

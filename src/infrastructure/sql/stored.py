@@ -1,0 +1,87 @@
+"""Values that are stored inside of a column: as JSON in rows, as MessagePack in events.
+
+Their names stay when those of the domain change.
+"""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from llm_backend.domain.citations import Citation
+from llm_backend.domain.conversations import Seam
+from llm_backend.domain.ids import DocumentId
+
+
+class StoredCitation(msgspec.Struct, omit_defaults=True, frozen=True):
+    """A citation as it is stored."""
+
+    number: int
+    document: str
+    document_name: str
+    start: int
+    end: int
+    quote: str
+    verified: bool
+    page: int | None = None
+
+
+class StoredSeam(msgspec.Struct, frozen=True):
+    """A seam as it is stored."""
+
+    at: int
+    model: str
+    reason: str
+
+
+_decode_citations = msgspec.json.Decoder(list[StoredCitation]).decode
+_decode_seams = msgspec.json.Decoder(list[StoredSeam]).decode
+
+
+def stored_citation(citation: Citation) -> StoredCitation:
+    return StoredCitation(
+        number=citation.number,
+        document=citation.document,
+        document_name=citation.document_name,
+        start=citation.start,
+        end=citation.end,
+        quote=citation.quote,
+        verified=citation.verified,
+        page=citation.page,
+    )
+
+
+def citation_from(stored: StoredCitation) -> Citation:
+    return Citation(
+        number=stored.number,
+        document=DocumentId(stored.document),
+        document_name=stored.document_name,
+        start=stored.start,
+        end=stored.end,
+        page=stored.page,
+        quote=stored.quote,
+        verified=stored.verified,
+    )
+
+
+def citations_from(value: str) -> tuple[Citation, ...]:
+    return tuple(map(citation_from, _decode_citations(value)))
+
+
+def citations_value(citations: Sequence[Citation]) -> str:
+    return msgspec.json.encode([stored_citation(citation) for citation in citations]).decode()
+
+
+def stored_seam(seam: Seam) -> StoredSeam:
+    return StoredSeam(seam.at, seam.model, seam.reason)
+
+
+def seam_from(stored: StoredSeam) -> Seam:
+    return Seam(at=stored.at, model=stored.model, reason=stored.reason)
+
+
+def seams_from(value: str) -> tuple[Seam, ...]:
+    return tuple(map(seam_from, _decode_seams(value)))
+
+
+def seams_value(seams: Sequence[Seam]) -> str:
+    return msgspec.json.encode([stored_seam(seam) for seam in seams]).decode()
