@@ -1,8 +1,10 @@
 """Answers: ask, follow, find again, stop, and close what a dead process left open."""
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
+from datetime import timedelta
 
 from llm_backend.application.answer_runner import REASONS, AnswerRunner
 from llm_backend.application.conversations import key_binding
@@ -22,6 +24,7 @@ from llm_backend.domain.answers import (
     AnswerState,
     Delta,
     Failed,
+    is_last,
 )
 from llm_backend.domain.conversations import Conversation, Message, MessageState, Role
 from llm_backend.domain.errors import AnswerNotFound, ApiKeyUnreadable, InvalidMessage, NothingRelevant, TooManyStreams
@@ -155,25 +158,46 @@ class FollowAnswer:
     journal: AnswerJournal
     log: StreamLog
     runner: AnswerRunner
+    poll_every: timedelta = timedelta(seconds=0.3)  # how often the journal is asked while the log knows nothing
 
     async def __call__(
         self, owner: UserId, answer: AnswerId, *, after: int = 0
     ) -> AsyncIterator[Sequence[NumberedEvent]]:
         """Batches of all events after number `after` that are there at the moment, each event exactly once.
 
-        Ends without a word when nothing is left. Raises `AnswerNotFound` at the first step.
+        Wherever the answer is written: what the log does not have comes from the journal. Ends without a word when
+        nothing is left. Raises `AnswerNotFound` at the first step.
         """
         if self.runner.owner_of(answer) != owner:
             await self.journal.find(owner, answer)
-        last = after
-        try:
-            async with aclosing(self.log.follow(answer, after=after)) as batches:  # type: ignore[type-var]
-                async for batch in batches:
-                    yield batch
-                    last = batch[-1][0]
-        except AnswerNotFound:
+        last = position = max(after, 0)
+        running, ended = True, False
+        while True:
+            try:
+                async with aclosing(self.log.follow(answer, after=position)) as batches:  # type: ignore[type-var]
+                    async for batch in batches:
+                        yield batch
+                        last, ended = batch[-1][0], is_last(batch[-1][1])
+            except AnswerNotFound:
+                pass  # or no more of it
+            if ended:
+                return
+            start = await self.log.starts_after(answer)  # before the journal is read, which then has all up to there
             if stored := await self.journal.events(answer, after=last):
                 yield stored
+                last, ended = stored[-1][0], is_last(stored[-1][1])
+            if ended or not running:
+                return
+            running = await self._is_running(owner, answer)
+            if running and not stored and position >= start:
+                await asyncio.sleep(self.poll_every.total_seconds())
+            position = max(last, start)
+
+    async def _is_running(self, owner: UserId, answer: AnswerId) -> bool:
+        try:
+            return (await self.journal.find(owner, answer)).state is AnswerState.RUNNING
+        except AnswerNotFound:
+            return False
 
 
 @dataclass(frozen=True, slots=True)
