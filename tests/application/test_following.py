@@ -52,7 +52,7 @@ async def test_an_answer_of_another_replica_is_followed_by_the_journal(
     store: MemoryStore, follow: FollowAnswer
 ) -> None:
     batches = follow(ALICE, HUNDRED)
-    seen = []
+    seen: list[NumberedEvent] = []
 
     for number, letter in enumerate("ab", 1):
         await store.journal.checkpoint(HUNDRED, number, [Delta(letter)])
