@@ -1,8 +1,10 @@
 """Answers: ask, follow, find again, stop, and close what a dead process left open."""
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import timedelta
 
 from llm_backend.application.answer_runner import REASONS, AnswerRunner
 from llm_backend.application.conversations import key_binding
@@ -23,6 +25,7 @@ from llm_backend.domain.answers import (
     Continued,
     Delta,
     Failed,
+    is_last,
 )
 from llm_backend.domain.conversations import Conversation, Message, MessageState, Role
 from llm_backend.domain.errors import AnswerNotFound, ApiKeyUnreadable, InvalidMessage, NothingRelevant, TooManyStreams
@@ -156,40 +159,88 @@ class FollowAnswer:
     journal: AnswerJournal
     log: StreamLog
     runner: AnswerRunner
+    poll_every: timedelta = timedelta(seconds=0.3)  # how often the journal is asked while the log knows nothing
 
     async def __call__(
         self, owner: UserId, answer: AnswerId, *, after: int = 0
     ) -> AsyncIterator[Sequence[NumberedEvent]]:
         """Batches of all events after number `after` that are there at the moment, each event exactly once.
 
-        Ends without a word when nothing is left. Raises `AnswerNotFound` at the first step.
+        Wherever the answer is written: what the log does not have comes from the journal. Ends without a word when
+        nothing is left. Raises `AnswerNotFound` at the first step.
         """
         await self._check(owner, answer)
-        last = after
-        try:
-            async with aclosing(self.log.follow(answer, after=after)) as batches:  # type: ignore[type-var]
-                async for batch in batches:
-                    yield batch
-                    last = batch[-1][0]
-        except AnswerNotFound:
-            if stored := await self.journal.events(answer, after=last):
+        place = _Place(max(after, 0))
+        while not place.is_last:
+            try:
+                async with aclosing(self.log.follow(answer, after=place.look_after)) as batches:  # type: ignore[type-var]
+                    async for batch in batches:
+                        yield batch
+                        place.pass_by(batch)
+            except AnswerNotFound:
+                pass  # or no more of it
+            if stored := await self._stored(owner, answer, place):
                 yield stored
 
     async def push(self, owner: UserId, answer: AnswerId, reader: LogReader) -> None:
         """The same for a reader that is called with each batch, right when it is written.
 
-        Returns at the end, or when the reader wants no more for now. Raises `AnswerNotFound`.
+        Returns when nothing is left, or when the reader wants no more for now. Raises `AnswerNotFound`.
         """
         await self._check(owner, answer)
-        try:
-            await self.log.push(answer, reader)
-        except AnswerNotFound:
-            if stored := await self.journal.events(answer, after=reader.after):
-                reader.take(stored)
+        place = _Place(reader.after)
+        while not place.is_last:
+            try:
+                if await self.log.push(answer, reader, after=place.look_after):
+                    return
+            except AnswerNotFound:
+                pass
+            place.last = reader.after
+            if (stored := await self._stored(owner, answer, place)) and reader.take(stored):
+                return
 
     async def _check(self, owner: UserId, answer: AnswerId) -> None:
         if self.runner.owner_of(answer) != owner:
             await self.journal.find(owner, answer)
+
+    async def _stored(self, owner: UserId, answer: AnswerId, place: "_Place") -> Sequence[NumberedEvent]:
+        """What the journal has after that place, which moves on; after a while, if there is no use in hurrying."""
+        if place.is_last:
+            return ()
+        start = await self.log.starts_after(answer)  # before the journal is read, which then has all up to there
+        if stored := await self.journal.events(answer, after=place.last):
+            place.pass_by(stored)
+        if not place.is_last:
+            was_running, place.is_running = place.is_running, await self._is_running(owner, answer)
+            place.is_last = not was_running
+            if place.is_running and not stored and place.look_after >= start:
+                await asyncio.sleep(self.poll_every.total_seconds())
+        place.look_after = max(place.last, start)
+        return stored
+
+    async def _is_running(self, owner: UserId, answer: AnswerId) -> bool:
+        try:
+            return (await self.journal.find(owner, answer)).state is AnswerState.RUNNING
+        except AnswerNotFound:
+            return False
+
+
+@dataclass(slots=True)
+class _Place:
+    """How far a reader is. The log is asked for what comes after `look_after`, which may be further on than `last`:
+    a log that was opened later has nothing before that."""
+
+    last: int
+    look_after: int = field(init=False)
+    is_running: bool = True
+    is_last: bool = False
+
+    def __post_init__(self) -> None:
+        self.look_after = self.last
+
+    def pass_by(self, batch: Sequence[NumberedEvent]) -> None:
+        self.last = batch[-1][0]
+        self.is_last = is_last(batch[-1][1])
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,11 +37,11 @@ class MemoryStreamLog:
         self._closed: dict[AnswerId, _Log] = {}  # in the order of closing
         self._closed_bytes = 0
 
-    def open(self, answer: AnswerId) -> None:
+    def open(self, answer: AnswerId, *, after: int = 0) -> None:
         if answer in self._open:
             raise ValueError(f"The log of answer {answer} is open already")
         self._forget(answer)
-        self._open[answer] = _Log()
+        self._open[answer] = _Log(start=after)
 
     def append(self, answer: AnswerId, events: Sequence[AnswerEvent]) -> int:
         log = self._open.get(answer)
@@ -49,7 +49,7 @@ class MemoryStreamLog:
             raise ValueError(f"The log of answer {answer} is not open")
         if events:
             log.add(events)
-        return len(log.events)
+        return log.last
 
     def close(self, answer: AnswerId) -> None:
         log = self._open.pop(answer, None)
@@ -65,10 +65,12 @@ class MemoryStreamLog:
 
     async def follow(self, answer: AnswerId, *, after: int = 0) -> AsyncIterator[Sequence[NumberedEvent]]:
         log = self._find(answer)
-        loop = asyncio.get_running_loop()  # once, as it asks the system for the process' id each time
         after = max(after, 0)
+        if log is None or after < log.start:
+            raise AnswerNotFound
+        loop = asyncio.get_running_loop()  # once, as it asks the system for the process' id each time
         while True:
-            if after < len(log.events):
+            if after < log.last:
                 batch = log.numbered(after)
                 after += len(batch)
                 yield batch
@@ -81,19 +83,26 @@ class MemoryStreamLog:
                 finally:
                     log.waiting.discard(future)
 
-    async def push(self, answer: AnswerId, reader: LogReader) -> None:
+    async def push(self, answer: AnswerId, reader: LogReader, *, after: int) -> bool:
         log = self._find(answer)
-        if reader.after < len(log.events) and reader.take(log.numbered(reader.after)):
-            return
-        if log.closed_at is None:
-            await log.attached(reader)
-
-    def _find(self, answer: AnswerId) -> "_Log":
-        self._forget_the_oldest()
-        log = self._open.get(answer) or self._closed.get(answer)
-        if log is None:
+        if log is None or after < log.start:
             raise AnswerNotFound
-        return log
+        if after < log.last and reader.take(log.numbered(after)):
+            return True
+        return log.closed_at is None and await log.attached(reader, after)
+
+    async def starts_after(self, answer: AnswerId) -> int:
+        log = self._find(answer)
+        return log.start if log else 0
+
+    async def tail(self, answer: AnswerId, *, after: int) -> Sequence[NumberedEvent]:
+        """Nothing: there is no elsewhere."""
+        del answer, after
+        return ()
+
+    def _find(self, answer: AnswerId) -> "_Log | None":
+        self._forget_the_oldest()
+        return self._open.get(answer) or self._closed.get(answer)
 
     def _forget_the_oldest(self) -> None:
         while self._closed and self._is_too_much(next(iter(self._closed.values()))):
@@ -118,20 +127,25 @@ class _Log:
     """Once closed it keeps deltas as bare texts: the garbage collector need not look at those, and it looked at
     hundreds of thousands of deltas again and again, for a tenth of all CPU."""
 
+    start: int  # the number before the first event's
     events: list[AnswerEvent | str] = field(default_factory=list)
     waiting: set[asyncio.Future[None]] = field(default_factory=set)
     attachments: "list[_Attachment]" = field(default_factory=list)
     closed_at: float | None = None
     bytes: int = 0
 
+    @property
+    def last(self) -> int:
+        return self.start + len(self.events)
+
     def numbered(self, after: int) -> list[NumberedEvent]:
-        new: list[AnswerEvent] = self.events[after:]  # type: ignore[assignment]  # no text is there before the end
+        new: list[AnswerEvent] = self.events[after - self.start :]  # type: ignore[assignment]  # no text before the end
         if self.closed_at is not None:
-            new = [Delta(event) if isinstance(event, str) else event for event in self.events[after:]]
+            new = [Delta(event) if isinstance(event, str) else event for event in self.events[after - self.start :]]
         return list(enumerate(new, after + 1))
 
     def add(self, events: Sequence[AnswerEvent]) -> None:
-        first = len(self.events) + 1
+        first = self.last + 1
         self.events += events
         if self.attachments:
             new = list(enumerate(events, first))
@@ -140,12 +154,13 @@ class _Log:
         if self.waiting:
             self.wake()
 
-    async def attached(self, reader: LogReader) -> None:
-        """Let a reader who knows all that is there take what comes, until it wants no more or no more will come."""
-        attachment = _Attachment(reader, asyncio.get_running_loop().create_future())
+    async def attached(self, reader: LogReader, after: int) -> bool:
+        """Let a reader who knows all that is there take what comes, until it wants no more, or (False) no more will
+        come."""
+        attachment = _Attachment(reader, after, asyncio.get_running_loop().create_future())
         self.attachments.append(attachment)
         try:
-            await attachment.over
+            return await attachment.over
         finally:
             self.attachments.remove(attachment)
 
@@ -169,7 +184,7 @@ class _Log:
         self.bytes = EVENT_BYTES * len(self.events) + sum(map(len, texts))
         self.wake()
         for attachment in self.attachments:
-            attachment.end()
+            attachment.end(enough=False)
 
 
 @dataclass(slots=True, eq=False)
@@ -177,19 +192,20 @@ class _Attachment:
     """A reader that is called, and the coroutine that waits until it is no longer."""
 
     reader: LogReader
-    over: asyncio.Future[None]
+    after: int  # which may be further on than the log is
+    over: asyncio.Future[bool]
 
     def hand(self, events: Sequence[NumberedEvent]) -> None:
         if self.over.done():
             return
         try:
-            if events[0][0] <= self.reader.after:  # it asked for what is further on
-                events = [event for event in events if event[0] > self.reader.after]
+            if events[0][0] <= self.after:
+                events = [event for event in events if event[0] > self.after]
             if events and self.reader.take(events):
-                self.end()
+                self.end(enough=True)
         except Exception as error:  # noqa: BLE001 - it is the reader's, and the one who writes must not suffer from it
             self.over.set_exception(error)
 
-    def end(self) -> None:
+    def end(self, *, enough: bool) -> None:
         if not self.over.done():
-            self.over.set_result(None)
+            self.over.set_result(enough)

@@ -31,8 +31,8 @@ from llm_backend.domain.knowledge import (
 )
 from llm_backend.domain.secrets import SealedSecret
 from llm_backend.domain.users import PasswordHash, User
+from llm_backend.infrastructure.codec.stored import citations_from, citations_value, seams_from, seams_value
 from llm_backend.infrastructure.sql import rows
-from llm_backend.infrastructure.sql.stored import citations_from, citations_value, seams_from, seams_value
 
 Row: TypeAlias = Sequence[Any]
 Values: TypeAlias = Mapping[str, Any]

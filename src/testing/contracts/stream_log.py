@@ -156,6 +156,33 @@ class StreamLogContract:
         with pytest.raises(AnswerNotFound):
             await anext(batches)
 
+    async def test_an_answer_that_was_begun_elsewhere_goes_on_at_a_higher_number(self, log: StreamLog) -> None:
+        log.open(ANSWER, after=100)
+
+        numbers = [log.append(ANSWER, [Delta(letter)]) for letter in "ab"]
+        log.close(ANSWER)
+
+        assert numbers == [101, 102]
+        assert await followed(log, ANSWER, after=100) == [(101, Delta("a")), (102, Delta("b"))]
+        assert await followed(log, ANSWER, after=101) == [(102, Delta("b"))]
+
+    @pytest.mark.parametrize("after", [0, 99])
+    async def test_what_comes_before_the_start_of_a_log_is_not_found_in_it(self, log: StreamLog, after: int) -> None:
+        log.open(ANSWER, after=100)
+        log.append(ANSWER, [Delta("a")])
+
+        with pytest.raises(AnswerNotFound):
+            await followed(log, ANSWER, after=after)
+
+    async def test_a_log_tells_where_it_starts(self, log: StreamLog) -> None:
+        log.open(ANSWER, after=100)
+
+        assert await log.starts_after(ANSWER) == 100
+        assert await log.starts_after(OTHER) == 0
+
+    async def test_nothing_is_known_of_an_answer_that_nobody_writes(self, log: StreamLog) -> None:
+        assert list(await log.tail(ANSWER, after=0)) == []
+
     async def test_logs_do_not_mix(self, log: StreamLog) -> None:
         written(log, ANSWER, [Delta("mine")])
         written(log, OTHER, [Delta("theirs")])
@@ -199,14 +226,14 @@ class StreamLogContract:
         log.open(ANSWER)
         log.append(ANSWER, [Delta("a"), Delta("b")])
         reader = Recording()
-        pushing = asyncio.ensure_future(log.push(ANSWER, reader))
+        pushing = asyncio.ensure_future(log.push(ANSWER, reader, after=reader.after))
         await asyncio.sleep(0)
 
         log.append(ANSWER, [Delta("c")])
         log.append(ANSWER, [Done(), FullText("abc")])
         log.close(ANSWER)
 
-        await asyncio.wait_for(pushing, SOON)
+        assert not await asyncio.wait_for(pushing, SOON)
         assert reader.taken == list(enumerate([Delta("a"), Delta("b"), Delta("c"), Done(), FullText("abc")], 1))
 
     @pytest.mark.parametrize("after", [0, 1, 2, 3, 4])
@@ -214,7 +241,7 @@ class StreamLogContract:
         log.open(ANSWER)
         log.append(ANSWER, [Delta("a"), Delta("b")])
         reader = Recording(after=after)
-        pushing = asyncio.ensure_future(log.push(ANSWER, reader))
+        pushing = asyncio.ensure_future(log.push(ANSWER, reader, after=reader.after))
         await asyncio.sleep(0)
 
         log.append(ANSWER, [Delta("c"), Delta("d")])
@@ -228,12 +255,12 @@ class StreamLogContract:
         log.open(ANSWER)
         log.append(ANSWER, [Delta("a")])
         reader = Recording(at_once=1)
-        await asyncio.wait_for(log.push(ANSWER, reader), SOON)
+        await asyncio.wait_for(log.push(ANSWER, reader, after=reader.after), SOON)
 
         log.append(ANSWER, [Delta("b")])
         log.append(ANSWER, [Delta("c")])
         first = list(reader.taken)
-        await asyncio.wait_for(log.push(ANSWER, reader), SOON)
+        await asyncio.wait_for(log.push(ANSWER, reader, after=reader.after), SOON)
 
         assert first == [(1, Delta("a"))]
         assert reader.taken == [(1, Delta("a")), (2, Delta("b")), (3, Delta("c"))]
@@ -241,7 +268,7 @@ class StreamLogContract:
     async def test_a_reader_that_fails_harms_nobody_else(self, log: StreamLog) -> None:
         log.open(ANSWER)
         failing, reader = Recording(at_once=-1), Recording()
-        pushing = [asyncio.ensure_future(log.push(ANSWER, each)) for each in (failing, reader)]
+        pushing = [asyncio.ensure_future(log.push(ANSWER, each, after=0)) for each in (failing, reader)]
         await asyncio.sleep(0)
 
         log.append(ANSWER, [Delta("a")])
@@ -249,13 +276,13 @@ class StreamLogContract:
         log.close(ANSWER)
 
         outcomes = await asyncio.wait_for(asyncio.gather(*pushing, return_exceptions=True), SOON)
-        assert [type(outcome) for outcome in outcomes] == [ZeroDivisionError, type(None)]
+        assert [type(outcome) for outcome in outcomes] == [ZeroDivisionError, bool]
         assert reader.taken == [(1, Delta("a")), (2, Delta("b"))]
 
     async def test_a_reader_that_leaves_takes_nothing_more(self, log: StreamLog) -> None:
         log.open(ANSWER)
         leaving, staying = Recording(), Recording()
-        pushing = [asyncio.ensure_future(log.push(ANSWER, each)) for each in (leaving, staying)]
+        pushing = [asyncio.ensure_future(log.push(ANSWER, each, after=0)) for each in (leaving, staying)]
         await asyncio.sleep(0)
 
         pushing[0].cancel()
@@ -268,7 +295,7 @@ class StreamLogContract:
 
     async def test_nothing_is_pushed_from_an_unknown_log(self, log: StreamLog) -> None:
         with pytest.raises(AnswerNotFound):
-            await log.push(ANSWER, Recording())
+            await log.push(ANSWER, Recording(), after=0)
 
 
 class Recording:

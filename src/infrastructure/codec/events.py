@@ -9,7 +9,7 @@ import msgspec
 
 from llm_backend.domain.answers import AnswerEvent, Cited, Continued, Delta, Done, Failed, FullText
 from llm_backend.domain.conversations import TokenUsage
-from llm_backend.infrastructure.sql.stored import (
+from llm_backend.infrastructure.codec.stored import (
     StoredCitation,
     StoredSeam,
     citation_from,
