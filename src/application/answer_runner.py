@@ -12,12 +12,14 @@ from datetime import timedelta
 from functools import partial
 from typing import Self, TypeVar
 
-from llm_backend.application.ports.answer_journal import AnswerJournal, Turn
+from llm_backend.application.ports.answer_journal import AnswerJournal, NumberedEvent, Turn
+from llm_backend.application.ports.answer_leases import AnswerLeases
 from llm_backend.application.ports.chat_model import ChatModel, ChatRequest, Completion
 from llm_backend.application.ports.clock import Clock
 from llm_backend.application.ports.stream_log import StreamLog
 from llm_backend.domain.answers import (
     INTERRUPTED,
+    INTERRUPTION_GAP,
     LONGEST_ANSWER,
     STOPPED,
     Answer,
@@ -32,6 +34,7 @@ from llm_backend.domain.answers import (
 from llm_backend.domain.citations import Citation, cited
 from llm_backend.domain.conversations import Message, MessageState, Role, Seam
 from llm_backend.domain.errors import (
+    AnswerNotFound,
     AnswerTooLong,
     ConversationNotFound,
     DomainError,
@@ -52,6 +55,10 @@ REASONS = {
 }
 
 
+LOST = "lost"  # somebody else writes it now, or its conversation is gone
+HANDED_OVER = "handed_over"  # whoever wants it may go on with it
+
+
 @dataclass(slots=True, kw_only=True, eq=False)
 class Writing:
     """An answer that is being written: what came so far, and how much of it is durable."""
@@ -66,11 +73,12 @@ class Writing:
     unsaved_length: int = 0
     saved: int = 0  # the number of the last event that is in the journal
     saving: "asyncio.Task[None] | None" = None
-    begun: "asyncio.Future[AnswerId]"
+    begun: "asyncio.Future[AnswerId] | None" = None
+    broken_at: int | None = None  # characters of what another process had written, until the first new piece
     task: "asyncio.Task[None] | None" = None
     asking: bool = False  # the model is at work: this, and not the storing before and after it, may be cancelled
     ending: bool = False  # no more checkpoints: the end carries all that is unsaved
-    cut_short: str | None = None  # STOPPED or INTERRUPTED, once somebody asked for it
+    cut_short: str | None = None  # STOPPED, INTERRUPTED, LOST or HANDED_OVER, once there is a reason to
 
     @property
     def text(self) -> str:
@@ -83,26 +91,32 @@ class AnswerRunner:
 
     model: ChatModel
     journal: AnswerJournal
+    leases: AnswerLeases
     log: StreamLog
     now: Clock
     checkpoint_every: timedelta = timedelta(seconds=0.5)
     checkpoint_size: int = 2048  # characters
     store_patience: timedelta = timedelta(seconds=30)  # how long a finished answer waits for a database that is away
     grace: timedelta = timedelta(seconds=30)  # how long running answers may go on at shutdown
+    hands_over: bool = False  # what is left then goes on in another process, if there may be one
+    heed_every: timedelta = timedelta(seconds=0.5)  # how often to look at what others want of the answers written here
     _writing: dict[AnswerId, Writing] = field(default_factory=dict)
     _recent: dict[AnswerId, Answer] = field(default_factory=dict)  # oldest first
-    _ticker: "asyncio.Task[None] | None" = None
+    _tickers: "list[asyncio.Task[None]]" = field(default_factory=list)
     _closing: bool = False
 
     async def __aenter__(self) -> Self:
-        self._ticker = asyncio.create_task(self._tick(), name="answer checkpoints")
+        self._tickers = [
+            asyncio.create_task(self._tick(), name="answer checkpoints"),
+            asyncio.create_task(self._heed(), name="wishes for answers"),
+        ]
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await self.drain()
-        if self._ticker:
-            self._ticker.cancel()
-            await asyncio.wait([self._ticker])
+        for ticker in self._tickers:
+            ticker.cancel()
+        await asyncio.wait(self._tickers)
 
     # What others ask of it -------------------------------------------------------------------------------------------
 
@@ -121,8 +135,31 @@ class AnswerRunner:
         begun: asyncio.Future[AnswerId] = asyncio.get_running_loop().create_future()
         writing = Writing(answer=turn.answer, request=request, sources=sources, begun=begun)
         self._writing[turn.answer.id] = writing
-        writing.task = asyncio.create_task(self._live(writing, turn), name=f"answer {turn.answer.id}")
+        writing.task = asyncio.create_task(self._live(writing, turn, begun), name=f"answer {turn.answer.id}")
         return await asyncio.shield(begun)
+
+    def take_up(
+        self,
+        answer: Answer,
+        request: ChatRequest,
+        events: Sequence[NumberedEvent],
+        sources: Sequence[Citation] = (),
+    ) -> None:
+        """Go on with an answer that this process has taken over. `events` are all that is in the journal, and
+        `request.so_far` is their text."""
+        last = events[-1][0] + INTERRUPTION_GAP - 1 if events else INTERRUPTION_GAP
+        writing = Writing(
+            answer=answer,
+            request=request,
+            sources=sources,
+            pieces=[request.so_far],
+            length=len(request.so_far),
+            seams=[event.seam for _, event in events if isinstance(event, Continued)],
+            saved=last,
+            broken_at=len(request.so_far) or None,
+        )
+        self._writing[answer.id] = writing
+        writing.task = asyncio.create_task(self._go_on(writing, last), name=f"answer {answer.id}")
 
     def is_writing(self, answer: AnswerId) -> bool:
         return answer in self._writing
@@ -154,40 +191,45 @@ class AnswerRunner:
         await self._cut_short(gone, STOPPED)
 
     async def drain(self) -> None:
-        """Take no more answers, let the running ones go on for `grace`, then store what there is of the rest."""
+        """Take no more answers, let the running ones go on for `grace`, then store what there is of the rest and hand
+        it over, or close it."""
         self._closing = True
         if tasks := [writing.task for writing in self._writing.values() if writing.task]:
             await asyncio.wait(tasks, timeout=self.grace.total_seconds())
-        await self._cut_short(list(self._writing.values()), INTERRUPTED)
+        await self._cut_short(list(self._writing.values()), HANDED_OVER if self.hands_over else INTERRUPTED)
 
     async def _cut_short(self, writings: Sequence[Writing], reason: str) -> None:
-        tasks = []
         for writing in writings:
-            if writing.task:
-                if writing.cut_short is None:
-                    writing.cut_short = reason
-                    if writing.asking:
-                        writing.task.cancel()
-                tasks.append(writing.task)
-        if tasks:
+            _cut_short(writing, reason)
+        if tasks := [writing.task for writing in writings if writing.task]:
             await asyncio.wait(tasks)
 
     # One answer ------------------------------------------------------------------------------------------------------
 
-    async def _live(self, writing: Writing, turn: Turn) -> None:
+    async def _live(self, writing: Writing, turn: Turn, begun: "asyncio.Future[AnswerId]") -> None:
         """From the question to the stored answer. Whoever finds the answer in the journal finds its log open here."""
         answer = turn.answer.id
         self.log.open(answer)
         self._remember(turn.answer)
         try:
-            begun = await self.journal.begin(turn)
+            number = await self.journal.begin(turn)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is the caller's
-            writing.begun.set_exception(error)
+            begun.set_exception(error)
             await self._take_back(answer, error)
         else:
-            writing.begun.set_result(begun)
-            if begun == answer:
+            begun.set_result(number)
+            if number == answer:
                 await self._write(writing)
+        finally:
+            self.log.close(answer)
+            del self._writing[answer]
+
+    async def _go_on(self, writing: Writing, last: int) -> None:
+        answer = writing.answer.id
+        try:
+            self.log.open(answer, after=last)
+            self._remember(writing.answer)
+            await self._write(writing)
         finally:
             self.log.close(answer)
             del self._writing[answer]
@@ -209,7 +251,13 @@ class AnswerRunner:
     async def _write(self, writing: Writing) -> None:
         """Never raises: whatever happens, the log gets its last event, or readers would take the end for complete."""
         try:
-            await self._store(writing, *await self._ask_model(writing))
+            ending, state = await self._ask_model(writing)
+            if state is MessageState.INCOMPLETE and writing.cut_short == LOST:
+                await self._give_up(writing)
+            elif state is MessageState.INCOMPLETE and writing.cut_short == HANDED_OVER:
+                await self._hand_over(writing)
+            else:
+                await self._store(writing, ending, state)
         except Exception:
             logger.exception("an answer could not be stored", extra={"answer": writing.answer.id})
             self.log.append(writing.answer.id, [_failed(Unavailable())])
@@ -220,7 +268,8 @@ class AnswerRunner:
             return [_cut(writing)], MessageState.INCOMPLETE
         writing.asking = True
         try:
-            completion = await self.model.answer(writing.request, partial(self._emit, writing))
+            emit = self._emit if writing.broken_at is None else self._emit_behind_a_break
+            completion = await self.model.answer(writing.request, partial(emit, writing))
         except asyncio.CancelledError:
             return [_cut(writing)], MessageState.INCOMPLETE
         except DomainError as error:
@@ -248,6 +297,15 @@ class AnswerRunner:
         if writing.unsaved_length >= self.checkpoint_size:
             self._checkpoint(writing)
 
+    def _emit_behind_a_break(self, writing: Writing, deltas: Sequence[Delta]) -> None:
+        """Say where this process went on in the place of one that is gone."""
+        if writing.broken_at is not None:
+            first, *rest = deltas
+            seam = Seam(at=writing.broken_at, model=writing.request.model, reason=INTERRUPTED)
+            deltas = deltas if isinstance(first, Continued) else [Continued(first.text, seam), *rest]
+            writing.broken_at = None
+        self._emit(writing, deltas)
+
     # Making it durable -----------------------------------------------------------------------------------------------
 
     async def _tick(self) -> None:
@@ -257,6 +315,19 @@ class AnswerRunner:
             for writing in list(self._writing.values()):
                 if writing.unsaved:
                     self._checkpoint(writing)
+
+    async def _heed(self) -> None:
+        """Others cannot reach in here: they leave word in the database of what they want stopped or have taken."""
+        while True:
+            await asyncio.sleep(self.heed_every.total_seconds())
+            if asking := [writing for writing in self._writing.values() if writing.asking]:
+                try:
+                    mine = await self.leases.mine()
+                except (Unavailable, StorageFull):
+                    continue
+                for writing in asking:
+                    if mine.get(writing.answer.id, True) and writing.asking:
+                        _cut_short(writing, STOPPED if writing.answer.id in mine else LOST)
 
     def _checkpoint(self, writing: Writing) -> None:
         if writing.saving is None and not writing.ending:
@@ -289,7 +360,25 @@ class AnswerRunner:
         message = self._message(writing, ending, state)
         events = [*writing.unsaved, *ending]
         kept = await self._patiently(self.journal.finish, writing.answer.id, writing.saved + 1, events, message)
-        self.log.append(writing.answer.id, ending if kept else [_failed(ConversationNotFound())])
+        if kept:
+            self.log.append(writing.answer.id, ending)
+        else:
+            await self._give_up(writing)
+
+    async def _hand_over(self, writing: Writing) -> None:
+        writing.ending = True
+        if writing.saving:
+            await asyncio.wait([writing.saving])
+        await self._patiently(self.journal.checkpoint, writing.answer.id, writing.saved + 1, writing.unsaved)
+        await self._patiently(self.leases.release, writing.answer.id)
+
+    async def _give_up(self, writing: Writing) -> None:
+        """Readers go on with whoever has it now, unless nobody has, as its conversation is gone."""
+        writing.ending = True
+        try:
+            await self.journal.find(writing.answer.owner, writing.answer.id)
+        except AnswerNotFound:
+            self.log.append(writing.answer.id, [_failed(ConversationNotFound())])
 
     def _message(self, writing: Writing, ending: Sequence[AnswerEvent], state: MessageState) -> Message:
         done = next((event for event in ending if isinstance(event, Done)), None)
@@ -330,8 +419,16 @@ def _ending(writing: Writing, completion: Completion) -> list[AnswerEvent]:
 
 
 def _cut(writing: Writing) -> Failed:
-    reason = writing.cut_short or INTERRUPTED
+    reason = writing.cut_short if writing.cut_short in REASONS else INTERRUPTED
     return Failed(reason, REASONS[reason])
+
+
+def _cut_short(writing: Writing, reason: str) -> None:
+    """End it where it is. Only the model is interrupted, and not the storing before and after it."""
+    if writing.task and writing.cut_short is None:
+        writing.cut_short = reason
+        if writing.asking:
+            writing.task.cancel()
 
 
 def _failed(error: DomainError) -> Failed:

@@ -1,40 +1,30 @@
-"""Answers: ask, follow, find again, stop, and close what a dead process left open."""
+"""Answers: ask, follow, find again, and stop."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from llm_backend.application.answer_runner import REASONS, AnswerRunner
-from llm_backend.application.conversations import key_binding
-from llm_backend.application.grounding import GroundAnswer, Grounding
+from llm_backend.application.answer_runner import AnswerRunner
+from llm_backend.application.composing import RECALLED_MESSAGES, ComposeRequest
+from llm_backend.application.grounding import GroundAnswer
 from llm_backend.application.ports.answer_journal import AnswerJournal, NumberedEvent, Turn
-from llm_backend.application.ports.chat_model import ChatModel, ChatRequest, ChatTurn
+from llm_backend.application.ports.answer_leases import AnswerLeases
 from llm_backend.application.ports.clock import Clock, IdSource
 from llm_backend.application.ports.idempotency import IdempotencyKey
-from llm_backend.application.ports.secret_box import SecretBox, SecretUnreadable
 from llm_backend.application.ports.stream_log import LogReader, StreamLog
 from llm_backend.application.ports.views import ConversationViews, KnowledgeViews
 from llm_backend.application.retrieval import LONGEST_QUERY, Retrieve
 from llm_backend.domain.answers import (
-    INTERRUPTED,
-    INTERRUPTION_GAP,
     Answer,
     AnswerState,
-    Continued,
-    Delta,
-    Failed,
     is_last,
 )
-from llm_backend.domain.conversations import Conversation, Message, MessageState, Role
-from llm_backend.domain.errors import AnswerNotFound, ApiKeyUnreadable, InvalidMessage, NothingRelevant, TooManyStreams
+from llm_backend.domain.errors import AnswerNotFound, InvalidMessage, NothingRelevant, TooManyStreams
 from llm_backend.domain.ids import AnswerId, ConversationId, KnowledgeBaseId, UserId
-from llm_backend.domain.secrets import Secret
+from llm_backend.domain.prompting import Grounding
 from llm_backend.domain.text import is_storable
-from llm_backend.domain.window import estimated_tokens, fitting
-
-RECALLED_MESSAGES = 200  # how far back a prompt reaches at most, whatever the model's window
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +34,7 @@ class SendMessage:
     conversations: ConversationViews
     journal: AnswerJournal
     runner: AnswerRunner
-    model: ChatModel
-    secrets: SecretBox
+    compose: ComposeRequest
     ids: IdSource
     now: Clock
     streams_per_user: int | None = None
@@ -65,7 +54,7 @@ class SendMessage:
         thread = await self.conversations.thread(owner, conversation_id, limit=RECALLED_MESSAGES)
         conversation = thread.conversation
         question = conversation.ask(text, at=self.now())
-        request = self._request(conversation, thread.messages, question, grounding)
+        request = self.compose(conversation, thread.messages, question, grounding)
         if self.streams_per_user is not None and self.runner.count(owner) >= self.streams_per_user:
             raise TooManyStreams
         answer = Answer(
@@ -74,26 +63,14 @@ class SendMessage:
             conversation=conversation_id,
             number=question.number + 1,
         )
-        turn = Turn(question=question, answer=answer, started_at=question.created_at, idempotency=idempotency)
+        turn = Turn(
+            question=question,
+            answer=answer,
+            started_at=question.created_at,
+            idempotency=idempotency,
+            grounding=grounding,
+        )
         return await self.runner.begin(turn, request, grounding.sources if grounding else ())
-
-    def _request(
-        self, conversation: Conversation, past: Sequence[Message], question: Message, grounding: Grounding | None
-    ) -> ChatRequest:
-        self.model.check(conversation.model, own_key=conversation.api_key is not None)
-        instructions = [ChatTurn(role=Role.SYSTEM, text=grounding.instructions)] if grounding else []
-        taken = sum(estimated_tokens(turn.text) for turn in instructions)
-        messages = fitting(past, question, window=self.model.window(conversation.model), taken=taken)
-        turns = [*instructions, *(ChatTurn(role=message.role, text=message.text) for message in messages)]
-        return ChatRequest(model=conversation.model, turns=turns, api_key=self._api_key(conversation))
-
-    def _api_key(self, conversation: Conversation) -> Secret | None:
-        if conversation.api_key is None:
-            return None
-        try:
-            return self.secrets.open(conversation.api_key, bound_to=key_binding(conversation.owner, conversation.id))
-        except SecretUnreadable as error:
-            raise ApiKeyUnreadable from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,19 +225,32 @@ class StopAnswer:
     """End the running answer of a conversation where it is; its text is kept, marked as incomplete."""
 
     journal: AnswerJournal
+    leases: AnswerLeases
     runner: AnswerRunner
-    close_interrupted: "CloseInterruptedAnswers"
+    poll_every: timedelta = timedelta(seconds=0.1)
+    patience: timedelta = timedelta(seconds=5)  # for a process elsewhere that writes it
 
     async def __call__(self, owner: UserId, conversation: ConversationId) -> bool:
-        """Whether an answer was running. Raises `ConversationNotFound`."""
+        """Whether an answer was running. Raises `ConversationNotFound`.
+
+        Waits until its text is stored; but not for ever for another process, which may have died. Whoever takes the
+        answer over then stops it.
+        """
         latest = await self.journal.latest(owner, conversation)
         if latest is None:
             return False
         if await self.runner.stop(latest.id):
             return True
-        if latest.state is AnswerState.RUNNING:  # nobody is writing it any more
-            await self.close_interrupted()
+        if latest.state is AnswerState.RUNNING:
+            await self.leases.want_stop(latest.id)
+            await self._end_of(owner, latest.id)
         return latest.state is AnswerState.RUNNING
+
+    async def _end_of(self, owner: UserId, answer: AnswerId) -> None:
+        with suppress(TimeoutError, AnswerNotFound):
+            async with asyncio.timeout(self.patience.total_seconds()):
+                while (await self.journal.find(owner, answer)).state is AnswerState.RUNNING:  # noqa: ASYNC110 - elsewhere
+                    await asyncio.sleep(self.poll_every.total_seconds())
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,36 +261,3 @@ class Drain:
 
     async def __call__(self) -> None:
         await self.runner.drain()
-
-
-@dataclass(frozen=True, slots=True)
-class CloseInterruptedAnswers:
-    """Close the answers that nobody is writing any more, with the text that was stored of them."""
-
-    journal: AnswerJournal
-    runner: AnswerRunner
-    now: Clock
-
-    async def __call__(self) -> int:
-        """Return how many were closed."""
-        closed = 0
-        for answer, model in await self.journal.running():
-            if not self.runner.is_writing(answer.id):
-                closed += await self._close(answer, model)
-        return closed
-
-    async def _close(self, answer: Answer, model: str) -> bool:
-        events = await self.journal.events(answer.id)
-        last = events[-1][0] if events else 0
-        message = Message(
-            number=answer.number,
-            role=Role.ASSISTANT,
-            text="".join(event.text for _, event in events if isinstance(event, Delta)),
-            state=MessageState.INCOMPLETE,
-            reason=INTERRUPTED,
-            model=model,
-            seams=tuple(event.seam for _, event in events if isinstance(event, Continued)),
-            created_at=self.now(),
-        )
-        ending = [Failed(INTERRUPTED, REASONS[INTERRUPTED])]
-        return await self.journal.finish(answer.id, last + INTERRUPTION_GAP, ending, message)

@@ -5,18 +5,9 @@ from dataclasses import dataclass
 
 from llm_backend.application.ports.clock import IdSource
 from llm_backend.application.ports.views import KnowledgeViews
-from llm_backend.domain.citations import Citation
 from llm_backend.domain.ids import UserId
 from llm_backend.domain.knowledge import Passage
-from llm_backend.domain.prompting import Source, knowledge_prompt, pack_passages, verified
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Grounding:
-    """Instructions that carry passages, and the sources that the answer may cite by their numbers."""
-
-    instructions: str
-    sources: Sequence[Citation]
+from llm_backend.domain.prompting import Grounding, Source, knowledge_prompt, pack_passages, verified
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
-from llm_backend.application.answering import CloseInterruptedAnswers
 from llm_backend.application.indexing import OptimizeIndex, SweepDocuments
 from llm_backend.application.ports.answer_journal import AnswerJournal
 from llm_backend.application.ports.clock import Clock
@@ -25,7 +24,6 @@ class KeepHouse:
 
     transactions: UnitOfWorkFactory
     journal: AnswerJournal
-    close_interrupted: CloseInterruptedAnswers
     sweep_documents: SweepDocuments
     optimize_index: OptimizeIndex
     now: Clock
@@ -34,7 +32,7 @@ class KeepHouse:
 
     async def __call__(self) -> None:
         """A part that fails is logged and left for the next time."""
-        for part in (self.close_interrupted, self._forget, self.sweep_documents, self.optimize_index):
+        for part in (self._forget, self.sweep_documents, self.optimize_index):
             try:
                 await part()
             except DomainError as error:

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Unpack
 
 from llm_backend.application.backend import Backend
+from llm_backend.application.heartbeat import Heartbeat
 from llm_backend.bootstrap.adapters import Ports, open_adapters
-from llm_backend.bootstrap.use_cases import answer_runner, use_cases
+from llm_backend.bootstrap.use_cases import answer_runner, is_shared, take_over_answers, use_cases
 from llm_backend.config import Settings
 
 HOUSEKEEPING = timedelta(minutes=5)
@@ -27,8 +28,13 @@ async def open_backend(settings: Settings | Path | str | None = None, **ports: U
     settings = _read(settings)
     async with AsyncExitStack() as stack:
         adapters = await open_adapters(settings, ports, stack)
+        heartbeat = await stack.enter_async_context(
+            Heartbeat(leases=adapters.store.leases, alone=not is_shared(settings))
+        )
         runner = await stack.enter_async_context(answer_runner(settings, adapters))
         backend = use_cases(settings, adapters, runner)
+        take_over = take_over_answers(settings, adapters, runner, heartbeat)
+        await stack.enter_async_context(take_over.regularly(heartbeat.every))
         await stack.enter_async_context(backend.keep_house.regularly(HOUSEKEEPING))
         yield backend
 

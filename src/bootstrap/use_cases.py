@@ -3,7 +3,6 @@
 from llm_backend.application.answer_runner import AnswerRunner
 from llm_backend.application.answering import (
     AskKnowledgeBase,
-    CloseInterruptedAnswers,
     Drain,
     FindAnswer,
     FollowAnswer,
@@ -11,6 +10,7 @@ from llm_backend.application.answering import (
     StopAnswer,
 )
 from llm_backend.application.backend import Backend
+from llm_backend.application.composing import ComposeRequest
 from llm_backend.application.conversations import (
     CreateConversation,
     DeleteConversation,
@@ -19,6 +19,7 @@ from llm_backend.application.conversations import (
 )
 from llm_backend.application.grounding import GroundAnswer
 from llm_backend.application.health import CheckReadiness
+from llm_backend.application.heartbeat import Heartbeat
 from llm_backend.application.housekeeping import KeepHouse
 from llm_backend.application.indexing import OptimizeIndex, Reindex, SweepDocuments
 from llm_backend.application.ingestion import UploadDocument
@@ -31,6 +32,7 @@ from llm_backend.application.knowledge import (
     ListKnowledgeBases,
 )
 from llm_backend.application.retrieval import CorpusSummaries, Retrieve
+from llm_backend.application.taking_over import TakeOverAnswers
 from llm_backend.application.users import Authenticate, ChangePassword, LogIn, LogOut, RegisterUser
 from llm_backend.bootstrap.adapters import Adapters
 from llm_backend.config import Settings
@@ -40,11 +42,34 @@ def answer_runner(settings: Settings, ports: Adapters) -> AnswerRunner:
     return AnswerRunner(
         model=ports.chat_model,
         journal=ports.store.journal,
+        leases=ports.store.leases,
         log=ports.stream_log,
         now=ports.clock,
         checkpoint_every=settings.answers.checkpoint_interval,
         checkpoint_size=settings.answers.checkpoint_size,
         grace=settings.server.shutdown_grace,
+        hands_over=is_shared(settings),
+    )
+
+
+def is_shared(settings: Settings) -> bool:
+    """Whether other processes may work on the same data at the same time."""
+    return settings.database.url is not None
+
+
+def take_over_answers(
+    settings: Settings, ports: Adapters, runner: AnswerRunner, heartbeat: Heartbeat
+) -> TakeOverAnswers:
+    return TakeOverAnswers(
+        journal=ports.store.journal,
+        leases=ports.store.leases,
+        log=ports.stream_log,
+        runner=runner,
+        heartbeat=heartbeat,
+        conversations=ports.store.conversation_views,
+        compose=ComposeRequest(ports.chat_model, ports.secret_box),
+        now=ports.clock,
+        finishing=is_shared(settings),
     )
 
 
@@ -58,13 +83,11 @@ def use_cases(settings: Settings, ports: Adapters, runner: AnswerRunner) -> Back
         conversations=store.conversation_views,
         journal=store.journal,
         runner=runner,
-        model=ports.chat_model,
-        secrets=ports.secret_box,
+        compose=ComposeRequest(ports.chat_model, ports.secret_box),
         ids=ids,
         now=clock,
         streams_per_user=limits.streams_per_user,
     )
-    close_interrupted = CloseInterruptedAnswers(store.journal, runner, clock)
     return Backend(
         register_user=RegisterUser(
             transactions, ports.passwords, ports.rate_limiter, limits.registrations_per_address, ids, clock
@@ -89,7 +112,7 @@ def use_cases(settings: Settings, ports: Adapters, runner: AnswerRunner) -> Back
         ),
         find_answer=FindAnswer(store.journal),
         follow_answer=FollowAnswer(store.journal, ports.stream_log, runner),
-        stop_answer=StopAnswer(store.journal, runner, close_interrupted),
+        stop_answer=StopAnswer(store.journal, store.leases, runner),
         create_knowledge_base=CreateKnowledgeBase(transactions, ports.embedders, ids, clock),
         list_knowledge_bases=ListKnowledgeBases(knowledge),
         delete_knowledge_base=DeleteKnowledgeBase(transactions, knowledge, ports.passage_index),
@@ -111,7 +134,6 @@ def use_cases(settings: Settings, ports: Adapters, runner: AnswerRunner) -> Back
         keep_house=KeepHouse(
             transactions=transactions,
             journal=store.journal,
-            close_interrupted=close_interrupted,
             sweep_documents=SweepDocuments(transactions, ports.passage_index, clock),
             optimize_index=OptimizeIndex(ports.passage_index),
             now=clock,

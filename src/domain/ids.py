@@ -11,5 +11,6 @@ ConversationId = NewType("ConversationId", int)
 AnswerId = NewType("AnswerId", int)
 KnowledgeBaseId = NewType("KnowledgeBaseId", str)
 DocumentId = NewType("DocumentId", str)
+WriterId = NewType("WriterId", str)  # of a process, from its start to its end
 
 LARGEST_ID = 2**53 - 1

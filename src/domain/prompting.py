@@ -35,6 +35,14 @@ class Source:
     headings: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grounding:
+    """Instructions that carry passages, and the sources that the answer may cite by their numbers."""
+
+    instructions: str
+    sources: Sequence[Citation]
+
+
 def pack_passages(passages: Sequence[Passage], budget_characters: int) -> list[Source]:
     """As many of `passages`, best first, as fit into the budget, as sources numbered from 1.
 

@@ -10,6 +10,7 @@ from llm_backend.domain.citations import Citation
 from llm_backend.domain.conversations import Conversation, Message, MessageState, Role, TokenUsage
 from llm_backend.domain.ids import AnswerId, ConversationId, DocumentId, KnowledgeBaseId, UserId
 from llm_backend.domain.knowledge import Chunk, Document, DocumentState, EmbeddingSpace, KnowledgeBase
+from llm_backend.domain.prompting import Grounding
 from llm_backend.domain.secrets import SealedSecret
 from llm_backend.domain.users import PasswordHash, Session, User
 
@@ -137,6 +138,7 @@ def a_turn(
     text: str = "Hello",
     started_at: datetime = NOON,
     idempotency: IdempotencyKey | None = None,
+    grounding: Grounding | None = None,
 ) -> Turn:
     """Question number `question` of a conversation, and the answer that is about to be written to it."""
     return Turn(
@@ -144,6 +146,7 @@ def a_turn(
         answer=an_answer(answer, owner=owner, conversation=conversation, number=question + 1),
         started_at=started_at,
         idempotency=idempotency,
+        grounding=grounding,
     )
 
 

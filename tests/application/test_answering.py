@@ -411,7 +411,7 @@ async def test_wherever_the_database_fails_once_there_is_one_answer_or_none(
 
         assert [message.text for message in said] in ([], ["Hi", "x" * 3000 + "end"])
         assert bool(said) == bool(events)
-        assert not await store.journal.running()
+        assert not await store.leases.open_answers()
 
 
 async def test_a_repeat_in_the_moment_of_beginning_reads_the_same_answer(

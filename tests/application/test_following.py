@@ -39,7 +39,7 @@ def log() -> MemoryStreamLog:
 
 @pytest.fixture
 def follow(store: MemoryStore, log: MemoryStreamLog, model: ScriptedChatModel, clock: ManualClock) -> FollowAnswer:
-    runner = AnswerRunner(model=model, journal=store.journal, log=log, now=clock)
+    runner = AnswerRunner(model=model, journal=store.journal, leases=store.leases, log=log, now=clock)
     return FollowAnswer(store.journal, log, runner, poll_every=timedelta(milliseconds=1))
 
 

@@ -9,6 +9,7 @@ from llm_backend.application.ports.idempotency import IdempotencyKey
 from llm_backend.domain.answers import Answer, AnswerEvent
 from llm_backend.domain.conversations import Message
 from llm_backend.domain.ids import AnswerId, ConversationId, UserId
+from llm_backend.domain.prompting import Grounding
 
 NumberedEvent = tuple[int, AnswerEvent]
 
@@ -21,10 +22,12 @@ class Turn:
     answer: Answer
     started_at: datetime
     idempotency: IdempotencyKey | None = None
+    grounding: Grounding | None = None
 
 
 class AnswerJournal(Protocol):
-    """Turns, and the events of their answers.
+    """Turns, and the events of their answers. Each process has its own view of it: the answers that it holds (see
+    `AnswerLeases`) are those that it began or took over, and to no others can it write.
 
     What a method has done when it returns survives a power cut. Many answers write at once, so an adapter should let
     them share commits. Every method may raise `DatabaseUnavailable` or `StorageFull`: nothing has happened then, or all
@@ -42,15 +45,18 @@ class AnswerJournal(Protocol):
 
     async def checkpoint(self, answer: AnswerId, first: int, events: Sequence[AnswerEvent]) -> None:
         """Append events, numbered from `first` on; they replace any that were stored under the same `first` before.
-        Nothing happens when the answer is gone or has ended."""
+        Nothing happens when the answer is gone, has ended or is held by another."""
 
     async def finish(self, answer: AnswerId, first: int, events: Sequence[AnswerEvent], message: Message) -> bool:
         """Append the last events and the finished message, and close the answer: its conversation takes the next
-        question from here on. False, and nothing happens, when the answer is gone or has ended otherwise; True again
-        when it has ended with this very message."""
+        question from here on. False, and nothing happens, when the answer is gone, has ended otherwise or is held by
+        another; True again when it has ended with this very message."""
 
     async def withdraw(self, answer: AnswerId) -> None:
-        """Undo `begin`, question and idempotency record included: no word of an answer ever came."""
+        """Undo `begin`, question and idempotency record included: no word of an answer ever came.
+
+        Nothing happens when the answer has ended or is held by another.
+        """
 
     async def find(self, owner: UserId, answer: AnswerId) -> Answer:
         """Raises `AnswerNotFound`."""
@@ -63,9 +69,6 @@ class AnswerJournal(Protocol):
 
     async def events(self, answer: AnswerId, *, after: int = 0) -> Sequence[NumberedEvent]:
         """The stored events numbered above `after`; none when they have been forgotten."""
-
-    async def running(self) -> Sequence[tuple[Answer, str]]:
-        """All open answers with their model: at start, those that a dead process left behind."""
 
     async def forget_events_before(self, moment: datetime) -> int:
         """Drop the events (not the messages) of answers that ended before; return how many answers."""

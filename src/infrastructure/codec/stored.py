@@ -10,6 +10,7 @@ import msgspec
 from llm_backend.domain.citations import Citation
 from llm_backend.domain.conversations import Seam
 from llm_backend.domain.ids import DocumentId
+from llm_backend.domain.prompting import Grounding
 
 
 class StoredCitation(msgspec.Struct, omit_defaults=True, frozen=True):
@@ -33,6 +34,14 @@ class StoredSeam(msgspec.Struct, frozen=True):
     reason: str
 
 
+class StoredGrounding(msgspec.Struct, frozen=True):
+    """What an answer rests on, as it is stored."""
+
+    instructions: str
+    sources: list[StoredCitation]
+
+
+_decode_grounding = msgspec.json.Decoder(StoredGrounding).decode
 _decode_citations = msgspec.json.Decoder(list[StoredCitation]).decode
 _decode_seams = msgspec.json.Decoder(list[StoredSeam]).decode
 
@@ -85,3 +94,13 @@ def seams_from(value: str) -> tuple[Seam, ...]:
 
 def seams_value(seams: Sequence[Seam]) -> str:
     return msgspec.json.encode([stored_seam(seam) for seam in seams]).decode()
+
+
+def grounding_from(value: str) -> Grounding:
+    stored = _decode_grounding(value)
+    return Grounding(instructions=stored.instructions, sources=tuple(map(citation_from, stored.sources)))
+
+
+def grounding_value(grounding: Grounding) -> str:
+    sources = [stored_citation(citation) for citation in grounding.sources]
+    return msgspec.json.encode(StoredGrounding(grounding.instructions, sources)).decode()

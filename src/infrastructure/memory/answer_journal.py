@@ -9,7 +9,7 @@ from llm_backend.application.ports.idempotency import IdempotencyKey
 from llm_backend.domain.answers import Answer, AnswerEvent, AnswerState
 from llm_backend.domain.conversations import Conversation, Message
 from llm_backend.domain.errors import AnswerInProgress, AnswerNotFound
-from llm_backend.domain.ids import AnswerId, ConversationId, UserId
+from llm_backend.domain.ids import AnswerId, ConversationId, UserId, WriterId
 from llm_backend.infrastructure.memory.conversations import conversation_of
 from llm_backend.infrastructure.memory.idempotency import outcome_of
 from llm_backend.infrastructure.memory.tables import AnswerRow, Committed, Outcome, Tables
@@ -20,6 +20,7 @@ class MemoryAnswerJournal:
     """Writes at once into what everybody sees; each method looks first and then writes, without a wait between."""
 
     place: Committed
+    me: WriterId
 
     async def begin(self, turn: Turn) -> AnswerId:
         async with self.place.lock:
@@ -29,18 +30,18 @@ class MemoryAnswerJournal:
             if earlier:
                 return AnswerId(int(earlier))
             _check_it_is_its_turn(tables, conversation, turn.question)
-            _begin(tables, turn)
+            _begin(tables, turn, self.me)
             return turn.answer.id
 
     async def checkpoint(self, answer: AnswerId, first: int, events: Sequence[AnswerEvent]) -> None:
         async with self.place.lock:
-            if _running(self.place.tables, answer):
+            if self._held(answer):
                 _append_events(self.place.tables, answer, first, events)
 
     async def finish(self, answer: AnswerId, first: int, events: Sequence[AnswerEvent], message: Message) -> bool:
         async with self.place.lock:
             tables = self.place.tables
-            row = _running(tables, answer)
+            row = self._held(answer)
             if row is None:
                 return _has_ended_with(tables, answer, message)
             _append_events(tables, answer, first, events)
@@ -51,7 +52,7 @@ class MemoryAnswerJournal:
 
     async def withdraw(self, answer: AnswerId) -> None:
         async with self.place.lock:
-            row = _running(self.place.tables, answer)
+            row = self._held(answer)
             if row is not None:
                 _withdraw(self.place.tables, row)
 
@@ -74,11 +75,6 @@ class MemoryAnswerJournal:
     async def events(self, answer: AnswerId, *, after: int = 0) -> Sequence[NumberedEvent]:
         return [numbered for numbered in self.place.tables.events.get(answer, ()) if numbered[0] > after]
 
-    async def running(self) -> Sequence[tuple[Answer, str]]:
-        tables = self.place.tables
-        running = [row.answer for row in tables.answers.values() if row.ended_at is None]
-        return [(answer, tables.conversations[answer.conversation].model) for answer in running]
-
     async def forget_events_before(self, moment: datetime) -> int:
         async with self.place.lock:
             tables = self.place.tables
@@ -88,6 +84,10 @@ class MemoryAnswerJournal:
                 del tables.events[answer]
             return len(with_events)
 
+    def _held(self, answer: AnswerId) -> AnswerRow | None:
+        row = self.place.tables.answers.get(answer)
+        return row if row is not None and row.ended_at is None and row.writer == self.me else None
+
 
 def _check_it_is_its_turn(tables: Tables, conversation: Conversation, question: Message) -> None:
     rows = tables.answers.values()
@@ -96,10 +96,10 @@ def _check_it_is_its_turn(tables: Tables, conversation: Conversation, question: 
         raise AnswerInProgress
 
 
-def _begin(tables: Tables, turn: Turn) -> None:
+def _begin(tables: Tables, turn: Turn, me: WriterId) -> None:
     answer, key = turn.answer, turn.idempotency
     _append_message(tables, answer.conversation, turn.question)
-    tables.answers[answer.id] = AnswerRow(answer=answer, idempotency=key)
+    tables.answers[answer.id] = AnswerRow(answer=answer, idempotency=key, grounding=turn.grounding, writer=me)
     if key is not None:
         outcome = Outcome(fingerprint=key.fingerprint, outcome=str(answer.id), at=turn.started_at)
         tables.idempotency[answer.owner, key.key] = outcome
@@ -112,11 +112,6 @@ def _withdraw(tables: Tables, row: AnswerRow) -> None:
     _set_messages(tables, answer.conversation, tables.messages[answer.conversation][:-1])
     if row.idempotency is not None:
         tables.idempotency.pop((answer.owner, row.idempotency.key), None)
-
-
-def _running(tables: Tables, answer: AnswerId) -> AnswerRow | None:
-    row = tables.answers.get(answer)
-    return row if row is not None and row.ended_at is None else None
 
 
 def _has_ended_with(tables: Tables, answer: AnswerId, message: Message) -> bool:

@@ -2,8 +2,11 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from uuid import uuid4
 
+from llm_backend.domain.ids import WriterId
 from llm_backend.infrastructure.memory.answer_journal import MemoryAnswerJournal
+from llm_backend.infrastructure.memory.answer_leases import MemoryAnswerLeases
 from llm_backend.infrastructure.memory.conversations import MemoryConversations, MemoryConversationViews
 from llm_backend.infrastructure.memory.idempotency import MemoryIdempotencyRecords
 from llm_backend.infrastructure.memory.knowledge import MemoryDocuments, MemoryKnowledgeBases
@@ -39,7 +42,15 @@ class MemoryStore:
         self.session_views = MemorySessionViews(self._committed)
         self.conversation_views = MemoryConversationViews(self._committed)
         self.knowledge_views = MemoryKnowledgeViews(self._committed)
-        self.journal = MemoryAnswerJournal(self._committed)
+        me = WriterId(str(uuid4()))
+        self.journal = self.journal_of(me)
+        self.leases = self.leases_of(me)
+
+    def journal_of(self, me: WriterId) -> MemoryAnswerJournal:
+        return MemoryAnswerJournal(self._committed, me)
+
+    def leases_of(self, me: WriterId) -> MemoryAnswerLeases:
+        return MemoryAnswerLeases(self._committed, me)
 
     async def check(self) -> None:
         """It is always there."""

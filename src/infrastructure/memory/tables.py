@@ -8,8 +8,9 @@ from llm_backend.application.ports.answer_journal import NumberedEvent
 from llm_backend.application.ports.idempotency import IdempotencyKey
 from llm_backend.domain.answers import Answer
 from llm_backend.domain.conversations import Conversation, Message
-from llm_backend.domain.ids import AnswerId, ConversationId, DocumentId, KnowledgeBaseId, UserId
+from llm_backend.domain.ids import AnswerId, ConversationId, DocumentId, KnowledgeBaseId, UserId, WriterId
 from llm_backend.domain.knowledge import Document, EmbeddingSpace, KnowledgeBase, StoredChunk
+from llm_backend.domain.prompting import Grounding
 from llm_backend.domain.users import User
 
 
@@ -20,6 +21,10 @@ class AnswerRow:
     answer: Answer
     idempotency: IdempotencyKey | None
     ended_at: datetime | None = None
+    grounding: Grounding | None = None
+    writer: WriterId | None
+    takeovers: int = 0
+    stop_wanted: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +59,7 @@ class Tables:
     conversations: dict[ConversationId, Conversation] = field(default_factory=dict)
     messages: dict[ConversationId, tuple[Message, ...]] = field(default_factory=dict)
     answers: dict[AnswerId, AnswerRow] = field(default_factory=dict)
+    beats: dict[WriterId, int] = field(default_factory=dict)
     events: dict[AnswerId, tuple[NumberedEvent, ...]] = field(default_factory=dict)
     idempotency: dict[tuple[UserId, str], Outcome] = field(default_factory=dict)
     knowledge_bases: dict[KnowledgeBaseId, KnowledgeBase] = field(default_factory=dict)

@@ -29,7 +29,7 @@ from llm_backend.application.ports.idempotency import IdempotencyKey
 from llm_backend.domain.answers import Answer, AnswerEvent
 from llm_backend.domain.conversations import Message
 from llm_backend.domain.errors import AnswerInProgress, AnswerNotFound, ConversationNotFound, IdempotencyMismatch
-from llm_backend.domain.ids import AnswerId, ConversationId, UserId
+from llm_backend.domain.ids import AnswerId, ConversationId, UserId, WriterId
 from llm_backend.infrastructure.codec.events import decode_events, encode_events
 from llm_backend.infrastructure.sql.dialects import UtcTime, upsert
 from llm_backend.infrastructure.sql.mapping import (
@@ -55,7 +55,9 @@ _CONVERSATION = bindparam("conversation", type_=BigInteger)
 _OWNER = bindparam("of", type_=BigInteger)
 _NUMBER = bindparam("question", type_=Integer)
 
-_RUNNING_ONE = and_(answers.c.id == _ANSWER, answers.c.state == RUNNING)
+_ME = bindparam("me", type_=Text)
+
+_HELD_ONE = and_(answers.c.id == _ANSWER, answers.c.state == RUNNING, answers.c.writer == _ME)
 _OWNED = and_(conversations.c.id == _CONVERSATION, conversations.c.owner == _OWNER)
 
 # Beginning
@@ -94,10 +96,10 @@ def _adding_events(where: ColumnElement[bool]) -> ClauseElement:
 
 
 _ADD_EVENTS = _adding_events(answers.c.id == _ANSWER)
-_ADD_EVENTS_WHILE_RUNNING = _adding_events(_RUNNING_ONE)
+_ADD_EVENTS_WHILE_HELD = _adding_events(_HELD_ONE)
 _END = (
     update(answers)
-    .where(_RUNNING_ONE)
+    .where(_HELD_ONE)
     .values(state=bindparam("ended_as", type_=Text), ended_at=bindparam("moment", type_=UtcTime))
 )
 _ADD_REPLY = insert(messages).from_select(
@@ -115,15 +117,15 @@ _OF_ANSWER = select(answers.c.conversation_id).where(answers.c.id == _ANSWER).sc
 _MOVE_ON = update(conversations).where(conversations.c.id == _OF_ANSWER).values(last_number=_NUMBER)
 
 # Withdrawing
-_OF_RUNNING = select(answers.c.conversation_id).where(_RUNNING_ONE).scalar_subquery()
-_QUESTION_OF_RUNNING = select(answers.c.number - 1).where(_RUNNING_ONE).scalar_subquery()
+_OF_RUNNING = select(answers.c.conversation_id).where(_HELD_ONE).scalar_subquery()
+_QUESTION_OF_RUNNING = select(answers.c.number - 1).where(_HELD_ONE).scalar_subquery()
 _DROP_QUESTION = delete(messages).where(
     messages.c.conversation_id == _OF_RUNNING, messages.c.number == _QUESTION_OF_RUNNING
 )
 _STEP_BACK = (
     update(conversations).where(conversations.c.id == _OF_RUNNING).values(last_number=conversations.c.last_number - 1)
 )
-_DROP_ANSWER = delete(answers).where(_RUNNING_ONE)  # its events and its idempotency record go with it
+_DROP_ANSWER = delete(answers).where(_HELD_ONE)  # its events and its idempotency record go with it
 
 # Looking
 _FIND = (
@@ -142,11 +144,6 @@ _EVENTS = (
     select(answer_events.c.first, answer_events.c.payload)
     .where(answer_events.c.answer_id == _ANSWER, answer_events.c.last > bindparam("after", type_=BigInteger))
     .order_by(answer_events.c.first)
-)
-_ALL_RUNNING = (
-    select(*ANSWER_COLUMNS, conversations.c.model)
-    .join(conversations, conversations.c.id == answers.c.conversation_id)
-    .where(answers.c.state == RUNNING)
 )
 
 # Forgetting. The search starts from the events, of which only the last day's are there, not from all answers; it reads,
@@ -168,7 +165,8 @@ _FORGET = delete(answer_events).where(answer_events.c.answer_id == _ANSWER)
 class SqlAnswerJournal:
     """`AnswerJournal`."""
 
-    def __init__(self, reader: Reader, writer: Writer) -> None:
+    def __init__(self, reader: Reader, writer: Writer, me: WriterId) -> None:
+        self._me = me
         self._reader = reader
         self._writer = writer
         self._record = writer.prepare(_RECORD)
@@ -178,7 +176,7 @@ class SqlAnswerJournal:
         self._add_answer = writer.prepare(_ADD_ANSWER)
         self._add_record = writer.prepare(_ADD_RECORD)
         self._add_events = writer.prepare(_ADD_EVENTS)
-        self._add_events_while_running = writer.prepare(_ADD_EVENTS_WHILE_RUNNING)
+        self._add_events_while_held = writer.prepare(_ADD_EVENTS_WHILE_HELD)
         self._end = writer.prepare(_END)
         self._ended_with = writer.prepare(_ENDED_WITH)
         self._add_reply = writer.prepare(_ADD_REPLY)
@@ -187,7 +185,6 @@ class SqlAnswerJournal:
         self._find = reader.prepare(_FIND)
         self._latest = reader.prepare(_LATEST)
         self._events = reader.prepare(_EVENTS)
-        self._all_running = reader.prepare(_ALL_RUNNING)
         self._outdated = reader.prepare(_OUTDATED)
         self._forget = writer.prepare(_FORGET)
 
@@ -202,7 +199,7 @@ class SqlAnswerJournal:
                 return earlier
         yield from self._taking_the_number(turn)
         yield Query(self._add_message, {"conversation_id": answer.conversation, **message_values(turn.question)})
-        yield Query(self._add_answer, answer_values(turn))
+        yield Query(self._add_answer, {**answer_values(turn), "writer": self._me})
         if turn.idempotency:
             yield Query(self._add_record, _record_values(turn, turn.idempotency))
         return answer.id
@@ -220,16 +217,15 @@ class SqlAnswerJournal:
     async def checkpoint(self, answer: AnswerId, first: int, events: Sequence[AnswerEvent]) -> None:
         if events:
             values = _event_values(answer, first, events)
-            await self._writer.write_one(Query(self._add_events_while_running, values))
+            await self._writer.write_one(Query(self._add_events_while_held, {**values, "me": self._me}))
 
     async def finish(self, answer: AnswerId, first: int, events: Sequence[AnswerEvent], message: Message) -> bool:
         last_events = _event_values(answer, first, events) if events else None
         return await self._writer.write(self._finishing(answer, last_events, message))
 
     def _finishing(self, answer: AnswerId, events: dict[str, object] | None, message: Message) -> Steps[bool]:
-        ended = yield Query(
-            self._end, {"answer": answer, "ended_as": message.state.value, "moment": message.created_at}
-        )
+        values = {"answer": answer, "me": self._me, "ended_as": message.state.value, "moment": message.created_at}
+        ended = yield Query(self._end, values)
         if not ended.changed:
             before = yield Query(self._ended_with, {"answer": answer})
             return (message.text, message.state.value) in before.rows
@@ -241,7 +237,7 @@ class SqlAnswerJournal:
         return True
 
     async def withdraw(self, answer: AnswerId) -> None:
-        await self._writer.write(_only(*(Query(step, {"answer": answer}) for step in self._withdrawal)))
+        await self._writer.write(_only(*(Query(step, {"answer": answer, "me": self._me}) for step in self._withdrawal)))
 
     async def find(self, owner: UserId, answer: AnswerId) -> Answer:
         (found,) = await self._reader.fetch(Query(self._find, {"of": owner, "answer": answer}))
@@ -268,10 +264,6 @@ class SqlAnswerJournal:
             for number, event in enumerate(decode_events(payload), first)
             if number > after
         ]
-
-    async def running(self) -> Sequence[tuple[Answer, str]]:
-        (found,) = await self._reader.fetch(Query(self._all_running))
-        return [(answer_from(row), model) for *row, model in found]
 
     async def forget_events_before(self, moment: datetime) -> int:
         forgotten = 0

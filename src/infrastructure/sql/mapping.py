@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from llm_backend.application.ports.answer_journal import Turn
+from llm_backend.application.ports.answer_leases import OpenAnswer
 from llm_backend.domain.answers import Answer, AnswerState
 from llm_backend.domain.conversations import (
     Conversation,
@@ -19,7 +20,7 @@ from llm_backend.domain.conversations import (
     Role,
     TokenUsage,
 )
-from llm_backend.domain.ids import AnswerId, ConversationId, DocumentId, KnowledgeBaseId, UserId
+from llm_backend.domain.ids import AnswerId, ConversationId, DocumentId, KnowledgeBaseId, UserId, WriterId
 from llm_backend.domain.knowledge import (
     Chunk,
     Document,
@@ -31,7 +32,14 @@ from llm_backend.domain.knowledge import (
 )
 from llm_backend.domain.secrets import SealedSecret
 from llm_backend.domain.users import PasswordHash, User
-from llm_backend.infrastructure.codec.stored import citations_from, citations_value, seams_from, seams_value
+from llm_backend.infrastructure.codec.stored import (
+    citations_from,
+    citations_value,
+    grounding_from,
+    grounding_value,
+    seams_from,
+    seams_value,
+)
 from llm_backend.infrastructure.sql import rows
 
 Row: TypeAlias = Sequence[Any]
@@ -198,7 +206,32 @@ def answer_values(turn: Turn) -> Values:
         "number": answer.number,
         "state": answer.state.value,
         "started_at": turn.started_at,
+        "takeovers": 0,
+        "stop_wanted": False,
+        "grounding": grounding_value(turn.grounding) if turn.grounding else None,
     }
+
+
+OPEN_ANSWER_COLUMNS = (
+    *ANSWER_COLUMNS,
+    rows.conversations.c.model,
+    rows.answers.c.writer,
+    rows.answers.c.takeovers,
+    rows.answers.c.stop_wanted,
+    rows.answers.c.grounding,
+)
+
+
+def open_answer_from(row: Row) -> OpenAnswer:
+    *answer, model, writer, takeovers, stop_wanted, grounding = row
+    return OpenAnswer(
+        answer=answer_from(answer),
+        model=model,
+        writer=None if writer is None else WriterId(writer),
+        takeovers=takeovers,
+        wanted_to_stop=bool(stop_wanted),
+        grounding=None if grounding is None else grounding_from(grounding),
+    )
 
 
 # Knowledge -----------------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ Order goes by `sequence`, which the database hands out, never by time: clocks ju
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     ForeignKey,
     Index,
@@ -17,6 +18,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    false,
     literal_column,
 )
 
@@ -97,7 +99,17 @@ answers = Table(
     Column("state", Text, nullable=False),
     Column("started_at", UtcTime, nullable=False),
     Column("ended_at", UtcTime),
+    Column("writer", Text),  # the process that holds it; nobody, once that has let go of it
+    Column("takeovers", Integer, nullable=False, server_default="0"),
+    Column("stop_wanted", Boolean, nullable=False, server_default=false()),
+    Column("grounding", Text),  # what of its prompt is not in the conversation
     UniqueConstraint("conversation_id", "number"),
+)
+Index(
+    "ix_answers_held",
+    answers.c.writer,
+    sqlite_where=answers.c.state == RUNNING,
+    postgresql_where=answers.c.state == RUNNING,
 )
 Index(
     "uq_answers_running",
@@ -105,6 +117,14 @@ Index(
     unique=True,
     sqlite_where=answers.c.state == RUNNING,
     postgresql_where=answers.c.state == RUNNING,
+)
+
+# Processes that write answers, with a count that rises for as long as they live.
+writers = Table(
+    "writers",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("beat", BigInteger, nullable=False),
 )
 
 # One row for each checkpoint: the events numbered `first` to `last`.

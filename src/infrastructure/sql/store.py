@@ -3,14 +3,18 @@
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from uuid import uuid4
 
 from sqlalchemy import literal, select
 
 from llm_backend.application.ports.answer_journal import AnswerJournal
+from llm_backend.application.ports.answer_leases import AnswerLeases
 from llm_backend.application.ports.sessions import SessionViews
 from llm_backend.application.ports.unit_of_work import UnitOfWorkFactory
 from llm_backend.application.ports.views import ConversationViews, KnowledgeViews
+from llm_backend.domain.ids import WriterId
 from llm_backend.infrastructure.sql.journal import SqlAnswerJournal
+from llm_backend.infrastructure.sql.leases import SqlAnswerLeases
 from llm_backend.infrastructure.sql.migrating import migrate
 from llm_backend.infrastructure.sql.ports import Reader, Writer
 from llm_backend.infrastructure.sql.sqlite import (
@@ -38,15 +42,25 @@ class SqlStore:
     conversation_views: ConversationViews
     knowledge_views: KnowledgeViews
     journal: AnswerJournal
+    leases: AnswerLeases
 
     def __init__(self, transactions: UnitOfWorkFactory, reader: Reader, writer: Writer) -> None:
         self.transactions = transactions
         self.session_views = SqlSessionViews(reader)
         self.conversation_views = SqlConversationViews(reader)
         self.knowledge_views = SqlKnowledgeViews(reader)
-        self.journal = SqlAnswerJournal(reader, writer)
+        me = WriterId(str(uuid4()))
         self._reader = reader
+        self._writer = writer
+        self.journal = self.journal_of(me)
+        self.leases = self.leases_of(me)
         self._ping = reader.prepare(select(literal(1)))
+
+    def journal_of(self, me: WriterId) -> AnswerJournal:
+        return SqlAnswerJournal(self._reader, self._writer, me)
+
+    def leases_of(self, me: WriterId) -> AnswerLeases:
+        return SqlAnswerLeases(self._reader, self._writer, me)
 
     async def check(self) -> None:
         """Raises `DatabaseUnavailable` when it cannot be read."""

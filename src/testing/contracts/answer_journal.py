@@ -72,7 +72,7 @@ class AnswerJournalContract(AnswerEventsContract):
                 await store.journal.begin(turn)
 
         assert await messages(store) == []
-        assert not await store.journal.running()
+        assert not await store.leases.open_answers()
 
     async def test_only_one_answer_runs_in_a_conversation(self, store: Store) -> None:
         await given_a_conversation(store)
@@ -109,7 +109,7 @@ class AnswerJournalContract(AnswerEventsContract):
         lost = [outcome for outcome in outcomes if isinstance(outcome, AnswerInProgress)]
         assert (len(won), len(lost)) == (1, 9)
         assert await messages(store) == [a_message(1)]
-        assert [answer.id for answer, _ in await store.journal.running()] == won
+        assert [found.answer.id for found in await store.leases.open_answers()] == won
 
     async def test_a_refused_turn_does_not_harm_those_beside_it(self, store: Store) -> None:
         await given(store, a_user(1), *(a_conversation(number) for number in range(10, 20)))
@@ -212,7 +212,7 @@ class AnswerJournalContract(AnswerEventsContract):
         assert await messages(store) == [a_message(1), a_reply(2, "Hi")]
         assert await last_number(store) == 2
         assert await store.journal.find(ALICE, HUNDRED) == an_answer(100, state=AnswerState.COMPLETE)
-        assert not await store.journal.running()
+        assert not await store.leases.open_answers()
         await store.journal.begin(a_turn(101, question=3))
         assert await store.journal.latest(ALICE, TEN) == an_answer(101, number=4)
 
@@ -275,7 +275,7 @@ class AnswerJournalContract(AnswerEventsContract):
 
         assert not finished
         assert not await store.journal.events(HUNDRED)
-        assert not await store.journal.running()
+        assert not await store.leases.open_answers()
         with pytest.raises(ConversationNotFound):
             await messages(store)
 
@@ -327,27 +327,6 @@ class AnswerJournalContract(AnswerEventsContract):
 
         assert await store.journal.latest(ALICE, TEN) is None
 
-    async def test_running_answers_are_found_with_their_model(self, store: Store) -> None:
-        await given(
-            store,
-            a_user(1),
-            a_user(2),
-            a_conversation(10, model="gpt-x"),
-            a_conversation(20, owner=2, model="glm-y"),
-            a_conversation(30),
-        )
-        await store.journal.begin(a_turn(100))
-        await store.journal.begin(a_turn(200, owner=2, conversation=20))
-        await store.journal.begin(a_turn(300, conversation=30))
-        await store.journal.finish(AnswerId(300), 1, [], a_reply(2))
-
-        running = sorted(await store.journal.running(), key=lambda pair: pair[0].id)
-
-        assert running == [
-            (an_answer(100), "gpt-x"),
-            (an_answer(200, owner=2, conversation=20), "glm-y"),
-        ]
-
     # Many at once ----------------------------------------------------------------------------------------------------
 
     async def test_a_thousand_turns_at_once(self, store: Store) -> None:
@@ -365,7 +344,7 @@ class AnswerJournalContract(AnswerEventsContract):
             assert await messages(store, number) == [a_message(1, f"question {number}"), a_reply(2, f"answer {number}")]
             events = list(await store.journal.events(AnswerId(10_000 + number)))
             assert events == [(1, Delta(f"answer {number}")), (2, Done())]
-        assert not await store.journal.running()
+        assert not await store.leases.open_answers()
 
     async def test_turns_and_units_of_work_do_not_starve_each_other(self, store: Store) -> None:
         await given(store, a_user(1), *(a_conversation(number) for number in range(1, 101)))
@@ -374,5 +353,5 @@ class AnswerJournalContract(AnswerEventsContract):
         creations = [given(store, a_conversation(number)) for number in range(1001, 1021)]
         await asyncio.gather(*turns, *creations)
 
-        assert len(await store.journal.running()) == 100
+        assert len(await store.leases.open_answers()) == 100
         assert len(await store.conversation_views.summaries(ALICE)) == 120

@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from llm_backend.application.ports.answer_journal import AnswerJournal
+from llm_backend.application.ports.answer_leases import AnswerLeases
 from llm_backend.application.ports.sessions import SessionViews
 from llm_backend.application.ports.unit_of_work import UnitOfWorkFactory
 from llm_backend.application.ports.views import ConversationViews, KnowledgeViews
 from llm_backend.domain.conversations import Conversation
-from llm_backend.domain.ids import UserId
+from llm_backend.domain.ids import UserId, WriterId
 from llm_backend.domain.knowledge import Chunk, Document, KnowledgeBase
 from llm_backend.domain.users import User
 from llm_backend.testing.builders import a_chunk
@@ -51,6 +52,15 @@ class Store(Protocol):
 
     @property
     def journal(self) -> AnswerJournal: ...
+
+    @property
+    def leases(self) -> AnswerLeases: ...
+
+    def journal_of(self, me: WriterId) -> AnswerJournal:
+        """The same as another process sees it."""
+
+    def leases_of(self, me: WriterId) -> AnswerLeases:
+        """The same as another process sees it."""
 
 
 async def given(store: Store, *things: User | Conversation | KnowledgeBase) -> None:

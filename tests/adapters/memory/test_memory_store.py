@@ -7,6 +7,7 @@ from llm_backend.domain.errors import DatabaseUnavailable
 from llm_backend.infrastructure.memory.store import MemoryStore
 from llm_backend.testing.builders import a_conversation, a_user
 from llm_backend.testing.contracts.answer_journal import AnswerJournalContract
+from llm_backend.testing.contracts.answer_leases import AnswerLeasesContract
 from llm_backend.testing.contracts.conversations import ConversationsContract
 from llm_backend.testing.contracts.idempotency import IdempotencyContract
 from llm_backend.testing.contracts.knowledge import DocumentsContract, KnowledgeBasesContract
@@ -48,6 +49,10 @@ class TestConversationViews(ConversationViewsContract):
 
 
 class TestAnswerJournal(AnswerJournalContract):
+    pass
+
+
+class TestAnswerLeases(AnswerLeasesContract):
     pass
 
 

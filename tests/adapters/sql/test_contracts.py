@@ -1,6 +1,7 @@
 """SQLite keeps the promises of every port of stored things."""
 
 from llm_backend.testing.contracts.answer_journal import AnswerJournalContract
+from llm_backend.testing.contracts.answer_leases import AnswerLeasesContract
 from llm_backend.testing.contracts.conversations import ConversationsContract
 from llm_backend.testing.contracts.idempotency import IdempotencyContract
 from llm_backend.testing.contracts.knowledge import DocumentsContract, KnowledgeBasesContract
@@ -38,3 +39,6 @@ class TestSqlDocuments(DocumentsContract): ...
 
 
 class TestSqlAnswerJournal(AnswerJournalContract): ...
+
+
+class TestSqlAnswerLeases(AnswerLeasesContract): ...

@@ -58,7 +58,7 @@ async def test_a_batch_that_does_not_fit_fails_as_a_whole_and_cleanly(path: Path
 
         outcomes = await asyncio.gather(*(store.journal.begin(turn) for turn in turns), return_exceptions=True)
 
-        begun = {answer.id for answer, _ in await store.journal.running()}
+        begun = {found.answer.id for found in await store.leases.open_answers()}
         assert isinstance(outcomes[2], StorageFull)
         assert begun == {outcome for outcome in outcomes if isinstance(outcome, int)}
 

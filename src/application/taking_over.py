@@ -1,0 +1,139 @@
+"""Answers whose process is gone: finished by another one, or closed with the text that there is."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+from llm_backend.application.answer_runner import REASONS, AnswerRunner
+from llm_backend.application.composing import RECALLED_MESSAGES, ComposeRequest
+from llm_backend.application.heartbeat import Heartbeat
+from llm_backend.application.ports.answer_journal import AnswerJournal, NumberedEvent
+from llm_backend.application.ports.answer_leases import AnswerLeases, OpenAnswer
+from llm_backend.application.ports.chat_model import ChatRequest
+from llm_backend.application.ports.clock import Clock
+from llm_backend.application.ports.stream_log import StreamLog
+from llm_backend.application.ports.views import ConversationViews
+from llm_backend.domain.answers import INTERRUPTED, INTERRUPTION_GAP, STOPPED, Continued, Delta, Failed
+from llm_backend.domain.conversations import Message, MessageState, Role
+from llm_backend.domain.errors import DomainError, StorageFull, Unavailable
+from llm_backend.domain.ids import AnswerId
+
+logger = logging.getLogger(__name__)
+
+MOST_TAKEOVERS = 3  # an answer at which one process after the other dies is perhaps what they die of
+
+
+@dataclass(frozen=True, slots=True)
+class TakeOverAnswers:
+    """Take what dead processes were writing, and what living ones let go of, and see it to its end.
+
+    With `finishing` a model goes on from the stored text; without, as when it may not be finished, the answer is
+    closed as incomplete.
+    """
+
+    journal: AnswerJournal
+    leases: AnswerLeases
+    log: StreamLog
+    runner: AnswerRunner
+    heartbeat: Heartbeat
+    conversations: ConversationViews
+    compose: ComposeRequest
+    now: Clock
+    finishing: bool = False
+
+    async def __call__(self) -> int:
+        """Return how many were taken."""
+        orphans = [found for found in await self.leases.open_answers() if self._is_orphan(found)]
+        taken = [orphan for orphan in orphans if await self._take(orphan)]
+        if not orphans:
+            await self.heartbeat.bury()
+        return len(taken)
+
+    @asynccontextmanager
+    async def regularly(self, every: timedelta) -> AsyncIterator[None]:
+        """Once at the start of the block, then again and again until its end."""
+        await self._try()
+        task = asyncio.create_task(self._again_and_again(every), name="taking over")
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.wait([task])
+
+    async def _again_and_again(self, every: timedelta) -> None:
+        while True:
+            await asyncio.sleep(every.total_seconds())
+            await self._try()
+
+    async def _try(self) -> None:
+        try:
+            await self()
+        except (Unavailable, StorageFull) as error:
+            logger.warning("taking over was put off: %s", error.code)
+        except Exception:
+            logger.exception("taking over failed")
+
+    def _is_orphan(self, found: OpenAnswer) -> bool:
+        """Also what this process took, and then could not begin with."""
+        if self.runner.is_writing(found.answer.id):
+            return False
+        return found.writer is None or found.writer == self.leases.me or self.heartbeat.is_dead(found.writer)
+
+    async def _take(self, orphan: OpenAnswer) -> bool:
+        if self.runner.is_writing(orphan.answer.id) or not await self.leases.take_over(orphan.answer.id, orphan.writer):
+            return False
+        events = await self._all_events(orphan.answer.id)
+        request = await self._request(orphan, _text(events))
+        if request is None:
+            return await self._close(orphan, events)
+        logger.info("an answer goes on in another process", extra={"answer": orphan.answer.id})
+        sources = orphan.grounding.sources if orphan.grounding else ()
+        self.runner.take_up(orphan.answer, request, events, sources)
+        return True
+
+    async def _all_events(self, answer: AnswerId) -> Sequence[NumberedEvent]:
+        """What is stored, and what readers have seen beyond that, which is stored now."""
+        stored = await self.journal.events(answer)
+        last = stored[-1][0] if stored else 0
+        seen = [event for event in await self.log.tail(answer, after=last) if isinstance(event[1], Delta)]
+        if seen:
+            await self.journal.checkpoint(answer, seen[0][0], [event for _, event in seen])
+        return [*stored, *seen]
+
+    async def _request(self, orphan: OpenAnswer, so_far: str) -> ChatRequest | None:
+        """None when nobody shall or can go on."""
+        if not self.finishing or orphan.wanted_to_stop or orphan.takeovers >= MOST_TAKEOVERS:
+            return None
+        answer = orphan.answer
+        try:
+            thread = await self.conversations.thread(answer.owner, answer.conversation, limit=RECALLED_MESSAGES + 1)
+            *past, question = thread.messages
+            return replace(self.compose(thread.conversation, past, question, orphan.grounding), so_far=so_far)
+        except (Unavailable, StorageFull):
+            raise
+        except DomainError as error:
+            logger.warning("an answer cannot be finished: %s", error.code, extra={"answer": answer.id})
+            return None
+
+    async def _close(self, orphan: OpenAnswer, events: Sequence[NumberedEvent]) -> bool:
+        reason = STOPPED if orphan.wanted_to_stop else INTERRUPTED
+        last = events[-1][0] if events else 0
+        message = Message(
+            number=orphan.answer.number,
+            role=Role.ASSISTANT,
+            text=_text(events),
+            state=MessageState.INCOMPLETE,
+            reason=reason,
+            model=orphan.model,
+            seams=tuple(event.seam for _, event in events if isinstance(event, Continued)),
+            created_at=self.now(),
+        )
+        ending = [Failed(reason, REASONS[reason])]
+        return await self.journal.finish(orphan.answer.id, last + INTERRUPTION_GAP, ending, message)
+
+
+def _text(events: Sequence[NumberedEvent]) -> str:
+    return "".join(event.text for _, event in events if isinstance(event, Delta))

@@ -1,0 +1,86 @@
+"""Who writes which answer, in SQL."""
+
+from collections.abc import Mapping, Sequence
+
+from sqlalchemy import BigInteger, Text, and_, bindparam, delete, select, true, update
+
+from llm_backend.application.ports.answer_leases import OpenAnswer
+from llm_backend.domain.ids import AnswerId, WriterId
+from llm_backend.infrastructure.sql.dialects import upsert
+from llm_backend.infrastructure.sql.mapping import OPEN_ANSWER_COLUMNS, open_answer_from
+from llm_backend.infrastructure.sql.ports import Reader, Steps, Writer
+from llm_backend.infrastructure.sql.rows import RUNNING, answers, conversations, writers
+from llm_backend.infrastructure.sql.statements import Query
+
+_ANSWER = bindparam("answer", type_=BigInteger)
+_ME = bindparam("me", type_=Text)
+_HOLDER = bindparam("holder", type_=Text)
+
+_IS_OPEN = and_(answers.c.id == _ANSWER, answers.c.state == RUNNING)
+_IS_MINE = and_(answers.c.writer == _ME, answers.c.state == RUNNING)
+
+_BEAT = upsert(writers).values(id=_ME, beat=1)
+_BEAT = _BEAT.on_conflict_do_update(index_elements=["id"], set_={"beat": writers.c.beat + 1})
+_BEATS = select(writers.c.id, writers.c.beat)
+_LEAVE = delete(writers).where(writers.c.id == _HOLDER)
+
+_OPEN = (
+    select(*OPEN_ANSWER_COLUMNS)
+    .join(conversations, conversations.c.id == answers.c.conversation_id)
+    .where(answers.c.state == RUNNING)
+    .order_by(answers.c.started_at, answers.c.id)
+)
+_MINE = select(answers.c.id, answers.c.stop_wanted).where(_IS_MINE)
+_TAKEN = {"writer": _ME, "takeovers": answers.c.takeovers + 1}
+_TAKE_FROM = update(answers).where(_IS_OPEN, answers.c.writer == _HOLDER).values(_TAKEN)
+_TAKE_UP = update(answers).where(_IS_OPEN, answers.c.writer.is_(None)).values(_TAKEN)
+_RELEASE = update(answers).where(_IS_OPEN, answers.c.writer == _ME).values(writer=None)
+_WANT_STOP = update(answers).where(_IS_OPEN).values(stop_wanted=true())
+
+
+class SqlAnswerLeases:
+    """`AnswerLeases`."""
+
+    def __init__(self, reader: Reader, writer: Writer, me: WriterId) -> None:
+        self.me = me
+        self._reader = reader
+        self._writer = writer
+        self._beat = writer.prepare(_BEAT)
+        self._leave = writer.prepare(_LEAVE)
+        self._take_from = writer.prepare(_TAKE_FROM)
+        self._take_up = writer.prepare(_TAKE_UP)
+        self._release = writer.prepare(_RELEASE)
+        self._want_stop = writer.prepare(_WANT_STOP)
+        self._beats = reader.prepare(_BEATS)
+        self._open = reader.prepare(_OPEN)
+        self._mine = reader.prepare(_MINE)
+
+    async def beat(self) -> Mapping[WriterId, int]:
+        await self._writer.write_one(Query(self._beat, {"me": self.me}))
+        (found,) = await self._reader.fetch(Query(self._beats))
+        return {WriterId(writer): beat for writer, beat in found}
+
+    async def leave(self, writer: WriterId) -> None:
+        await self._writer.write_one(Query(self._leave, {"holder": writer}))
+
+    async def open_answers(self) -> Sequence[OpenAnswer]:
+        (found,) = await self._reader.fetch(Query(self._open))
+        return [open_answer_from(row) for row in found]
+
+    async def mine(self) -> Mapping[AnswerId, bool]:
+        (found,) = await self._reader.fetch(Query(self._mine, {"me": self.me}))
+        return {AnswerId(answer): bool(stop) for answer, stop in found}
+
+    async def take_over(self, answer: AnswerId, held_by: WriterId | None) -> bool:
+        return await self._writer.write(self._taking(answer, held_by))
+
+    def _taking(self, answer: AnswerId, held_by: WriterId | None) -> Steps[bool]:
+        statement = self._take_up if held_by is None else self._take_from
+        taken = yield Query(statement, {"answer": answer, "me": self.me, "holder": held_by})
+        return taken.changed == 1
+
+    async def release(self, answer: AnswerId) -> None:
+        await self._writer.write_one(Query(self._release, {"answer": answer, "me": self.me}))
+
+    async def want_stop(self, answer: AnswerId) -> None:
+        await self._writer.write_one(Query(self._want_stop, {"answer": answer}))

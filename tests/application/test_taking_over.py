@@ -1,0 +1,303 @@
+"""Answers whose process is gone: two processes in one, over the same memory."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+
+import pytest
+
+from llm_backend.application.answer_runner import AnswerRunner
+from llm_backend.application.answering import FollowAnswer, SendMessage, StopAnswer
+from llm_backend.application.composing import ComposeRequest
+from llm_backend.application.heartbeat import Heartbeat
+from llm_backend.application.ports.answer_journal import NumberedEvent
+from llm_backend.application.taking_over import MOST_TAKEOVERS, TakeOverAnswers
+from llm_backend.domain.answers import INTERRUPTION_GAP, Delta, Failed, FullText, is_last
+from llm_backend.domain.conversations import Message, MessageState, Seam
+from llm_backend.domain.ids import AnswerId, ConversationId, WriterId
+from llm_backend.domain.prompting import Grounding
+from llm_backend.infrastructure.memory.store import MemoryStore
+from llm_backend.infrastructure.memory.stream_log import MemoryStreamLog
+from llm_backend.infrastructure.security.ids import RandomIds
+from llm_backend.infrastructure.security.secret_box import AesGcmSecretBox
+from llm_backend.testing.builders import a_citation, a_conversation, a_user
+from llm_backend.testing.clock import ManualClock
+from llm_backend.testing.contracts.store import ALICE, given
+from llm_backend.testing.scripted_chat_model import FOREVER, ScriptedChatModel
+
+TEN = ConversationId(10)
+SOON = 5.0
+
+
+@dataclass(frozen=True)
+class Replica:
+    """One process, as far as answers are concerned. `die` ends it as a kill does."""
+
+    model: ScriptedChatModel
+    runner: AnswerRunner
+    heartbeat: Heartbeat
+    send: SendMessage
+    follow: FollowAnswer
+    stop: StopAnswer
+    take_over: TakeOverAnswers
+
+    async def read(self, answer: AnswerId, *, after: int = 0) -> list[NumberedEvent]:
+        async with asyncio.timeout(SOON):
+            return [event async for batch in self.follow(ALICE, answer, after=after) for event in batch]
+
+
+@dataclass(frozen=True)
+class Cluster:
+    store: MemoryStore
+    clock: ManualClock
+    box: AesGcmSecretBox
+
+    @asynccontextmanager
+    async def replica(
+        self, name: str, model: ScriptedChatModel, *, alone: bool = False, finishing: bool = True
+    ) -> AsyncIterator[Replica]:
+        journal, leases = self.store.journal_of(WriterId(name)), self.store.leases_of(WriterId(name))
+        log, views, compose = MemoryStreamLog(), self.store.conversation_views, ComposeRequest(model, self.box)
+        heartbeat = Heartbeat(leases=leases, alone=alone, every=timedelta(hours=1))
+        runner = AnswerRunner(
+            model=model,
+            journal=journal,
+            leases=leases,
+            log=log,
+            now=self.clock,
+            checkpoint_every=timedelta(milliseconds=1),
+            heed_every=timedelta(milliseconds=1),
+            grace=timedelta(0),
+            hands_over=finishing,
+        )
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(heartbeat)
+            await stack.enter_async_context(runner)
+            yield Replica(
+                model=model,
+                runner=runner,
+                heartbeat=heartbeat,
+                send=SendMessage(views, journal, runner, compose, RandomIds(), self.clock),
+                follow=FollowAnswer(journal, log, runner, poll_every=timedelta(milliseconds=1)),
+                stop=StopAnswer(journal, leases, runner, poll_every=timedelta(milliseconds=1)),
+                take_over=TakeOverAnswers(
+                    journal, leases, log, runner, heartbeat, views, compose, self.clock, finishing
+                ),
+            )
+
+    async def messages(self) -> Sequence[Message]:
+        return (await self.store.conversation_views.thread(ALICE, TEN)).messages
+
+    async def stored(self, answer: AnswerId, text: str) -> None:
+        """Wait until the journal has that much."""
+        async with asyncio.timeout(SOON):
+            while _text(await self.store.journal.events(answer)) != text:
+                await asyncio.sleep(0)
+
+
+@pytest.fixture
+async def cluster() -> Cluster:
+    store = MemoryStore()
+    await given(store, a_user(1), a_user(2), a_conversation(10, model="gpt-x", api_key=None))
+    return Cluster(store, ManualClock(), AesGcmSecretBox([bytes(32)]))
+
+
+async def dead(replica: Replica, *watched_by: Replica) -> None:
+    """To the others it has given no sign of life for long enough. It is not told: it may only be slow."""
+    for other in watched_by:
+        for _ in range(4):
+            await other.heartbeat.look()
+
+
+def _text(events: Sequence[NumberedEvent]) -> str:
+    return "".join(event.text for _, event in events if isinstance(event, Delta))
+
+
+async def test_a_living_process_keeps_its_answers(cluster: Cluster) -> None:
+    async with (
+        cluster.replica("a", ScriptedChatModel("one", FOREVER)) as a,
+        cluster.replica("b", ScriptedChatModel()) as b,
+    ):
+        answer = await a.send(ALICE, TEN, "What?")
+        for _ in range(5):
+            await a.heartbeat.look()
+            await b.heartbeat.look()
+
+        taken = await b.take_over()
+
+        assert taken == 0
+        assert a.runner.is_writing(answer)
+
+
+async def test_the_answer_of_a_dead_process_is_finished_from_where_it_stopped(cluster: Cluster) -> None:
+    async with (
+        cluster.replica("a", ScriptedChatModel("one ", "two ", FOREVER)) as a,
+        cluster.replica("b", ScriptedChatModel("one two three four")) as b,
+    ):
+        answer = await a.send(ALICE, TEN, "What?")
+        await cluster.stored(answer, "one two ")
+        reading = asyncio.create_task(b.read(answer))
+        await dead(a, b)
+
+        taken = await b.take_over()
+        events = await reading
+
+        assert taken == 1
+        assert _text(events) == "one two three four"
+        assert isinstance(events[-1][1], FullText)
+        numbers = [number for number, _ in events]
+        assert numbers == sorted(set(numbers))
+        assert numbers[2] == numbers[1] + INTERRUPTION_GAP
+        question, reply = await cluster.messages()
+        assert (question.text, reply.text, reply.state) == ("What?", "one two three four", MessageState.COMPLETE)
+        assert reply.seams == (Seam(at=8, model="gpt-x", reason="interrupted"),)
+        assert b.model.requests[0].so_far == "one two "
+        assert [turn.text for turn in b.model.requests[0].turns] == ["What?"]
+
+
+async def test_a_process_that_was_only_slow_writes_nothing_more(cluster: Cluster) -> None:
+    go_on = asyncio.Event()
+    async with (
+        cluster.replica("a", ScriptedChatModel("one ", go_on, "late")) as a,
+        cluster.replica("b", ScriptedChatModel("one two")) as b,
+    ):
+        answer = await a.send(ALICE, TEN, "What?")
+        await cluster.stored(answer, "one ")
+        reading = asyncio.create_task(a.read(answer))
+        await dead(a, b)
+        await b.take_over()
+        await b.read(answer)
+
+        go_on.set()
+        events = await reading
+
+        assert [message.text for message in await cluster.messages()] == ["What?", "one two"]
+        assert _text(events) == "one two"
+        assert is_last(events[-1][1])
+
+
+async def test_without_finishing_it_is_closed_with_its_text(cluster: Cluster) -> None:
+    async with (
+        cluster.replica("a", ScriptedChatModel("one ", FOREVER)) as a,
+        cluster.replica("b", ScriptedChatModel(), alone=True, finishing=False) as b,
+    ):
+        answer = await a.send(ALICE, TEN, "What?")
+        await cluster.stored(answer, "one ")
+
+        taken = await b.take_over()
+
+        assert taken == 1
+        reply = (await cluster.messages())[1]
+        assert (reply.text, reply.state, reply.reason) == ("one ", MessageState.INCOMPLETE, "interrupted")
+        events = await b.read(answer)
+        assert events[-1] == (1 + INTERRUPTION_GAP, events[-1][1])
+        assert isinstance(events[-1][1], Failed)
+
+
+async def test_an_answer_at_which_processes_die_is_closed_in_the_end(cluster: Cluster) -> None:
+    async with cluster.replica("a", ScriptedChatModel("one ", FOREVER)) as a:
+        answer = await a.send(ALICE, TEN, "What?")
+        await cluster.stored(answer, "one ")
+        holder = WriterId("a")
+        for number in range(MOST_TAKEOVERS):
+            await cluster.store.leases_of(WriterId(str(number))).take_over(answer, holder)
+            holder = WriterId(str(number))
+
+        async with cluster.replica("b", ScriptedChatModel("one two"), alone=True) as b:
+            await b.take_over()
+
+        assert (await cluster.messages())[1].state is MessageState.INCOMPLETE
+        assert not b.model.requests
+
+
+async def test_what_is_let_go_of_at_shutdown_goes_on_elsewhere_at_once(cluster: Cluster) -> None:
+    async with cluster.replica("b", ScriptedChatModel("one two")) as b:
+        async with cluster.replica("a", ScriptedChatModel("one ", FOREVER)) as a:
+            answer = await a.send(ALICE, TEN, "What?")
+            reading = asyncio.create_task(a.read(answer))
+            await cluster.stored(answer, "one ")
+
+        taken = await b.take_over()
+        events = await reading
+
+        assert taken == 1
+        assert _text(events) == "one two"
+        assert (await cluster.messages())[1].state is MessageState.COMPLETE
+
+
+async def test_an_answer_is_stopped_wherever_it_is_written(cluster: Cluster) -> None:
+    async with (
+        cluster.replica("a", ScriptedChatModel("one ", FOREVER)) as a,
+        cluster.replica("b", ScriptedChatModel()) as b,
+    ):
+        answer = await a.send(ALICE, TEN, "What?")
+        await cluster.stored(answer, "one ")
+
+        stopped = await asyncio.wait_for(b.stop(ALICE, TEN), SOON)
+
+        assert stopped
+        assert a.model.cancelled == 1
+        reply = (await cluster.messages())[1]
+        assert (reply.text, reply.reason) == ("one ", "stopped")
+
+
+async def test_what_is_wanted_to_stop_is_not_gone_on_with(cluster: Cluster) -> None:
+    async with (
+        cluster.replica("a", ScriptedChatModel("one ", FOREVER)) as a,
+        cluster.replica("b", ScriptedChatModel("one two"), alone=True) as b,
+    ):
+        answer = await a.send(ALICE, TEN, "What?")
+        await cluster.stored(answer, "one ")
+        await cluster.store.leases_of(WriterId("a")).take_over(answer, WriterId("a"))
+        await b.take_over.leases.want_stop(answer)
+
+        await b.take_over()
+
+        assert (await cluster.messages())[1].reason == "stopped"
+        assert not b.model.requests
+
+
+async def test_it_goes_on_resting_on_the_same_passages(cluster: Cluster) -> None:
+    grounding = Grounding(instructions="Use [1].", sources=(a_citation(1),))
+    async with (
+        cluster.replica("a", ScriptedChatModel("As it says ", FOREVER)) as a,
+        cluster.replica("b", ScriptedChatModel("As it says [1].")) as b,
+    ):
+        answer = await a.send(ALICE, TEN, "What?", grounding=grounding)
+        await cluster.stored(answer, "As it says ")
+        await dead(a, b)
+
+        await b.take_over()
+        await b.read(answer)
+
+        assert b.model.requests[0].turns[0].text == "Use [1]."
+        assert (await cluster.messages())[1].citations == (a_citation(1),)
+
+
+async def test_a_conversation_that_is_deleted_elsewhere_ends_its_answer(cluster: Cluster) -> None:
+    async with cluster.replica("a", ScriptedChatModel("one ", FOREVER)) as a:
+        answer = await a.send(ALICE, TEN, "What?")
+        reading = asyncio.create_task(a.read(answer))
+        await cluster.stored(answer, "one ")
+
+        async with cluster.store.transactions() as work:
+            await work.conversations.remove(ALICE, TEN)
+            await work.commit()
+        events = await reading
+
+        assert a.model.cancelled == 1
+        assert events[-1][1] == Failed("conversation_not_found", str(events[-1][1].message))  # type: ignore[union-attr]
+        assert not a.runner.is_writing(answer)
+
+
+async def test_the_dead_are_forgotten_once_nothing_of_theirs_is_left(cluster: Cluster) -> None:
+    await cluster.store.leases_of(WriterId("long dead")).beat()
+    async with cluster.replica("b", ScriptedChatModel()) as b:
+        for _ in range(4):
+            await b.heartbeat.look()
+
+        await b.take_over()
+
+        assert set(await b.take_over.leases.beat()) == {WriterId("b")}
