@@ -19,8 +19,8 @@ from tests.conftest import require_binary
 START_TIMEOUT = 60.0  # seconds; machines under load start slowly
 SUPERUSER = "postgres"
 POSTGRES_FOLDERS = sorted(map(str, Path("/usr/lib/postgresql").glob("*/bin")))  # where Debian keeps them, off the PATH
-COLLATION = ["--locale-provider=icu", "--icu-locale=en-US", "--locale=C"]
-INITDB_OPTIONS = ["--auth=trust", f"--username={SUPERUSER}", "--encoding=UTF8", *COLLATION, "--no-sync"]
+LIKE_PEOPLE = ["--locale-provider=icu", "--icu-locale=en-US", "--locale=C"]
+INITDB_OPTIONS = ["--auth=trust", f"--username={SUPERUSER}", "--encoding=UTF8", "--no-sync"]
 POSTGRES_OPTIONS = ["-c", "full_page_writes=off", "-c", "autovacuum=off", "-c", "max_connections=200"]
 
 
@@ -62,6 +62,11 @@ class RedisServer:
         assert self._process is not None
         self._process.send_signal(signal.SIGCONT)
 
+    def clear(self) -> None:
+        with socket.create_connection(("127.0.0.1", self.port), timeout=START_TIMEOUT) as connection:
+            connection.sendall(b"FLUSHALL\r\n")
+            assert connection.recv(5) == b"+OK\r\n"
+
     def __enter__(self) -> Self:
         self.start()
         return self
@@ -78,7 +83,7 @@ class RedisServer:
 
 class PostgresCluster:
     """A PostgreSQL with a folder of its own, without safety nets against power cuts, and with a collation that sorts as
-    people do. It can be stopped, paused and started again on the same port.
+    people do, if it knows one. It can be stopped and started again on the same port.
 
     PostgreSQL refuses to run as root; then it is run as the user `postgres`.
     """
@@ -89,7 +94,7 @@ class PostgresCluster:
         self._user = _unprivileged_user(self._folder)
         self._process: subprocess.Popen[bytes] | None = None
         self.port = free_port()
-        self._run("initdb", "--pgdata", self._data, *INITDB_OPTIONS)
+        self._run("initdb", "--pgdata", self._data, *INITDB_OPTIONS, *self._collation())
 
     def url(self, database: str = "postgres", *, scheme: str = "postgresql+asyncpg") -> str:
         return f"{scheme}://{SUPERUSER}@127.0.0.1:{self.port}/{database}"
@@ -123,6 +128,11 @@ class PostgresCluster:
     @property
     def _data(self) -> str:
         return str(self._folder / "data")
+
+    def _collation(self) -> list[str]:
+        """Before version 15 there is only that of the system, which may have no other than C."""
+        known = subprocess.run([str(self._binaries / "initdb"), "--help"], check=True, capture_output=True, text=True)
+        return LIKE_PEOPLE if "--locale-provider" in known.stdout else ["--no-locale"]
 
     def _answers(self) -> bool:
         command = [str(self._binaries / "pg_isready"), "-h", "127.0.0.1", "-p", str(self.port), "-q"]
