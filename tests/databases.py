@@ -1,4 +1,4 @@
-"""Fixtures for tests on PostgreSQL: one cluster for each worker, and an empty, migrated database for each test."""
+"""Fixtures for tests on PostgreSQL and Redis: one server for each worker, and an empty database for each test."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -11,7 +11,7 @@ import pytest
 
 from llm_backend.domain.secrets import Secret
 from llm_backend.infrastructure.sql import PostgresServer, migrate_server
-from tests.servers import PostgresCluster
+from tests.servers import PostgresCluster, RedisServer
 
 TEMPLATE = "template_of_tests"
 UNHURRIED = timedelta(seconds=60)  # for machines under load
@@ -72,3 +72,16 @@ async def empty_postgres(databases: Databases) -> AsyncIterator[PostgresServer]:
     """A database without any tables."""
     async with databases.new("template1") as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[RedisServer]:
+    with RedisServer() as server:
+        yield server
+
+
+@pytest.fixture
+def empty_redis(redis_server: RedisServer) -> RedisServer:
+    """One with nothing in it."""
+    redis_server.clear()
+    return redis_server
