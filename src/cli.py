@@ -24,12 +24,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; the status is 0 when done, 1 after a failure, 2 for wrong use or a wrong configuration."""
     given = _parser().parse_args(arguments)
     try:
-        given.run(given)
+        status = given.run(given)
     except ConfigurationError as error:
         return _complain(error, WRONG_CONFIGURATION)
     except (DomainError, OSError) as error:
         return _complain(error, FAILED)
-    return DONE
+    return DONE if status is None else int(status)
 
 
 def _serve(given: argparse.Namespace) -> None:
@@ -39,11 +39,14 @@ def _serve(given: argparse.Namespace) -> None:
     bootstrap.serve(settings)
 
 
-def _migrate(given: argparse.Namespace) -> None:
+def _migrate(given: argparse.Namespace) -> int:
     settings = _settings(given)
     from llm_backend import bootstrap
 
+    if given.check:
+        return DONE if bootstrap.check_migrations(settings) else FAILED
     bootstrap.migrate(settings)
+    return DONE
 
 
 def _reindex(given: argparse.Namespace) -> None:
@@ -56,7 +59,8 @@ def _reindex(given: argparse.Namespace) -> None:
 def _check(given: argparse.Namespace) -> None:
     settings = _settings(given)
     print("The configuration is fine.")
-    print(f"  database   {'a server' if settings.database.url else settings.database_file}")
+    database = f"PostgreSQL at {settings.database.place}" if settings.database.url else settings.database_file
+    print(f"  database   {database}")
     print(f"  redis      {settings.redis.address or 'none: one process, nothing shared'}")
     for provider in settings.llm.providers:
         print(f"  provider   {provider.name}: {', '.join(provider.models)} ({_key_of(provider)})")
@@ -99,6 +103,9 @@ def _parser() -> argparse.ArgumentParser:
     serve.set_defaults(run=_serve)
 
     migrate = commands.add_parser("migrate", parents=[configured], help="bring the database to the current schema")
+    migrate.add_argument(
+        "--check", action="store_true", help="change nothing; list what is pending, with status 1 if there is anything"
+    )
     migrate.set_defaults(run=_migrate)
     reindex = commands.add_parser(
         "reindex", parents=[configured], help="build the passage index anew from the database"

@@ -9,14 +9,16 @@ from typing import NoReturn
 import pytest
 
 REQUIRE_ALL = "LLM_BACKEND_REQUIRE_ALL"
+pytest_plugins = ["tests.databases"]
 
 
-def require_binary(name: str) -> str:
-    """The path of a program; without it the test is skipped, or fails where `LLM_BACKEND_REQUIRE_ALL` is set.
+def require_binary(name: str, *folders: str) -> str:
+    """The path of a program, which may also be in one of the folders; without it the test is skipped, or fails where
+    `LLM_BACKEND_REQUIRE_ALL` is set.
 
     `node` and `npm` are always there: the lock brings them for pyright.
     """
-    found = shutil.which(name, path=os.pathsep.join([*_locked_node(), os.environ.get("PATH", os.defpath)]))
+    found = shutil.which(name, path=os.pathsep.join([*_locked_node(), os.environ.get("PATH", os.defpath), *folders]))
     if found is None:
         missing(f"the program {name!r} is not installed")
     return found

@@ -10,8 +10,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
@@ -19,6 +18,10 @@ from tests.conftest import require_binary
 
 START_TIMEOUT = 60.0  # seconds; machines under load start slowly
 SUPERUSER = "postgres"
+POSTGRES_FOLDERS = sorted(map(str, Path("/usr/lib/postgresql").glob("*/bin")))  # where Debian keeps them, off the PATH
+LIKE_PEOPLE = ["--locale-provider=icu", "--icu-locale=en-US", "--locale=C"]
+INITDB_OPTIONS = ["--auth=trust", f"--username={SUPERUSER}", "--encoding=UTF8", "--no-sync"]
+POSTGRES_OPTIONS = ["-c", "full_page_writes=off", "-c", "autovacuum=off", "-c", "max_connections=200"]
 
 
 def free_port() -> int:
@@ -59,6 +62,11 @@ class RedisServer:
         assert self._process is not None
         self._process.send_signal(signal.SIGCONT)
 
+    def clear(self) -> None:
+        with socket.create_connection(("127.0.0.1", self.port), timeout=START_TIMEOUT) as connection:
+            connection.sendall(b"FLUSHALL\r\n")
+            assert connection.recv(5) == b"+OK\r\n"
+
     def __enter__(self) -> Self:
         self.start()
         return self
@@ -73,37 +81,66 @@ class RedisServer:
             return connection.recv(1) in {b"+", b"-"}
 
 
-@contextmanager
-def postgres_server() -> Iterator[str]:
-    """The URL, `postgresql://…`, of an empty database in a cluster of its own.
+class PostgresCluster:
+    """A PostgreSQL with a folder of its own, without safety nets against power cuts, and with a collation that sorts as
+    people do, if it knows one. It can be stopped and started again on the same port.
 
     PostgreSQL refuses to run as root; then it is run as the user `postgres`.
     """
-    binaries = Path(require_binary("initdb")).resolve().parent
-    folder = Path(tempfile.mkdtemp(prefix="llm-backend-postgres-"))
-    user = _unprivileged_user(folder)
-    port = free_port()
-    try:
-        data = str(folder / "data")
-        options = ["--auth=trust", f"--username={SUPERUSER}", "--encoding=UTF8", "--no-locale", "--no-sync"]
-        _run([str(binaries / "initdb"), "--pgdata", data, *options], user)
-        arguments = ["-D", data, "-p", str(port), "-h", "127.0.0.1", "-k", str(folder), "-F"]
-        with _postgres([str(binaries / "postgres"), *arguments], user, [str(binaries / "pg_isready"), "-p", str(port)]):
-            yield f"postgresql://{SUPERUSER}@127.0.0.1:{port}/postgres"
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
+    def __init__(self) -> None:
+        self._binaries = Path(require_binary("initdb", *POSTGRES_FOLDERS)).resolve().parent
+        self._folder = Path(tempfile.mkdtemp(prefix="llm-backend-postgres-"))
+        self._user = _unprivileged_user(self._folder)
+        self._process: subprocess.Popen[bytes] | None = None
+        self.port = free_port()
+        self._run("initdb", "--pgdata", self._data, *INITDB_OPTIONS, *self._collation())
 
-@contextmanager
-def _postgres(command: Sequence[str], user: str | None, is_ready: Sequence[str]) -> Iterator[None]:
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, user=user, cwd="/")
-    try:
-        answers = [*is_ready, "-h", "127.0.0.1", "-q"]
-        _wait_until(lambda: subprocess.run(answers, check=False).returncode == 0, process, "postgres")
-        yield
-    finally:
-        process.send_signal(signal.SIGQUIT)  # at once, without saving
-        process.wait(START_TIMEOUT)
+    def url(self, database: str = "postgres", *, scheme: str = "postgresql+asyncpg") -> str:
+        return f"{scheme}://{SUPERUSER}@127.0.0.1:{self.port}/{database}"
+
+    def start(self) -> None:
+        arguments = ["-D", self._data, "-p", str(self.port), "-h", "127.0.0.1", "-k", str(self._folder), "-F"]
+        self._process = subprocess.Popen(
+            [str(self._binaries / "postgres"), *arguments, *POSTGRES_OPTIONS],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            user=self._user,
+            cwd="/",
+        )
+        _wait_until(self._answers, self._process, "postgres")
+
+    def stop(self) -> None:
+        """At once, without saving; all connections are cut."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGQUIT)
+            self._process.wait(START_TIMEOUT)
+            self._process = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    @property
+    def _data(self) -> str:
+        return str(self._folder / "data")
+
+    def _collation(self) -> list[str]:
+        """Before version 15 there is only that of the system, which may have no other than C."""
+        known = subprocess.run([str(self._binaries / "initdb"), "--help"], check=True, capture_output=True, text=True)
+        return LIKE_PEOPLE if "--locale-provider" in known.stdout else ["--no-locale"]
+
+    def _answers(self) -> bool:
+        command = [str(self._binaries / "pg_isready"), "-h", "127.0.0.1", "-p", str(self.port), "-q"]
+        return subprocess.run(command, check=False).returncode == 0
+
+    def _run(self, program: str, *arguments: str) -> None:
+        command = [str(self._binaries / program), *arguments]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, user=self._user, cwd="/")
 
 
 def _unprivileged_user(folder: Path) -> str | None:
@@ -111,10 +148,6 @@ def _unprivileged_user(folder: Path) -> str | None:
         return None
     shutil.chown(folder, SUPERUSER)
     return SUPERUSER
-
-
-def _run(command: Sequence[str], user: str | None) -> None:
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, user=user, cwd="/")
 
 
 def _wait_until(answers: Callable[[], bool], process: subprocess.Popen[bytes], name: str) -> None:

@@ -8,7 +8,7 @@ from llm_backend.bootstrap.adapters import Adapters, Ports
 from llm_backend.bootstrap.opening import open_backend
 from llm_backend.config import Settings
 
-__all__ = ["Adapters", "Ports", "migrate", "open_backend", "reindex", "serve"]
+__all__ = ["Adapters", "Ports", "check_migrations", "migrate", "open_backend", "reindex", "serve"]
 
 
 def serve(settings: Settings) -> None:
@@ -23,6 +23,13 @@ def migrate(settings: Settings) -> None:
     from llm_backend.bootstrap import commands
 
     commands.migrate(settings)
+
+
+def check_migrations(settings: Settings) -> bool:
+    """Tell what the database lacks; return whether it is up to date."""
+    from llm_backend.bootstrap import commands
+
+    return commands.check_migrations(settings)
 
 
 def reindex(settings: Settings) -> None:

@@ -22,11 +22,10 @@ from llm_backend.application.ports.secret_box import SecretBox
 from llm_backend.application.ports.store import Store
 from llm_backend.application.ports.stream_log import StreamLog
 from llm_backend.application.ports.tokens import Tokens
-from llm_backend.config import ConfigurationError, Fault, Provider, Settings
+from llm_backend.config import Provider, Settings
 from llm_backend.domain.knowledge import EmbeddingSpace
 from llm_backend.infrastructure.embedding.configured import ConfiguredEmbedders
 from llm_backend.infrastructure.embedding.hashing import HashEmbedder
-from llm_backend.infrastructure.files.lock import lock_database, lock_folder
 from llm_backend.infrastructure.lancedb.index import LanceDbPassageIndex
 from llm_backend.infrastructure.llm.breaker import BreakingChatModel
 from llm_backend.infrastructure.llm.client import provider_client
@@ -117,21 +116,9 @@ async def open_adapters(settings: Settings, given: Ports, stack: AsyncExitStack)
 
 
 async def _store(settings: Settings, stack: AsyncExitStack) -> Store:
-    """SQLite, which is then ours alone, as is the data folder, where the passages and the keys belong to it."""
-    no_database_server(settings)
-    stack.enter_context(lock_folder(settings.data_folder))
-    stack.enter_context(lock_database(settings.database_file))
-    from llm_backend.infrastructure.sql.store import SqlStore
+    from llm_backend.bootstrap.databases import open_store
 
-    patience = settings.sqlite.busy_timeout.total_seconds()
-    return await stack.enter_async_context(SqlStore.open(settings.database_file, patience=patience))
-
-
-def no_database_server(settings: Settings) -> None:
-    """Raises `ConfigurationError`: better at the start than at the first request."""
-    if settings.database.url is not None:
-        fault = Fault(path="database.url", message="is not supported yet; leave it empty, and SQLite is used")
-        raise ConfigurationError([fault])
+    return await open_store(settings, stack)
 
 
 async def _shared(settings: Settings, stack: AsyncExitStack, parts: dict[str, Part]) -> tuple[RateLimiter, Cache]:

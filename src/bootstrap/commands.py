@@ -5,7 +5,6 @@ import sys
 from contextlib import ExitStack, suppress
 from importlib.metadata import version
 
-from llm_backend.bootstrap.adapters import no_database_server
 from llm_backend.bootstrap.opening import open_backend
 from llm_backend.config import Provider, Settings
 from llm_backend.infrastructure.files.scratch import Scratch
@@ -68,11 +67,10 @@ def _greet(settings: Settings, url: str) -> None:
     """The first lines on the terminal: where, with what, and what to try next."""
     keyed = [provider.name for provider in settings.llm.providers if _is_ready(provider)]
     keyless = [provider.name for provider in settings.llm.providers if not _is_ready(provider)]
-    shared = f", Redis at {settings.redis.address}" if settings.redis.address else ""
     waiting = f" (each conversation brings its own key: {', '.join(keyless)})" if keyless else ""
     lines = [
         f"llm-backend {version('llm-backend-api')} listens on {url}",
-        f"  profile    embedded: everything in {settings.data_folder}{shared}",
+        f"  profile    {_profile(settings)}",
         f"  providers  {', '.join(keyed) or 'none has a key'}{waiting}",
     ]
     if settings.server.documentation:
@@ -82,6 +80,14 @@ def _greet(settings: Settings, url: str) -> None:
         sys.stdout.flush()
 
 
+def _profile(settings: Settings) -> str:
+    """Where things are kept."""
+    shared = f", Redis at {settings.redis.address}" if settings.redis.address else ""
+    if settings.database.url is None:
+        return f"embedded: everything in {settings.data_folder}{shared}"
+    return f"scaled: PostgreSQL at {settings.database.place}{shared}, the rest in {settings.data_folder}"
+
+
 def _is_ready(provider: Provider) -> bool:
     return provider.kind == "demo" or provider.api_key is not None or not provider.needs_key
 
@@ -89,11 +95,20 @@ def _is_ready(provider: Provider) -> bool:
 def migrate(settings: Settings) -> None:
     """Bring the database to the current schema."""
     _keep_to_ourselves()
-    no_database_server(settings)
-    from llm_backend.infrastructure.sql.store import migrate_sqlite
+    from llm_backend.bootstrap import databases
 
-    changed = run(migrate_sqlite(settings.database_file))
+    changed = run(databases.migrate(settings))
     sys.stdout.write("The database was migrated.\n" if changed else "The database is up to date.\n")
+
+
+def check_migrations(settings: Settings) -> bool:
+    """Whether the database has the current schema; what it lacks is written to the terminal."""
+    from llm_backend.bootstrap import databases
+
+    missing = run(databases.pending(settings))
+    lines = ["To be migrated:", *(f"  {name}" for name in missing)] if missing else ["The database is up to date."]
+    sys.stdout.write("\n".join(lines) + "\n")
+    return not missing
 
 
 def reindex(settings: Settings) -> None:

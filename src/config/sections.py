@@ -5,6 +5,7 @@ from datetime import timedelta
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Final, Literal
+from urllib.parse import urlsplit
 
 from msgspec import Struct, field
 
@@ -92,14 +93,39 @@ class Sqlite(Struct, frozen=True, kw_only=True):
 
 
 class Database(Struct, frozen=True, kw_only=True):
-    """A database server, which takes the place of SQLite."""
+    """A PostgreSQL server, which takes the place of SQLite."""
 
     url: Secret | None = None
     """postgresql+asyncpg://user:password@host/name; hidden, as it has a password in it."""
+    pool_min: int = 1
+    """Connections for reads that are made at the start and kept."""
+    pool_max: int = 12
+    """All connections of one process together."""
+    connect_timeout: timedelta = timedelta(seconds=10)
+    """Also for one that is in use to become free."""
+    statement_timeout: timedelta = timedelta(seconds=30)
+    lock_timeout: timedelta = timedelta(seconds=5)
+    """How long a row that somebody else is changing is waited for."""
 
     def __post_init__(self) -> None:
-        wrong = self.url is not None and not self.url.reveal().startswith("postgresql+asyncpg://")
-        refuse([("url", "must begin with postgresql+asyncpg://")] if wrong else [])
+        refuse(self._faults())
+
+    @property
+    def place(self) -> str:
+        """`host/name`, as it may be shown: without user and password."""
+        url = urlsplit(self.url.reveal() if self.url else "")
+        return f"{url.netloc.rpartition('@')[2]}{url.path}"
+
+    def _faults(self) -> Iterator[tuple[str, str]]:
+        if self.url is not None and not _is_database(self.url.reveal()):
+            yield "url", "must be of the form postgresql+asyncpg://user:password@host/name"
+        if self.pool_max < 3:
+            yield "pool_max", "must be at least 3"
+        if self.pool_min > self.pool_max:
+            yield "pool_min", "must not be more than pool_max"
+        for key in ("connect_timeout", "statement_timeout", "lock_timeout"):
+            if not getattr(self, key):
+                yield key, "must be longer than zero"
 
 
 class Jwt(Struct, frozen=True, kw_only=True):
@@ -341,6 +367,14 @@ class Rag(Struct, frozen=True, kw_only=True):
         yield from _repeated("embedding_models", names)
         if self.default_embedding_model not in names:
             yield "default_embedding_model", f"must be one of {', '.join(names)}"
+
+
+def _is_database(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme == "postgresql+asyncpg" and parts.path not in {"", "/"} and parts.port != 0
+    except ValueError:  # a port that is none
+        return False
 
 
 def _url_faults(url: str | None) -> Iterator[tuple[str, str]]:

@@ -93,7 +93,7 @@ class Cluster:
     async def stored(self, answer: AnswerId, text: str) -> None:
         """Wait until the journal has that much."""
         async with asyncio.timeout(SOON):
-            while _text(await self.store.journal.events(answer)) != text:
+            while _text(await self.store.journal.events(answer)) != text:  # noqa: ASYNC110 - memory tells nobody
                 await asyncio.sleep(0)
 
 

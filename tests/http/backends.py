@@ -89,7 +89,7 @@ async def memory_backend(
 async def fake_backend(
     folder: Path, settings: Settings | None = None, **ports: Unpack[Ports]
 ) -> AsyncIterator[Backend]:
-    """The same, with its data where the settings say: in SQLite."""
+    """The same, with its data where the settings say."""
     chosen: Ports = {
         "passage_index": MemoryPassageIndex(),
         "chat_model": ScriptedChatModel(),

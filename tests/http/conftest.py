@@ -1,17 +1,29 @@
-"""The HTTP face over a backend in memory, without sockets."""
+"""The HTTP face over a backend on either profile, without sockets."""
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 from httpx import ASGITransport, AsyncClient
 
 from llm_backend.application.backend import Backend
+from llm_backend.bootstrap import Ports
+from llm_backend.config import Settings
+from llm_backend.config.sections import Database
+from llm_backend.infrastructure.memory.rate_limiter import MemoryRateLimiter
+from llm_backend.infrastructure.redis.cache import RedisCache
+from llm_backend.infrastructure.redis.connection import Patience, RedisConnection
+from llm_backend.infrastructure.redis.rate_limiter import RedisRateLimiter
+from llm_backend.infrastructure.sql import PostgresServer
 from llm_backend.interface.http.app import create_app
 from llm_backend.interface.http.options import HttpOptions
 from llm_backend.testing.scripted_chat_model import ScriptedChatModel
-from tests.http.backends import PlainTextParser, fake_backend, memory_backend
+from tests.databases import UNHURRIED
+from tests.http.backends import PlainTextParser, fake_backend
 from tests.http.clients import Client
+from tests.servers import RedisServer
 
 
 @pytest.fixture
@@ -24,19 +36,47 @@ def parser() -> PlainTextParser:
     return PlainTextParser()
 
 
-@pytest.fixture
-def stored_in() -> str:
-    """Modules that are about what is stored are run with `sqlite` as well."""
-    return "memory"
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """What a deployment runs on. Redis, if it has one, may take its time: machines under load do."""
+
+    database: Database = field(default_factory=Database)
+    redis: RedisServer | None = None
+
+    @asynccontextmanager
+    async def ports(self) -> AsyncIterator[Ports]:
+        if self.redis is None:
+            yield {}
+            return
+        async with RedisConnection.open(self.redis.address, patience=Patience(command=UNHURRIED)) as redis:
+            yield {"rate_limiter": RedisRateLimiter(redis, MemoryRateLimiter()), "cache": RedisCache(redis)}
+
+
+@pytest.fixture(params=["embedded", "scaled"])
+def profile(request: pytest.FixtureRequest) -> Profile:
+    """SQLite and this process alone, or PostgreSQL and Redis: clients cannot tell which."""
+    if request.param == "embedded":
+        return Profile()
+    postgres: PostgresServer = request.getfixturevalue("postgres")
+    database = Database(
+        url=postgres.url,
+        pool_max=postgres.pool_max,
+        connect_timeout=UNHURRIED,
+        statement_timeout=UNHURRIED,
+        lock_timeout=UNHURRIED,
+    )
+    return Profile(database, request.getfixturevalue("empty_redis"))
 
 
 @pytest.fixture
 async def backend(
-    tmp_path: Path, stored_in: str, model: ScriptedChatModel, parser: PlainTextParser
+    tmp_path: Path, profile: Profile, model: ScriptedChatModel, parser: PlainTextParser
 ) -> AsyncIterator[Backend]:
-    opened = memory_backend if stored_in == "memory" else fake_backend
-    async with opened(tmp_path, chat_model=model, parser=parser) as backend:
-        yield backend
+    settings = Settings(database=profile.database)
+    async with profile.ports() as ports:
+        ports["chat_model"], ports["parser"] = model, parser
+        async with fake_backend(tmp_path, settings, **ports) as backend:
+            yield backend
 
 
 @pytest.fixture

@@ -4,11 +4,7 @@ import re
 import time
 from typing import Any
 
-import pytest
-
 from tests.http.clients import PASSWORD, Client
-
-pytestmark = pytest.mark.parametrize("stored_in", ["memory", "sqlite"])
 
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 

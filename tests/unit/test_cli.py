@@ -16,6 +16,7 @@ HEAVY = {
     "sqlalchemy",
     "advanced_alchemy",
     "alembic",
+    "asyncpg",
     "lancedb",
     "pyarrow",
     "numpy",
@@ -114,6 +115,35 @@ def test_checking_tells_who_has_a_key_and_never_which(tmp_path: Path) -> None:
     assert done.returncode == 0
     assert "openai: gpt-*, o*, chatgpt-* (has a key)" in done.stdout
     assert "zhipu: glm-* (has no key: each conversation brings its own)" in done.stdout
+    assert "tell-nobody" not in done.stdout + done.stderr
+
+
+def test_pending_migrations_are_listed_with_a_status_of_their_own(tmp_path: Path) -> None:
+    before = run("migrate", "--check", folder=tmp_path)
+    migrated = run("migrate", folder=tmp_path)
+    after = run("migrate", "--check", folder=tmp_path)
+
+    assert (before.returncode, migrated.returncode, after.returncode) == (1, 0, 0)
+    assert "20261123_01_first_tables" in before.stdout
+    assert after.stdout == "The database is up to date.\n"
+
+
+def test_checking_shows_where_the_database_is_and_no_password(tmp_path: Path) -> None:
+    url = "postgresql+asyncpg://me:tell-nobody@db.example:5433/chats"
+
+    done = run("config", "check", folder=tmp_path, LLM_BACKEND__DATABASE__URL=url)
+
+    assert "PostgreSQL at db.example:5433/chats" in done.stdout
+    assert "tell-nobody" not in done.stdout + done.stderr
+
+
+def test_a_database_server_that_is_not_there_ends_a_command_without_a_traceback(tmp_path: Path) -> None:
+    url = "postgresql+asyncpg://me:tell-nobody@127.0.0.1:1/chats"
+
+    done = run("migrate", folder=tmp_path, LLM_BACKEND__DATABASE__URL=url)
+
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
     assert "tell-nobody" not in done.stdout + done.stderr
 
 

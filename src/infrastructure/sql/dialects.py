@@ -11,7 +11,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.elements import BindParameter, ColumnElement
 from sqlalchemy.types import TypeDecorator
 
-__all__ = ["IsMember", "Serial", "UtcTime", "upsert"]  # `upsert` is understood by both
+__all__ = ["IsMember", "Serial", "TurnOfKey", "UtcTime", "upsert"]  # `upsert` is understood by both
 
 # SQLite numbers rows by itself only in a column that is called exactly INTEGER; it holds 64 bits there too.
 Serial = BigInteger().with_variant(Integer(), "sqlite")
@@ -62,3 +62,27 @@ def _is_member_in_sqlite(element: IsMember, compiler: SQLCompiler, **options: An
 def _is_member_in_postgresql(element: IsMember, compiler: SQLCompiler, **options: Any) -> str:
     column, members = compiler.process(element.column, **options), compiler.process(element.members, **options)
     return f"{column} IN (SELECT json_array_elements_text(CAST({members} AS json)))"
+
+
+class TurnOfKey(ColumnElement[None]):
+    """Selecting it waits until no other transaction is at work under the same key of the same owner.
+
+    So whoever comes second sees what the first has recorded, instead of stumbling over it at the end. In SQLite there
+    is one writer at a time anyway.
+    """
+
+    inherit_cache = False
+
+    def __init__(self, owner: BindParameter[int], key: BindParameter[str]) -> None:
+        self.bound = owner, key  # `key` itself means something else to SQLAlchemy
+
+
+@compiles(TurnOfKey, "sqlite")
+def _turn_in_sqlite(element: TurnOfKey, compiler: SQLCompiler, **options: Any) -> str:  # noqa: ARG001
+    return "NULL"
+
+
+@compiles(TurnOfKey, "postgresql")
+def _turn_in_postgresql(element: TurnOfKey, compiler: SQLCompiler, **options: Any) -> str:
+    owner, key = (compiler.process(parameter, **options) for parameter in element.bound)
+    return f"pg_advisory_xact_lock(hashtextextended({key}, {owner}))"

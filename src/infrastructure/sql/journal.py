@@ -31,7 +31,7 @@ from llm_backend.domain.conversations import Message
 from llm_backend.domain.errors import AnswerInProgress, AnswerNotFound, ConversationNotFound, IdempotencyMismatch
 from llm_backend.domain.ids import AnswerId, ConversationId, UserId, WriterId
 from llm_backend.infrastructure.codec.events import decode_events, encode_events
-from llm_backend.infrastructure.sql.dialects import UtcTime, upsert
+from llm_backend.infrastructure.sql.dialects import TurnOfKey, UtcTime, upsert
 from llm_backend.infrastructure.sql.mapping import (
     ANSWER_COLUMNS,
     MESSAGE_COLUMNS,
@@ -61,8 +61,10 @@ _HELD_ONE = and_(answers.c.id == _ANSWER, answers.c.state == RUNNING, answers.c.
 _OWNED = and_(conversations.c.id == _CONVERSATION, conversations.c.owner == _OWNER)
 
 # Beginning
+_KEY = bindparam("name", type_=Text)
+_TAKE_TURN = select(TurnOfKey(_OWNER, _KEY))
 _RECORD = select(idempotency_keys.c.fingerprint, idempotency_keys.c.answer_id).where(
-    idempotency_keys.c.owner == _OWNER, idempotency_keys.c.key == bindparam("name", type_=Text)
+    idempotency_keys.c.owner == _OWNER, idempotency_keys.c.key == _KEY
 )
 _TAKE_NUMBER = (
     update(conversations)
@@ -81,7 +83,11 @@ _ADD_RECORD = insert(idempotency_keys)
 
 # Going on and ending
 def _adding_events(where: ColumnElement[bool]) -> ClauseElement:
-    """Events whose checkpoint was stored, though the word of it was lost, come again under the same `first`."""
+    """Events whose checkpoint was stored, though the word of it was lost, come again under the same `first`.
+
+    The answer cannot end between the look at it and the insert: PostgreSQL, which lets others write meanwhile, holds
+    it until the commit.
+    """
     added = upsert(answer_events).from_select(
         ["answer_id", "first", "last", "payload"],
         select(
@@ -89,7 +95,9 @@ def _adding_events(where: ColumnElement[bool]) -> ClauseElement:
             bindparam("from", type_=BigInteger),
             bindparam("to", type_=BigInteger),
             bindparam("events", type_=LargeBinary),
-        ).where(where),
+        )
+        .where(where)
+        .with_for_update(read=True),
     )
     replaced = {"last": added.excluded.last, "payload": added.excluded.payload}
     return added.on_conflict_do_update(index_elements=["answer_id", "first"], set_=replaced)
@@ -114,6 +122,8 @@ _ENDED_WITH = (
     .where(answers.c.id == _ANSWER)
 )
 _OF_ANSWER = select(answers.c.conversation_id).where(answers.c.id == _ANSWER).scalar_subquery()
+# Conversation first, answer second, like those who delete: in the opposite order each could wait for the other.
+_HOLD_CONVERSATION = select(conversations.c.id).where(conversations.c.id == _OF_ANSWER).with_for_update(key_share=True)
 _MOVE_ON = update(conversations).where(conversations.c.id == _OF_ANSWER).values(last_number=_NUMBER)
 
 # Withdrawing
@@ -169,6 +179,7 @@ class SqlAnswerJournal:
         self._me = me
         self._reader = reader
         self._writer = writer
+        self._take_turn = writer.prepare(_TAKE_TURN)
         self._record = writer.prepare(_RECORD)
         self._take_number = writer.prepare(_TAKE_NUMBER)
         self._is_owned = writer.prepare(_IS_OWNED)
@@ -177,11 +188,13 @@ class SqlAnswerJournal:
         self._add_record = writer.prepare(_ADD_RECORD)
         self._add_events = writer.prepare(_ADD_EVENTS)
         self._add_events_while_held = writer.prepare(_ADD_EVENTS_WHILE_HELD)
+        self._hold_conversation = writer.prepare(_HOLD_CONVERSATION)
         self._end = writer.prepare(_END)
         self._ended_with = writer.prepare(_ENDED_WITH)
         self._add_reply = writer.prepare(_ADD_REPLY)
         self._move_on = writer.prepare(_MOVE_ON)
-        self._withdrawal = [writer.prepare(step) for step in (_DROP_QUESTION, _STEP_BACK, _DROP_ANSWER)]
+        withdrawal = (_HOLD_CONVERSATION, _DROP_QUESTION, _STEP_BACK, _DROP_ANSWER)
+        self._withdrawal = [writer.prepare(step) for step in withdrawal]
         self._find = reader.prepare(_FIND)
         self._latest = reader.prepare(_LATEST)
         self._events = reader.prepare(_EVENTS)
@@ -189,12 +202,14 @@ class SqlAnswerJournal:
         self._forget = writer.prepare(_FORGET)
 
     async def begin(self, turn: Turn) -> AnswerId:
-        return await self._writer.write(self._beginning(turn))
+        return await self._writer.write(lambda: self._beginning(turn))
 
     def _beginning(self, turn: Turn) -> Steps[AnswerId]:
         answer = turn.answer
         if turn.idempotency:
-            found = yield Query(self._record, {"of": answer.owner, "name": turn.idempotency.key})
+            key = {"of": answer.owner, "name": turn.idempotency.key}
+            yield Query(self._take_turn, key)
+            found = yield Query(self._record, key)
             if earlier := _outcome(found.rows, turn.idempotency):
                 return earlier
         yield from self._taking_the_number(turn)
@@ -221,9 +236,10 @@ class SqlAnswerJournal:
 
     async def finish(self, answer: AnswerId, first: int, events: Sequence[AnswerEvent], message: Message) -> bool:
         last_events = _event_values(answer, first, events) if events else None
-        return await self._writer.write(self._finishing(answer, last_events, message))
+        return await self._writer.write(lambda: self._finishing(answer, last_events, message))
 
     def _finishing(self, answer: AnswerId, events: dict[str, object] | None, message: Message) -> Steps[bool]:
+        yield Query(self._hold_conversation, {"answer": answer})
         values = {"answer": answer, "me": self._me, "ended_as": message.state.value, "moment": message.created_at}
         ended = yield Query(self._end, values)
         if not ended.changed:
@@ -237,7 +253,8 @@ class SqlAnswerJournal:
         return True
 
     async def withdraw(self, answer: AnswerId) -> None:
-        await self._writer.write(_only(*(Query(step, {"answer": answer, "me": self._me}) for step in self._withdrawal)))
+        queries = [Query(step, {"answer": answer, "me": self._me}) for step in self._withdrawal]
+        await self._writer.write(lambda: _only(queries))
 
     async def find(self, owner: UserId, answer: AnswerId) -> Answer:
         (found,) = await self._reader.fetch(Query(self._find, {"of": owner, "answer": answer}))
@@ -271,11 +288,15 @@ class SqlAnswerJournal:
             (outdated,) = await self._reader.fetch(Query(self._outdated, {"moment": moment}))
             if not outdated:
                 return forgotten
-            await self._writer.write(_only(*(Query(self._forget, {"answer": answer}) for (answer,) in outdated)))
+            await self._forget_events([answer for (answer,) in outdated])
             forgotten += len(outdated)
 
+    async def _forget_events(self, outdated: Sequence[int]) -> None:
+        queries = [Query(self._forget, {"answer": answer}) for answer in outdated]
+        await self._writer.write(lambda: _only(queries))
 
-def _only(*queries: Query) -> Steps[None]:
+
+def _only(queries: Sequence[Query]) -> Steps[None]:
     for query in queries:  # noqa: UP028 - what is sent to `yield from` goes to the tuple, which cannot take it
         yield query
 

@@ -72,7 +72,7 @@ class SqlAnswerLeases:
         return {AnswerId(answer): bool(stop) for answer, stop in found}
 
     async def take_over(self, answer: AnswerId, held_by: WriterId | None) -> bool:
-        return await self._writer.write(self._taking(answer, held_by))
+        return await self._writer.write(lambda: self._taking(answer, held_by))
 
     def _taking(self, answer: AnswerId, held_by: WriterId | None) -> Steps[bool]:
         statement = self._take_up if held_by is None else self._take_from

@@ -3,6 +3,7 @@
 Alembic costs 150 ms of CPU to import, so a database that is up to date is recognised without it.
 """
 
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from llm_backend.domain.errors import DomainError
 from llm_backend.infrastructure.sql.errors import translated
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
+_TURN = 0x6C6C6D5F6261636B  # the name of the lock that PostgreSQL knows us by
 
 
 class SchemaTooNew(DomainError):
@@ -28,19 +30,36 @@ class ForeignDatabase(DomainError):
     code = "foreign_database"
     default_message = (
         "The database was made by another program, such as the old product: "
-        "name a new file in sqlite.path, or move the old one away"
+        "name a new one in sqlite.path or database.url, or move the old one away"
     )
 
 
 def newest_revision() -> str:
     """The revision that the code needs. Files are named `<revision>_<what it does>.py`, and revisions sort by date."""
-    return max("_".join(path.stem.split("_")[:2]) for path in (_MIGRATIONS / "versions").glob("[0-9]*.py"))
+    return max(map(_revision_of, _names()))
+
+
+def _names() -> list[str]:
+    return sorted(path.stem for path in (_MIGRATIONS / "versions").glob("[0-9]*.py"))
+
+
+def _revision_of(name: str) -> str:
+    return "_".join(name.split("_")[:2])
+
+
+async def pending(engine: AsyncEngine | None) -> Sequence[str]:
+    """The names of the migrations that this database lacks, oldest first; without a database all of them.
+
+    Raises as `migrate` does, and changes nothing.
+    """
+    revision = None if engine is None else await _current(engine)
+    return [name for name in _names() if revision is None or _revision_of(name) > revision]
 
 
 async def migrate(engine: AsyncEngine) -> bool:
     """Bring the schema to the newest revision; return whether there was anything to do.
 
-    Whoever begins a transaction first migrates, all or nothing; the others wait and find it done. Raises
+    Whoever comes first migrates, all or nothing; the others wait and find it done. Raises
     `SchemaTooNew`, `ForeignDatabase` or `DatabaseUnavailable`.
     """
     if await _is_current(engine):
@@ -52,12 +71,16 @@ async def migrate(engine: AsyncEngine) -> bool:
 
 
 async def _is_current(engine: AsyncEngine) -> bool:
+    return await _current(engine) == newest_revision()
+
+
+async def _current(engine: AsyncEngine) -> str | None:
     with translated():
         async with engine.connect() as connection:
             revision = await connection.run_sync(_revision)
     if revision is not None and revision > newest_revision():
         raise SchemaTooNew
-    return revision == newest_revision()
+    return revision
 
 
 def _revision(connection: Connection) -> str | None:
@@ -72,6 +95,8 @@ def _revision(connection: Connection) -> str | None:
 
 
 def _upgrade(connection: Connection) -> bool:
+    if connection.dialect.name == "postgresql":  # SQLite has taken its lock when the transaction began
+        connection.execute(text("SELECT pg_advisory_xact_lock(:turn)"), {"turn": _TURN})
     if _revision(connection) == newest_revision():
         return False
     from alembic import command

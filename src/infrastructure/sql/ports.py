@@ -1,6 +1,6 @@
 """What the views and the journal ask of a database: the seam along which another one takes SQLite's place."""
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Protocol, TypeVar
 
 from sqlalchemy import ClauseElement
@@ -9,6 +9,7 @@ from llm_backend.infrastructure.sql.statements import Outcome, Prepared, Query, 
 
 T = TypeVar("T")
 Steps = Generator[Query, Outcome, T]
+Script = Callable[[], Steps[T]]
 
 
 class Reader(Protocol):
@@ -25,10 +26,11 @@ class Writer(Protocol):
 
     def prepare(self, statement: ClauseElement) -> Prepared: ...
 
-    async def write(self, steps: Steps[T]) -> T:
-        """Carry out the queries that `steps` yields, sending it the outcome of each, all or nothing: nothing when it
-        raises. Its result is returned when it survives a power cut. Raises `DatabaseUnavailable` or `StorageFull`
-        when nothing has happened."""
+    async def write(self, script: Script[T]) -> T:
+        """Carry out the queries that the script yields, sending it the outcome of each, all or nothing: nothing when
+        it raises. Where somebody else's transaction was in the way, the script is begun anew. Its result is returned
+        when it survives a power cut. Raises `DatabaseUnavailable` or `StorageFull` when nothing has happened; only
+        when the connection is lost during the very commit, nobody knows."""
 
     async def write_one(self, query: Query) -> None:
         """The same for a single query, which is all or nothing by itself."""

@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from llm_backend.domain.errors import DomainError
 from llm_backend.infrastructure.sql.errors import domain_error
-from llm_backend.infrastructure.sql.ports import Steps
+from llm_backend.infrastructure.sql.ports import Script, Steps
 from llm_backend.infrastructure.sql.statements import Outcome, Prepared, Query, Row, prepare
 from llm_backend.infrastructure.sql.worker import Failure, Workers
 from llm_backend.infrastructure.sql.write_turns import WriteTurns
@@ -186,7 +186,7 @@ class _WritingHand(_Connected):
         super().__init__(path, patience, pragmas)
         self._turns = turns
 
-    def carry_out(self, tasks: Sequence[Steps[object] | Query]) -> Sequence[object]:
+    def carry_out(self, tasks: Sequence[Script[object] | Query]) -> Sequence[object]:
         try:
             with self._turns.taken_by_thread():
                 return self._commit(tasks)
@@ -194,7 +194,7 @@ class _WritingHand(_Connected):
             self.close()  # which undoes what was not committed
             return [_failure(error) for _ in tasks]
 
-    def _commit(self, tasks: Sequence[Steps[object] | Query]) -> Sequence[object]:
+    def _commit(self, tasks: Sequence[Script[object] | Query]) -> Sequence[object]:
         connection = self.connection()
         connection.execute("BEGIN IMMEDIATE")
         results = [
@@ -216,14 +216,14 @@ def _tried(connection: sqlite3.Connection, query: Query) -> object:
     return None
 
 
-def _done_or_undone(connection: sqlite3.Connection, steps: Steps[object]) -> object:
-    """The steps' result, or what they raised, with nothing of them left in the transaction."""
+def _done_or_undone(connection: sqlite3.Connection, script: Script[object]) -> object:
+    """The script's result, or what it raised, with nothing of it left in the transaction."""
     connection.execute("SAVEPOINT steps")
     try:
-        result = _done(connection, steps)
+        result = _done(connection, script())
     except sqlite3.OperationalError:
         raise  # a full disk ends the whole transaction
-    except Exception as error:  # noqa: BLE001 - it is passed on to the one whose steps they were
+    except Exception as error:  # noqa: BLE001 - it is passed on to the one whose script it was
         connection.execute("ROLLBACK TO steps")
         result = Failure(error)
     connection.execute("RELEASE steps")
@@ -248,15 +248,15 @@ class SqliteWriter:
     def __init__(
         self, path: Path, turns: WriteTurns, *, patience: float = PATIENCE, pragmas: Pragmas | None = None
     ) -> None:
-        self._workers: Workers[Steps[Any] | Query] = Workers(
+        self._workers: Workers[Script[Any] | Query] = Workers(
             "sqlite-writer", lambda: _WritingHand(path, turns, patience, pragmas or {}), threads=1, most=WRITES_AT_ONCE
         )
 
     def prepare(self, statement: ClauseElement) -> Prepared:
         return prepare(statement, _DIALECT)
 
-    async def write(self, steps: Steps[T]) -> T:
-        result: T = await self._workers.do(steps)
+    async def write(self, script: Script[T]) -> T:
+        result: T = await self._workers.do(script)
         return result
 
     async def write_one(self, query: Query) -> None:

@@ -30,6 +30,7 @@ class Prepared:
     text: str
     parameters: tuple[_Parameter, ...]
     converters: tuple[tuple[int, Convert], ...]
+    returns_rows: bool
 
     def arguments(self, values: Mapping[str, Any]) -> list[Any]:
         """The values by position, as the driver wants them."""
@@ -71,6 +72,7 @@ def prepare(statement: ClauseElement, dialect: Dialect) -> Prepared:
         text=str(compiled),
         parameters=tuple(_parameter(compiled, name, dialect) for name in names),
         converters=tuple((index, convert) for index, convert in found if convert),
+        returns_rows=isinstance(statement, Select),
     )
 
 

@@ -1,11 +1,16 @@
 """Everything that is stored in SQL, and the lifetimes of what it takes."""
 
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import replace
+from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
 from sqlalchemy import literal, select
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from llm_backend.application.ports.answer_journal import AnswerJournal
 from llm_backend.application.ports.answer_leases import AnswerLeases
@@ -15,8 +20,9 @@ from llm_backend.application.ports.views import ConversationViews, KnowledgeView
 from llm_backend.domain.ids import WriterId
 from llm_backend.infrastructure.sql.journal import SqlAnswerJournal
 from llm_backend.infrastructure.sql.leases import SqlAnswerLeases
-from llm_backend.infrastructure.sql.migrating import migrate
+from llm_backend.infrastructure.sql.migrating import migrate, pending
 from llm_backend.infrastructure.sql.ports import Reader, Writer
+from llm_backend.infrastructure.sql.server import PostgresServer
 from llm_backend.infrastructure.sql.sqlite import (
     PATIENCE,
     TURN_PATIENCE,
@@ -92,12 +98,62 @@ class SqlStore:
             stack.push_async_callback(writer.close)
             yield cls(SqlUnitOfWorkFactory(engine, turns), reader, writer)
 
+    @classmethod
+    @asynccontextmanager
+    async def open_server(cls, server: PostgresServer) -> AsyncIterator["SqlStore"]:
+        """The same with a database of PostgreSQL, which other processes may use at the same time.
+
+        Raises `DatabaseUnavailable`, `SchemaTooNew` or `ForeignDatabase`.
+        """
+        from llm_backend.infrastructure.sql.postgres import PostgresReader, connect, postgres_engine
+        from llm_backend.infrastructure.sql.postgres_writer import PostgresWriter
+
+        await migrate_server(server)
+        async with AsyncExitStack() as stack:
+            engine = postgres_engine(server)
+            stack.push_async_callback(engine.dispose)
+            reader = await stack.enter_async_context(PostgresReader.open(server))
+            writer = await stack.enter_async_context(PostgresWriter.open(partial(connect, server)))
+            yield cls(SqlUnitOfWorkFactory(engine), reader, writer)
+
 
 async def migrate_sqlite(path: Path) -> bool:
     """Create the database if there is none, and bring it to the newest schema; return whether that took anything."""
     create_file(path)
-    engine = sqlite_engine(path, patience=MIGRATION_PATIENCE)
-    try:
+    async with _disposed(sqlite_engine(path, patience=MIGRATION_PATIENCE)) as engine:
         return await migrate(engine)
+
+
+async def migrate_server(server: PostgresServer) -> bool:
+    """The same for a database of PostgreSQL, which must be there, if only empty."""
+    async with _patient(server) as engine:
+        return await migrate(engine)
+
+
+async def pending_in_sqlite(path: Path) -> Sequence[str]:
+    """The migrations that are still to come, oldest first; nothing is changed."""
+    if not await asyncio.to_thread(path.exists):
+        return await pending(None)
+    async with _disposed(sqlite_engine(path)) as engine:
+        return await pending(engine)
+
+
+async def pending_on_server(server: PostgresServer) -> Sequence[str]:
+    """The same for a database of PostgreSQL."""
+    async with _patient(server) as engine:
+        return await pending(engine)
+
+
+def _patient(server: PostgresServer) -> AbstractAsyncContextManager[AsyncEngine]:
+    from llm_backend.infrastructure.sql.postgres import postgres_engine
+
+    patience = timedelta(seconds=MIGRATION_PATIENCE)
+    return _disposed(postgres_engine(replace(server, statement_timeout=patience, lock_timeout=patience)))
+
+
+@asynccontextmanager
+async def _disposed(engine: AsyncEngine) -> AsyncIterator[AsyncEngine]:
+    try:
+        yield engine
     finally:
         await engine.dispose()

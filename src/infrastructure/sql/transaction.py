@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import CursorResult, Executable
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from llm_backend.infrastructure.sql.errors import translated
+from llm_backend.infrastructure.sql.errors import TransactionConflict, translated
 
 
 class Transaction:
@@ -15,16 +15,33 @@ class Transaction:
 
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
+        self._is_new = True
 
     async def execute(
         self, statement: Executable, values: Mapping[str, Any] | None = None
     ) -> CursorResult[*tuple[Any, ...]]:
+        is_first, self._is_new = self._is_new, False
+        try:
+            return await self._execute(statement, values)
+        except TransactionConflict:
+            if not is_first:  # what came before it, and what was concluded from that, is undone as well
+                raise
+            await self._begin_anew()
+            return await self._execute(statement, values)
+
+    async def _execute(self, statement: Executable, values: Mapping[str, Any] | None) -> CursorResult[*tuple[Any, ...]]:
         with translated():
             return await self._connection.execute(statement, values)
+
+    async def _begin_anew(self) -> None:
+        with translated():
+            await self._connection.rollback()
+            await self._connection.begin()
 
     async def execute_each(self, statement: Executable, values: Sequence[Mapping[str, Any]]) -> None:
         """Once for each set of values, of which there may be none."""
         if values:
+            self._is_new = False
             with translated():
                 await self._connection.execute(statement, values)
 

@@ -58,7 +58,7 @@ def _integrity(path: Path) -> list[tuple[str]]:
     return found
 
 
-async def test_every_connection_waits_for_the_disk_and_checks_references(path: Path, store: SqlStore) -> None:
+async def test_every_connection_waits_for_the_disk_and_checks_references(path: Path, sqlite_store: SqlStore) -> None:
     wanted = {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 5000}
 
     plain = connect(path)
@@ -72,8 +72,8 @@ async def test_every_connection_waits_for_the_disk_and_checks_references(path: P
     assert by_thread == by_engine == wanted
 
 
-async def test_only_this_user_can_read_the_files(path: Path, store: SqlStore) -> None:
-    await store.journal.checkpoint(AnswerId(1), 1, [Delta("opens the writer")])
+async def test_only_this_user_can_read_the_files(path: Path, sqlite_store: SqlStore) -> None:
+    await sqlite_store.journal.checkpoint(AnswerId(1), 1, [Delta("opens the writer")])
 
     modes = _modes(path.parent)
     assert modes == {"store.db": 0o600, "store.db-wal": 0o600, "store.db-shm": 0o600}

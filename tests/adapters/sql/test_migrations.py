@@ -9,26 +9,44 @@ from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import pytest
+from alembic.autogenerate import compare_metadata
 from alembic.config import Config
+from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import create_engine
+from sqlalchemy import Connection, create_engine
 
 from llm_backend.infrastructure import sql
-from llm_backend.infrastructure.sql import SchemaTooNew, SqlStore, migrate_sqlite
+from llm_backend.infrastructure.sql import (
+    PostgresServer,
+    SchemaTooNew,
+    SqlStore,
+    migrate_server,
+    migrate_sqlite,
+    pending_in_sqlite,
+    pending_on_server,
+)
 from llm_backend.infrastructure.sql.migrating import ForeignDatabase, newest_revision
+from llm_backend.infrastructure.sql.postgres import postgres_engine
 from llm_backend.infrastructure.sql.rows import metadata
+from tests.databases import Databases
 
 MIGRATIONS = Path(sql.__file__).parent / "migrations"
 OPEN = """
 import asyncio, pathlib, sys
-from llm_backend.infrastructure.sql import SqlStore
+from llm_backend.domain.secrets import Secret
+from llm_backend.infrastructure.sql import PostgresServer, SqlStore
 
 async def main():
-    async with SqlStore.open(pathlib.Path(sys.argv[1])) as store:
+    place = sys.argv[1]
+    on_server = "://" in place
+    async with (
+        SqlStore.open_server(PostgresServer(url=Secret(place))) if on_server else SqlStore.open(pathlib.Path(place))
+    ) as store:
         await store.check()
 
 asyncio.run(main())
-print(*(name for name in ("alembic", "litestar", "advanced_alchemy", "numpy", "pydantic") if name in sys.modules))
+heavy = ("alembic", "litestar", "advanced_alchemy", "numpy", "pydantic", "asyncpg")
+print(*(name for name in heavy if name in sys.modules))
 """
 
 
@@ -43,9 +61,9 @@ def schema(path: Path) -> dict[str, list[str]]:
     return parts
 
 
-def start(path: Path) -> "subprocess.Popen[str]":
+def start(place: Path | str) -> "subprocess.Popen[str]":
     return subprocess.Popen(
-        [sys.executable, "-c", OPEN, str(path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", OPEN, str(place)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
 
 
@@ -110,8 +128,18 @@ async def test_the_database_of_another_program_is_left_as_it_is(path: Path) -> N
         assert connection.execute("SELECT name FROM sqlite_master").fetchall() == [("users",)]
 
 
-def test_of_processes_that_start_at_once_one_migrates(path: Path) -> None:
-    processes = [start(path) for _ in range(4)]
+@pytest.fixture(params=["sqlite", "postgres"])
+def place(request: pytest.FixtureRequest) -> Path | str:
+    """Of a database that has no tables yet."""
+    if request.param == "sqlite":
+        path: Path = request.getfixturevalue("path")
+        return path
+    server: PostgresServer = request.getfixturevalue("empty_postgres")
+    return server.url.reveal()
+
+
+def test_of_processes_that_start_at_once_one_migrates(place: Path | str) -> None:
+    processes = [start(place) for _ in range(4)]
 
     outputs = [process.communicate(timeout=60) for process in processes]
 
@@ -126,3 +154,65 @@ async def test_an_up_to_date_database_is_opened_without_alembic_and_without_a_we
     output, error = await asyncio.to_thread(start(path).communicate, timeout=60)
 
     assert (output.strip(), error) == ("", "")
+
+
+# PostgreSQL ----------------------------------------------------------------------------------------------------------
+
+
+async def test_migrations_lead_to_what_the_tables_say_in_postgresql(empty_postgres: PostgresServer) -> None:
+    await migrate_server(empty_postgres)
+    engine = postgres_engine(empty_postgres)
+
+    async with engine.connect() as connection:
+        differences = await connection.run_sync(_differences)
+    await engine.dispose()
+
+    assert differences == []
+
+
+def _differences(connection: Connection) -> list[object]:
+    found: list[object] = compare_metadata(MigrationContext.configure(connection), metadata)
+    return found
+
+
+async def test_migrating_postgresql_again_does_nothing(empty_postgres: PostgresServer) -> None:
+    first, second = await migrate_server(empty_postgres), await migrate_server(empty_postgres)
+
+    assert (first, second) == (True, False)
+
+
+async def test_a_newer_or_foreign_database_of_postgresql_is_left_as_it_is(
+    databases: Databases, empty_postgres: PostgresServer
+) -> None:
+    name = empty_postgres.url.reveal().rpartition("/")[2]
+    await databases.execute("CREATE TABLE users (id int)", name)
+    with pytest.raises(ForeignDatabase):
+        await migrate_server(empty_postgres)
+
+    await databases.execute("DROP TABLE users", name)
+    await migrate_server(empty_postgres)
+    await databases.execute("UPDATE alembic_version SET version_num = '99991231_01'", name)
+    with pytest.raises(SchemaTooNew):
+        await migrate_server(empty_postgres)
+    with pytest.raises(SchemaTooNew):
+        await pending_on_server(empty_postgres)
+
+
+# What is pending -----------------------------------------------------------------------------------------------------
+
+
+async def test_what_is_pending_is_told_and_not_done(path: Path, empty_postgres: PostgresServer) -> None:
+    everything = sorted(file.stem for file in (MIGRATIONS / "versions").glob("*.py"))
+
+    for _ in range(2):
+        assert await pending_in_sqlite(path) == everything
+        assert await pending_on_server(empty_postgres) == everything
+
+    assert not await asyncio.to_thread(path.exists)
+
+
+async def test_after_a_migration_nothing_is_pending(path: Path, postgres: PostgresServer) -> None:
+    await migrate_sqlite(path)
+
+    assert await pending_in_sqlite(path) == []
+    assert await pending_on_server(postgres) == []

@@ -52,7 +52,7 @@ _BURY = update(documents).where(_READY_ONE).values(state=DELETED)
 _BURY_UNFINISHED = update(documents).where(_PENDING_ONE).values(state=DELETED)
 _MARK_READY = update(documents).where(_PENDING_ATTEMPT).values(state=READY)
 _FORGET = delete(documents).where(_TOMBSTONE)
-_IS_PENDING = select(documents.c.id).where(_PENDING_ATTEMPT)
+_IS_PENDING = select(documents.c.id).where(_PENDING_ATTEMPT).with_for_update(key_share=True)
 _POSITIONS = (
     select(chunk_rows.c.position)
     .where(chunk_rows.c.document_id == bindparam("document"))

@@ -2,17 +2,21 @@
 
 from datetime import datetime
 
-from sqlalchemy import bindparam, delete, insert, select
+from sqlalchemy import BigInteger, Text, bindparam, delete, insert, select
 
 from llm_backend.application.ports.idempotency import AlreadyRecorded, IdempotencyKey
 from llm_backend.domain.errors import IdempotencyMismatch
 from llm_backend.domain.ids import UserId
+from llm_backend.infrastructure.sql.dialects import TurnOfKey
 from llm_backend.infrastructure.sql.errors import Violation
 from llm_backend.infrastructure.sql.rows import idempotency_keys
 from llm_backend.infrastructure.sql.transaction import Transaction
 
+_OWNER = bindparam("owner", type_=BigInteger)
+_KEY = bindparam("key", type_=Text)
+_TAKE_TURN = select(TurnOfKey(_OWNER, _KEY))
 _OUTCOME = select(idempotency_keys.c.fingerprint, idempotency_keys.c.outcome).where(
-    idempotency_keys.c.owner == bindparam("owner"), idempotency_keys.c.key == bindparam("key")
+    idempotency_keys.c.owner == _OWNER, idempotency_keys.c.key == _KEY
 )
 
 
@@ -23,7 +27,9 @@ class SqlIdempotencyRecords:
         self._transaction = transaction
 
     async def outcome(self, owner: UserId, key: IdempotencyKey) -> str | None:
-        row = (await self._transaction.execute(_OUTCOME, {"owner": owner, "key": key.key})).first()
+        values = {"owner": owner, "key": key.key}
+        await self._transaction.execute(_TAKE_TURN, values)
+        row = (await self._transaction.execute(_OUTCOME, values)).first()
         if row is None:
             return None
         fingerprint, outcome = row

@@ -15,6 +15,8 @@ from llm_backend.infrastructure.sql.transaction import Transaction
 
 _OWNED = and_(knowledge_bases.c.id == bindparam("shelf"), knowledge_bases.c.owner == bindparam("owner"))
 _GET = select(*KNOWLEDGE_BASE_COLUMNS).where(_OWNED)
+# Held until the end, so that nobody adds a document between the burial and the removal: SQLite lets nobody anyway.
+_HOLD = select(knowledge_bases.c.id).where(_OWNED).with_for_update()
 _BURY = (
     update(documents)
     .where(documents.c.knowledge_base_id == bindparam("shelf"), documents.c.owner == bindparam("of"))
@@ -39,7 +41,8 @@ class SqlKnowledgeBases:
         return knowledge_base_from(row)
 
     async def remove(self, owner: UserId, knowledge_base: KnowledgeBaseId) -> None:
-        await self._transaction.execute(_BURY, {"shelf": knowledge_base, "of": owner})
-        result = await self._transaction.execute(_REMOVE, {"shelf": knowledge_base, "owner": owner})
-        if not result.rowcount:
+        values = {"shelf": knowledge_base, "owner": owner}
+        if (await self._transaction.execute(_HOLD, values)).first() is None:
             raise KnowledgeBaseNotFound
+        await self._transaction.execute(_BURY, {"shelf": knowledge_base, "of": owner})
+        await self._transaction.execute(_REMOVE, values)

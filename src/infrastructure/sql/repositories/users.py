@@ -2,17 +2,19 @@
 
 from datetime import datetime
 
-from sqlalchemy import bindparam, delete, exists, insert, literal, select, update
+from sqlalchemy import bindparam, delete, insert, select, update
 
 from llm_backend.domain.errors import UsernameTaken
 from llm_backend.domain.ids import UserId
 from llm_backend.domain.users import User
+from llm_backend.infrastructure.sql.dialects import upsert
 from llm_backend.infrastructure.sql.errors import Violation
 from llm_backend.infrastructure.sql.mapping import USER_COLUMNS, user_from, user_values
 from llm_backend.infrastructure.sql.rows import revoked_tokens, users
 from llm_backend.infrastructure.sql.transaction import Transaction
 
-_BY_ID = select(*USER_COLUMNS).where(users.c.id == bindparam("user"))
+# Whoever reads a user may want to change it: PostgreSQL lets the next one read only after this one's end.
+_BY_ID = select(*USER_COLUMNS).where(users.c.id == bindparam("user")).with_for_update(key_share=True)
 _BY_NAME = select(*USER_COLUMNS).where(users.c.username == bindparam("username"))
 
 
@@ -47,10 +49,8 @@ class SqlRevocations:
         self._transaction = transaction
 
     async def add(self, token_id: str, *, until: datetime) -> None:
-        absent = select(literal(token_id), literal(until, revoked_tokens.c.until.type)).where(
-            ~exists().where(revoked_tokens.c.token_id == token_id)
-        )
-        await self._transaction.execute(insert(revoked_tokens).from_select(["token_id", "until"], absent))
+        once = upsert(revoked_tokens).values(token_id=token_id, until=until).on_conflict_do_nothing()
+        await self._transaction.execute(once)
 
     async def contains(self, token_id: str) -> bool:
         found = select(revoked_tokens.c.token_id).where(revoked_tokens.c.token_id == token_id)

@@ -1,0 +1,54 @@
+"""The database that the settings name. Imported when one is wanted, for it takes SQLAlchemy along."""
+
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+
+from llm_backend.config import Settings
+from llm_backend.infrastructure.files.folders import make_private
+from llm_backend.infrastructure.files.lock import lock_database, lock_folder
+from llm_backend.infrastructure.sql import (
+    PostgresServer,
+    SqlStore,
+    migrate_server,
+    migrate_sqlite,
+    pending_in_sqlite,
+    pending_on_server,
+)
+
+
+async def open_store(settings: Settings, stack: AsyncExitStack) -> SqlStore:
+    """PostgreSQL, which several processes may share, with a data folder that they may share as well; or SQLite, which
+    is ours alone, as is the data folder, where passages and keys belong to it."""
+    if server := _server(settings):
+        make_private(settings.data_folder)
+        return await stack.enter_async_context(SqlStore.open_server(server))
+    stack.enter_context(lock_folder(settings.data_folder))
+    stack.enter_context(lock_database(settings.database_file))
+    patience = settings.sqlite.busy_timeout.total_seconds()
+    return await stack.enter_async_context(SqlStore.open(settings.database_file, patience=patience))
+
+
+async def migrate(settings: Settings) -> bool:
+    """Bring it to the newest schema; return whether that took anything."""
+    server = _server(settings)
+    return await (migrate_server(server) if server else migrate_sqlite(settings.database_file))
+
+
+async def pending(settings: Settings) -> Sequence[str]:
+    """The names of the migrations that are still to come, oldest first; nothing is changed."""
+    server = _server(settings)
+    return await (pending_on_server(server) if server else pending_in_sqlite(settings.database_file))
+
+
+def _server(settings: Settings) -> PostgresServer | None:
+    database = settings.database
+    if database.url is None:
+        return None
+    return PostgresServer(
+        url=database.url,
+        pool_min=database.pool_min,
+        pool_max=database.pool_max,
+        connect_timeout=database.connect_timeout,
+        statement_timeout=database.statement_timeout,
+        lock_timeout=database.lock_timeout,
+    )
