@@ -33,6 +33,7 @@ PLANTS = [
     *(("core", {"application/planted.py": f"import {name}"}) for name in FRAMEWORKS[1::2]),
     ("adapters", {"infrastructure/memory/planted.py": "import llm_backend.infrastructure.llm"}),
     ("adapters", {"infrastructure/llm/planted.py": "import llm_backend.infrastructure.memory"}),
+    ("adapters", {"infrastructure/codec/planted.py": "import llm_backend.infrastructure.sql"}),
     (
         "rows",
         {

@@ -30,8 +30,8 @@ from llm_backend.domain.answers import Answer, AnswerEvent
 from llm_backend.domain.conversations import Message
 from llm_backend.domain.errors import AnswerInProgress, AnswerNotFound, ConversationNotFound, IdempotencyMismatch
 from llm_backend.domain.ids import AnswerId, ConversationId, UserId
+from llm_backend.infrastructure.codec.events import decode_events, encode_events
 from llm_backend.infrastructure.sql.dialects import UtcTime, upsert
-from llm_backend.infrastructure.sql.event_codec import decode_events, encode_events
 from llm_backend.infrastructure.sql.mapping import (
     ANSWER_COLUMNS,
     MESSAGE_COLUMNS,

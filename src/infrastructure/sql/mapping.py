@@ -32,23 +32,11 @@ from llm_backend.domain.knowledge import (
 )
 from llm_backend.domain.secrets import SealedSecret
 from llm_backend.domain.users import PasswordHash, User
+from llm_backend.infrastructure.codec.citations import StoredCitation, citation_from, stored_citation
 from llm_backend.infrastructure.sql import rows
 
 Row: TypeAlias = Sequence[Any]
 Values: TypeAlias = Mapping[str, Any]
-
-
-class StoredCitation(msgspec.Struct, omit_defaults=True, frozen=True):
-    """A citation as it is stored: its names stay when those of the domain change."""
-
-    number: int
-    document: str
-    document_name: str
-    start: int
-    end: int
-    quote: str
-    verified: bool
-    page: int | None = None
 
 
 _decode_citations = msgspec.json.Decoder(list[StoredCitation]).decode
@@ -188,32 +176,6 @@ def message_values(message: Message) -> Values:
         "citations": citations_value(message.citations) if message.citations else None,
         "created_at": message.created_at,
     }
-
-
-def stored_citation(citation: Citation) -> StoredCitation:
-    return StoredCitation(
-        number=citation.number,
-        document=citation.document,
-        document_name=citation.document_name,
-        start=citation.start,
-        end=citation.end,
-        quote=citation.quote,
-        verified=citation.verified,
-        page=citation.page,
-    )
-
-
-def citation_from(stored: StoredCitation) -> Citation:
-    return Citation(
-        number=stored.number,
-        document=DocumentId(stored.document),
-        document_name=stored.document_name,
-        start=stored.start,
-        end=stored.end,
-        page=stored.page,
-        quote=stored.quote,
-        verified=stored.verified,
-    )
 
 
 def citations_from(value: str) -> tuple[Citation, ...]:

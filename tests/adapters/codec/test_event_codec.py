@@ -7,7 +7,7 @@ from llm_backend.domain.answers import AnswerEvent, Cited, Delta, Done, Failed, 
 from llm_backend.domain.citations import Citation
 from llm_backend.domain.conversations import TokenUsage
 from llm_backend.domain.ids import DocumentId
-from llm_backend.infrastructure.sql.event_codec import decode_events, encode_events
+from llm_backend.infrastructure.codec.events import decode_events, encode_events
 
 texts = st.text()
 numbers = st.integers(0, 2**53)

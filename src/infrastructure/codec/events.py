@@ -9,7 +9,7 @@ import msgspec
 
 from llm_backend.domain.answers import AnswerEvent, Cited, Delta, Done, Failed, FullText
 from llm_backend.domain.conversations import TokenUsage
-from llm_backend.infrastructure.sql.mapping import StoredCitation, citation_from, stored_citation
+from llm_backend.infrastructure.codec.citations import StoredCitation, citation_from, stored_citation
 
 
 class _Cited(msgspec.Struct, tag="cited", array_like=True):
