@@ -1,8 +1,10 @@
 """Answers: ask, follow, find again, stop, and close what a dead process left open."""
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
+from datetime import timedelta
 
 from llm_backend.application.answer_runner import REASONS, AnswerRunner
 from llm_backend.application.conversations import key_binding
@@ -22,6 +24,7 @@ from llm_backend.domain.answers import (
     AnswerState,
     Delta,
     Failed,
+    is_last,
 )
 from llm_backend.domain.conversations import Conversation, Message, MessageState, Role
 from llm_backend.domain.errors import AnswerNotFound, ApiKeyUnreadable, InvalidMessage, NothingRelevant, TooManyStreams
@@ -150,11 +153,15 @@ class FindAnswer:
 
 @dataclass(frozen=True, slots=True)
 class FollowAnswer:
-    """The events of an answer: what is there, then what comes, to the end. First delivery and resume are the same."""
+    """The events of an answer: what is there, then what comes, to the end. First delivery and resume are the same.
+
+    Wherever the answer is written: what the log does not have comes from the journal.
+    """
 
     journal: AnswerJournal
     log: StreamLog
     runner: AnswerRunner
+    poll_every: timedelta = timedelta(seconds=0.3)  # how often the journal is asked while the log knows nothing
 
     async def __call__(
         self, owner: UserId, answer: AnswerId, *, after: int = 0
@@ -164,14 +171,16 @@ class FollowAnswer:
         Ends without a word when nothing is left. Raises `AnswerNotFound` at the first step.
         """
         await self._check(owner, answer)
-        last = after
-        try:
-            async with aclosing(self.log.follow(answer, after=after)) as batches:  # type: ignore[type-var]
-                async for batch in batches:
-                    yield batch
-                    last = batch[-1][0]
-        except AnswerNotFound:
-            if stored := await self.journal.events(answer, after=last):
+        place = _Place(after)
+        while not place.ended:
+            try:
+                async with aclosing(self.log.follow(answer, after=place.position)) as batches:  # type: ignore[type-var]
+                    async for batch in batches:
+                        yield batch
+                        place.pass_by(batch)
+            except AnswerNotFound:
+                pass  # or no more of it
+            if stored := await self._stored(owner, answer, place):
                 yield stored
 
     async def push(self, owner: UserId, answer: AnswerId, reader: LogReader) -> None:
@@ -180,15 +189,75 @@ class FollowAnswer:
         Returns at the end, or when the reader wants no more for now. Raises `AnswerNotFound`.
         """
         await self._check(owner, answer)
-        try:
-            await self.log.push(answer, reader)
-        except AnswerNotFound:
-            if stored := await self.journal.events(answer, after=reader.after):
-                reader.take(stored)
+        place = _Place(reader.after)
+        reading = _Reading(reader, place)
+        while not place.ended:
+            with suppress(AnswerNotFound):
+                await self.log.push(answer, reading)
+            if reading.has_enough:
+                return
+            if (stored := await self._stored(owner, answer, place)) and reader.take(stored):
+                return
 
     async def _check(self, owner: UserId, answer: AnswerId) -> None:
         if self.runner.owner_of(answer) != owner:
             await self.journal.find(owner, answer)
+
+    async def _stored(self, owner: UserId, answer: AnswerId, place: "_Place") -> Sequence[NumberedEvent]:
+        """What the journal has beyond a place that is not the end; when there is nothing, after a moment."""
+        if place.ended:
+            return ()
+        start = await self.log.starts_after(answer)  # before the journal is read, which then has all up to there
+        if stored := await self.journal.events(answer, after=place.last):
+            place.pass_by(stored)
+        if not place.running:
+            place.ended = True
+        if not place.ended:
+            place.running = await self._is_running(owner, answer)
+            if place.running and not stored and place.position >= start:
+                await asyncio.sleep(self.poll_every.total_seconds())
+            place.position = max(place.last, start)
+        return stored
+
+    async def _is_running(self, owner: UserId, answer: AnswerId) -> bool:
+        try:
+            return (await self.journal.find(owner, answer)).state is AnswerState.RUNNING
+        except AnswerNotFound:
+            return False
+
+
+class _Place:
+    """How far a reader is. `position` is ahead of its `last` event where a log begins at a higher number."""
+
+    __slots__ = ("ended", "last", "position", "running")
+
+    def __init__(self, after: int) -> None:
+        self.last = self.position = max(after, 0)
+        self.running = True  # according to the journal, when it was asked last
+        self.ended = False
+
+    def pass_by(self, events: Sequence[NumberedEvent]) -> None:
+        number, event = events[-1]
+        self.last = self.position = number
+        self.ended = is_last(event)
+
+
+@dataclass(slots=True)
+class _Reading:
+    """A reader whose place is known."""
+
+    reader: LogReader
+    place: _Place
+    has_enough: bool = False
+
+    @property
+    def after(self) -> int:
+        return self.place.position
+
+    def take(self, events: Sequence[NumberedEvent]) -> bool:
+        self.place.pass_by(events)
+        self.has_enough = self.reader.take(events)
+        return self.has_enough
 
 
 @dataclass(frozen=True, slots=True)

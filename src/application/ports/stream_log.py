@@ -20,13 +20,22 @@ class LogReader(Protocol):
 
 
 class StreamLog(Protocol):
-    """The events of each open answer, numbered 1, 2, 3 … without gaps."""
+    """The events of each open answer, numbered without gaps from where it was opened.
 
-    def open(self, answer: AnswerId) -> None:
-        """Start an empty log; readers may follow from here on."""
+    A log may be shared: what one replica writes can then be followed on every other.
+    """
+
+    def open(self, answer: AnswerId, *, after: int = 0) -> None:
+        """Start an empty log, whose first event gets the number `after` + 1; readers may follow from here on.
+
+        `after` is for an answer that was begun elsewhere: what came up to that number is in the journal already.
+        """
 
     def append(self, answer: AnswerId, events: Sequence[AnswerEvent]) -> int:
-        """Add events and wake the readers; return the number of the last. Never waits, and wakes nobody twice."""
+        """Add events and wake the readers; return the number of the last. Never waits, and wakes nobody twice.
+
+        Readers may see them a little later: not before those who follow elsewhere can find them, too.
+        """
 
     def close(self, answer: AnswerId) -> None:
         """No more events will come: readers end when they have read all. The log may be forgotten after a while.
@@ -41,11 +50,27 @@ class StreamLog(Protocol):
         """What is there, then what arrives, in batches of all that is new, never empty; ends when the log is closed.
 
         Any number of readers follow at once, each sees every event after `after` exactly once. Raises
-        `AnswerNotFound` at the first step when the log is unknown or has been forgotten.
+        `AnswerNotFound` at the first step when the log is unknown, has been forgotten, or does not hold what comes
+        right after `after`. Of an answer that is written elsewhere also between two batches: when there is no way to
+        it, when nothing was heard of it for a while, or when its writer has changed. The reader then goes by the
+        journal, and may try again.
+        """
+
+    async def starts_after(self, answer: AnswerId) -> int:
+        """The `after` with which the log was opened, by its last writer if there were several; 0 when it is unknown.
+
+        Whatever is numbered up to there will never be in this log, and was in the journal when it was opened.
+        """
+
+    async def tail(self, answer: AnswerId, *, after: int) -> Sequence[NumberedEvent]:
+        """What can be known here of an answer that is written elsewhere: its events right after `after`, without gaps.
+
+        None when nothing is known. For a replica that takes the answer over from one that died: readers may have seen
+        more of it than the journal has.
         """
 
     async def push(self, answer: AnswerId, reader: LogReader) -> None:
-        """The same for a reader that is called: with what is there, then within each `append`.
+        """The same for a reader that is called: with what is there, then right when it may be seen.
 
         Returns when the reader wants no more, or has read all and the log is closed. Raises what `follow` does, and
         what the reader raises, which the one who appends does not notice.

@@ -156,6 +156,33 @@ class StreamLogContract:
         with pytest.raises(AnswerNotFound):
             await anext(batches)
 
+    async def test_an_answer_that_was_begun_elsewhere_goes_on_at_a_higher_number(self, log: StreamLog) -> None:
+        log.open(ANSWER, after=100)
+
+        numbers = [log.append(ANSWER, [Delta(letter)]) for letter in "ab"]
+        log.close(ANSWER)
+
+        assert numbers == [101, 102]
+        assert await followed(log, ANSWER, after=100) == [(101, Delta("a")), (102, Delta("b"))]
+        assert await followed(log, ANSWER, after=101) == [(102, Delta("b"))]
+
+    @pytest.mark.parametrize("after", [0, 99])
+    async def test_what_comes_before_the_start_of_a_log_is_not_found_in_it(self, log: StreamLog, after: int) -> None:
+        log.open(ANSWER, after=100)
+        log.append(ANSWER, [Delta("a")])
+
+        with pytest.raises(AnswerNotFound):
+            await followed(log, ANSWER, after=after)
+
+    async def test_a_log_tells_where_it_starts(self, log: StreamLog) -> None:
+        log.open(ANSWER, after=100)
+
+        assert await log.starts_after(ANSWER) == 100
+        assert await log.starts_after(OTHER) == 0
+
+    async def test_nothing_is_known_of_an_answer_that_nobody_writes(self, log: StreamLog) -> None:
+        assert list(await log.tail(ANSWER, after=0)) == []
+
     async def test_logs_do_not_mix(self, log: StreamLog) -> None:
         written(log, ANSWER, [Delta("mine")])
         written(log, OTHER, [Delta("theirs")])
@@ -265,6 +292,20 @@ class StreamLogContract:
         await asyncio.wait_for(pushing[1], SOON)
 
         assert (leaving.taken, staying.taken) == ([], [(1, Delta("a"))])
+
+    async def test_a_reader_is_handed_nothing_from_before_the_start_of_a_log(self, log: StreamLog) -> None:
+        log.open(ANSWER, after=100)
+        early, reader = Recording(after=99), Recording(after=100)
+        pushing = asyncio.ensure_future(log.push(ANSWER, reader))
+        await asyncio.sleep(0)
+
+        log.append(ANSWER, [Delta("a")])
+        with pytest.raises(AnswerNotFound):
+            await asyncio.wait_for(log.push(ANSWER, early), SOON)
+        log.close(ANSWER)
+
+        await asyncio.wait_for(pushing, SOON)
+        assert reader.taken == [(101, Delta("a"))]
 
     async def test_nothing_is_pushed_from_an_unknown_log(self, log: StreamLog) -> None:
         with pytest.raises(AnswerNotFound):
