@@ -1,0 +1,163 @@
+"""How the log of an answer looks in its Redis stream.
+
+Each entry's id is the number of the last event in it, and then its kind. So Redis finds the place of a reader who
+comes back without looking at what is before it; the same events written twice, or those of a writer whose answer was
+taken over (and goes on at a higher number), are refused by Redis itself, which takes rising ids only.
+"""
+
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Self, TypeAlias
+
+from llm_backend.application.ports.answer_journal import NumberedEvent
+from llm_backend.domain.answers import AnswerEvent
+from llm_backend.domain.ids import AnswerId
+from llm_backend.infrastructure.codec.events import decode_events
+from llm_backend.infrastructure.redis.keys import redis_key
+from llm_backend.infrastructure.redis.pipelining import Command
+
+logger = logging.getLogger(__name__)
+
+EntryId: TypeAlias = tuple[int, int]
+
+RUNNING_SECONDS = 60 * 60  # how long a stream lives on that nobody writes to any more: twice the longest answer
+ENDED_SECONDS = 10 * 60  # after its end; who comes later reads the journal
+MOST_ENTRIES = 10_000  # 200 s of an answer that never pauses; what was before is in the journal
+
+
+class Kind(IntEnum):
+    EVENTS = 0
+    OPENED = 1
+    CLOSED = 2
+
+
+def stream_key(answer: AnswerId) -> bytes:
+    return redis_key("answer", str(answer)).encode()
+
+
+def id_bytes(entry: EntryId) -> bytes:
+    return b"%d-%d" % entry
+
+
+# Writing -------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class EntryWriter:
+    """The commands that write one log. `start`: the number before its first event's."""
+
+    key: bytes
+    start: int
+
+    def opened(self) -> Command:
+        return self._entry(self.start, Kind.OPENED, b"")
+
+    def events(self, last: int, payload: bytes) -> Command:
+        return self._entry(last, Kind.EVENTS, payload)
+
+    def closed(self, last: int) -> Command:
+        return self._entry(last, Kind.CLOSED, b"")
+
+    def lives(self, seconds: int) -> Command:
+        return b"EXPIRE", self.key, seconds
+
+    def _entry(self, last: int, kind: Kind, payload: bytes) -> Command:
+        name = id_bytes((last, kind))
+        return b"XADD", self.key, b"MAXLEN", b"~", MOST_ENTRIES, name, b"start", self.start, b"events", payload
+
+
+# Reading -------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """`start` is that of the log it belongs to: one stream holds several if an answer was taken over."""
+
+    id: EntryId
+    start: int
+    events: Sequence[AnswerEvent]
+
+    @property
+    def last(self) -> int:
+        return self.id[0]
+
+    @property
+    def first(self) -> int:
+        return self.last - len(self.events) + 1
+
+    @classmethod
+    def read(cls, entry_id: EntryId, fields: Sequence[bytes]) -> Self:
+        """Raises `ValueError` when it is none of ours."""
+        if len(fields) != 4 or fields[::2] != [b"start", b"events"]:
+            raise ValueError("other fields")
+        last, kind = entry_id
+        start = int(fields[1])
+        events = decode_events(fields[3]) if Kind(kind) is Kind.EVENTS else []
+        if not 0 <= start <= last - len(events) or bool(events) is not (kind == Kind.EVENTS):
+            raise ValueError("impossible numbers")
+        return cls(entry_id, start, events)
+
+
+RawEntry: TypeAlias = tuple[EntryId, Sequence[bytes]]
+
+
+def raw_entries(reply: object) -> list[RawEntry]:
+    """What XRANGE, XREVRANGE and, for each stream, XREAD send: pairs of an id and a flat list of fields."""
+    return [(_entry_id(name), fields) for name, fields in reply] if isinstance(reply, list) else []
+
+
+def _entry_id(name: bytes) -> EntryId:
+    number, kind = name.split(b"-")
+    return int(number), int(kind)
+
+
+@dataclass(slots=True)
+class Place:
+    """How far somebody has read a stream, from number `seen` on."""
+
+    seen: int
+    garbage: "Garbage"
+    at: EntryId = field(init=False)
+    closed: bool = False  # and nothing came after that
+    torn: bool = False  # what comes next is not in this stream
+
+    def __post_init__(self) -> None:
+        self.at = (self.seen, Kind.EVENTS)
+
+    def read(self, entries: Iterable[RawEntry]) -> list[NumberedEvent]:
+        """The events that follow on what was seen, without gaps."""
+        batch: list[NumberedEvent] = []
+        for entry_id, fields in entries:
+            self.at = entry_id
+            if (entry := readable(entry_id, fields, self.garbage)) is None:
+                continue
+            if entry.first > self.seen + 1:
+                self.torn = True
+                break
+            self.closed = entry_id[1] == Kind.CLOSED
+            batch += list(enumerate(entry.events, entry.first))[max(0, self.seen - entry.first + 1) :]
+            self.seen = max(self.seen, entry.last)
+        return batch
+
+
+def readable(entry_id: EntryId, fields: Sequence[bytes], garbage: "Garbage") -> Entry | None:
+    """None for what is none of ours."""
+    try:
+        return Entry.read(entry_id, fields)
+    except (ValueError, TypeError, RecursionError) as error:
+        garbage.note(error)
+        return None
+
+
+@dataclass(slots=True)
+class Garbage:
+    """Logged once: whoever fills a stream with it must not fill the log as well."""
+
+    noted: bool = False
+
+    def note(self, error: Exception) -> None:
+        if not self.noted:
+            logger.warning("an entry in Redis is none of ours and is passed over, as will be others: %r", error)
+        self.noted = True
