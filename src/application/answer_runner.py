@@ -145,6 +145,11 @@ class AnswerRunner:
         await self._cut_short([writing], STOPPED)
         return True
 
+    def stop_soon(self, answer: AnswerId) -> None:
+        """The same without waiting, for a wish that comes from elsewhere."""
+        if writing := self._writing.get(answer):
+            self._interrupt([writing], STOPPED)
+
     async def abandon(self, conversation: ConversationId) -> None:
         """Give up whatever is being written in a conversation that is gone."""
         self._recent = {key: answer for key, answer in self._recent.items() if answer.conversation != conversation}
@@ -159,7 +164,12 @@ class AnswerRunner:
         await self._cut_short(list(self._writing.values()), INTERRUPTED)
 
     async def _cut_short(self, writings: Sequence[Writing], reason: str) -> None:
-        tasks = []
+        if tasks := self._interrupt(writings, reason):
+            await asyncio.wait(tasks)
+
+    def _interrupt(self, writings: Sequence[Writing], reason: str) -> "list[asyncio.Task[None]]":
+        """Return what to wait for."""
+        tasks: list[asyncio.Task[None]] = []
         for writing in writings:
             if writing.task:
                 if writing.cut_short is None:
@@ -167,8 +177,7 @@ class AnswerRunner:
                     if writing.asking:
                         writing.task.cancel()
                 tasks.append(writing.task)
-        if tasks:
-            await asyncio.wait(tasks)
+        return tasks
 
     # One answer ------------------------------------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ from llm_backend.application.ports.chat_model import ChatModel, ChatRequest, Cha
 from llm_backend.application.ports.clock import Clock, IdSource
 from llm_backend.application.ports.idempotency import IdempotencyKey
 from llm_backend.application.ports.secret_box import SecretBox, SecretUnreadable
+from llm_backend.application.ports.stop_signals import StopSignals
 from llm_backend.application.ports.stream_log import LogReader, StreamLog
 from llm_backend.application.ports.views import ConversationViews, KnowledgeViews
 from llm_backend.application.retrieval import LONGEST_QUERY, Retrieve
@@ -266,6 +267,7 @@ class StopAnswer:
 
     journal: AnswerJournal
     runner: AnswerRunner
+    signals: StopSignals
     close_interrupted: "CloseInterruptedAnswers"
 
     async def __call__(self, owner: UserId, conversation: ConversationId) -> bool:
@@ -275,7 +277,8 @@ class StopAnswer:
             return False
         if await self.runner.stop(latest.id):
             return True
-        if latest.state is AnswerState.RUNNING:  # nobody is writing it any more
+        if latest.state is AnswerState.RUNNING:  # another replica is writing it, or nobody any more
+            await self.signals.publish(latest.id)
             await self.close_interrupted()
         return latest.state is AnswerState.RUNNING
 

@@ -28,6 +28,7 @@ async def open_backend(settings: Settings | Path | str | None = None, **ports: U
     async with AsyncExitStack() as stack:
         adapters = await open_adapters(settings, ports, stack)
         runner = await stack.enter_async_context(answer_runner(settings, adapters))
+        adapters.stop_signals.subscribe(runner.stop_soon)
         backend = use_cases(settings, adapters, runner)
         await stack.enter_async_context(backend.keep_house.regularly(HOUSEKEEPING))
         yield backend
