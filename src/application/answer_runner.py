@@ -184,6 +184,11 @@ class AnswerRunner:
         await self._cut_short([writing], STOPPED)
         return True
 
+    def stop_soon(self, answer: AnswerId) -> None:
+        """The same without waiting, for a wish that comes from elsewhere."""
+        if writing := self._writing.get(answer):
+            _cut_short(writing, STOPPED)
+
     async def abandon(self, conversation: ConversationId) -> None:
         """Give up whatever is being written in a conversation that is gone."""
         self._recent = {key: answer for key, answer in self._recent.items() if answer.conversation != conversation}

@@ -13,6 +13,7 @@ from llm_backend.application.ports.answer_journal import AnswerJournal, Numbered
 from llm_backend.application.ports.answer_leases import AnswerLeases
 from llm_backend.application.ports.clock import Clock, IdSource
 from llm_backend.application.ports.idempotency import IdempotencyKey
+from llm_backend.application.ports.stop_signals import StopSignals
 from llm_backend.application.ports.stream_log import LogReader, StreamLog
 from llm_backend.application.ports.views import ConversationViews, KnowledgeViews
 from llm_backend.application.retrieval import LONGEST_QUERY, Retrieve
@@ -131,7 +132,10 @@ class FindAnswer:
 
 @dataclass(frozen=True, slots=True)
 class FollowAnswer:
-    """The events of an answer: what is there, then what comes, to the end. First delivery and resume are the same."""
+    """The events of an answer: what is there, then what comes, to the end. First delivery and resume are the same.
+
+    Wherever the answer is written: what the log does not have comes from the journal.
+    """
 
     journal: AnswerJournal
     log: StreamLog
@@ -227,6 +231,7 @@ class StopAnswer:
     journal: AnswerJournal
     leases: AnswerLeases
     runner: AnswerRunner
+    signals: StopSignals
     poll_every: timedelta = timedelta(seconds=0.1)
     patience: timedelta = timedelta(seconds=5)  # for a process elsewhere that writes it
 
@@ -243,6 +248,7 @@ class StopAnswer:
             return True
         if latest.state is AnswerState.RUNNING:
             await self.leases.want_stop(latest.id)
+            await self.signals.publish(latest.id)
             await self._end_of(owner, latest.id)
         return latest.state is AnswerState.RUNNING
 

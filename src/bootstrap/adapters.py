@@ -19,6 +19,7 @@ from llm_backend.application.ports.passage_index import PassageIndex
 from llm_backend.application.ports.passwords import Passwords
 from llm_backend.application.ports.rate_limiter import RateLimiter
 from llm_backend.application.ports.secret_box import SecretBox
+from llm_backend.application.ports.stop_signals import StopSignals
 from llm_backend.application.ports.store import Store
 from llm_backend.application.ports.stream_log import StreamLog
 from llm_backend.application.ports.tokens import Tokens
@@ -37,6 +38,7 @@ from llm_backend.infrastructure.llm.retry import RetryPolicy
 from llm_backend.infrastructure.llm.routed import Route, RoutedChatModel
 from llm_backend.infrastructure.memory.cache import MemoryCache
 from llm_backend.infrastructure.memory.rate_limiter import MemoryRateLimiter
+from llm_backend.infrastructure.memory.stop_signals import MemoryStopSignals
 from llm_backend.infrastructure.memory.stream_log import MemoryStreamLog
 from llm_backend.infrastructure.parsing.limits import ParsingLimits
 from llm_backend.infrastructure.parsing.sandbox import SandboxedParser
@@ -53,6 +55,7 @@ class Ports(TypedDict, total=False):
 
     store: Store
     stream_log: StreamLog
+    stop_signals: StopSignals
     chat_model: ChatModel
     embedders: Embedders
     passage_index: PassageIndex
@@ -73,6 +76,7 @@ class Adapters:
 
     store: Store
     stream_log: StreamLog
+    stop_signals: StopSignals
     chat_model: ChatModel
     embedders: Embedders
     passage_index: PassageIndex
@@ -96,9 +100,11 @@ async def open_adapters(settings: Settings, given: Ports, stack: AsyncExitStack)
     store = given.get("store") or await _store(settings, stack)
     parts["database"] = Part(check=store.check, essential=True)
     limiter, cache = await _shared(settings, stack, parts)
+    stream_log, stop_signals = await _relay(settings, stack)
     return Adapters(
         store=store,
-        stream_log=given.get("stream_log") or MemoryStreamLog(),
+        stream_log=given.get("stream_log") or stream_log,
+        stop_signals=given.get("stop_signals") or stop_signals,
         chat_model=given.get("chat_model") or _chat_model(settings, stack),
         embedders=given.get("embedders") or _embedders(settings, stack),
         passage_index=given.get("passage_index") or await _passage_index(settings, stack, parts),
@@ -134,6 +140,25 @@ async def _shared(settings: Settings, stack: AsyncExitStack, parts: dict[str, Pa
     )
     parts["redis"] = Part(check=redis.check, essential=False)
     return RedisRateLimiter(redis, MemoryRateLimiter()), RedisCache(redis)
+
+
+async def _relay(settings: Settings, stack: AsyncExitStack) -> tuple[StreamLog, StopSignals]:
+    """What replicas tell each other about running answers: of interest where they share a database.
+
+    On a connection of its own, which may be more patient than a request and never stands in the way of one.
+    """
+    redis = settings.redis
+    if redis.address is None or settings.database.url is None:
+        return MemoryStreamLog(), MemoryStopSignals()
+    from llm_backend.infrastructure.redis.connection import RedisConnection
+    from llm_backend.infrastructure.redis.stop_signals import RedisStopSignals
+    from llm_backend.infrastructure.redis.stream_log import PATIENCE, RedisStreamLog
+
+    connection = await stack.enter_async_context(
+        RedisConnection.open(redis.address, password=redis.password, db=redis.db, patience=PATIENCE)
+    )
+    log = await stack.enter_async_context(RedisStreamLog(MemoryStreamLog(), connection))
+    return log, await stack.enter_async_context(RedisStopSignals(connection))
 
 
 def _chat_model(settings: Settings, stack: AsyncExitStack) -> ChatModel:

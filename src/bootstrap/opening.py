@@ -32,6 +32,7 @@ async def open_backend(settings: Settings | Path | str | None = None, **ports: U
             Heartbeat(leases=adapters.store.leases, alone=not is_shared(settings))
         )
         runner = await stack.enter_async_context(answer_runner(settings, adapters))
+        adapters.stop_signals.subscribe(runner.stop_soon)
         backend = use_cases(settings, adapters, runner)
         take_over = take_over_answers(settings, adapters, runner, heartbeat)
         await stack.enter_async_context(take_over.regularly(heartbeat.every))

@@ -112,7 +112,7 @@ def use_cases(settings: Settings, ports: Adapters, runner: AnswerRunner) -> Back
         ),
         find_answer=FindAnswer(store.journal),
         follow_answer=FollowAnswer(store.journal, ports.stream_log, runner),
-        stop_answer=StopAnswer(store.journal, store.leases, runner),
+        stop_answer=StopAnswer(store.journal, store.leases, runner, ports.stop_signals),
         create_knowledge_base=CreateKnowledgeBase(transactions, ports.embedders, ids, clock),
         list_knowledge_bases=ListKnowledgeBases(knowledge),
         delete_knowledge_base=DeleteKnowledgeBase(transactions, knowledge, ports.passage_index),

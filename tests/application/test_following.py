@@ -17,6 +17,7 @@ from llm_backend.testing.builders import a_reply, a_turn
 from llm_backend.testing.clock import ManualClock
 from llm_backend.testing.contracts.answer_events import HUNDRED, given_a_conversation
 from llm_backend.testing.contracts.store import ALICE, BOB
+from llm_backend.testing.contracts.stream_log import Recording
 from llm_backend.testing.scripted_chat_model import ScriptedChatModel
 
 SOON = 5  # seconds; what takes longer hangs
@@ -140,3 +141,44 @@ async def test_an_answer_that_is_withdrawn_elsewhere_ends_without_a_word(
 async def test_an_answer_of_somebody_else_is_not_found_at_the_first_step(follow: FollowAnswer) -> None:
     with pytest.raises(AnswerNotFound):
         await anext(follow(BOB, HUNDRED))
+
+
+# Readers that are called ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("after", range(6))
+async def test_a_reader_that_is_called_gets_the_same(store: MemoryStore, follow: FollowAnswer, after: int) -> None:
+    reader = Recording(after=after)
+    pushing = asyncio.ensure_future(follow.push(ALICE, HUNDRED, reader))
+    await asyncio.sleep(0)
+
+    await store.journal.checkpoint(HUNDRED, 1, [Delta("a")])
+    await store.journal.finish(HUNDRED, 2, [Delta("b"), *ENDING], a_reply(2, "ab"))
+    await asyncio.wait_for(pushing, SOON)
+
+    assert reader.taken == list(enumerate([Delta("a"), Delta("b"), *ENDING], 1))[after:]
+
+
+async def test_a_reader_that_is_called_goes_over_to_the_log_when_the_answer_is_taken_over(
+    store: MemoryStore, log: MemoryStreamLog, follow: FollowAnswer
+) -> None:
+    await store.journal.checkpoint(HUNDRED, 1, [Delta("a")])
+    log.open(HUNDRED, after=100)
+    log.append(HUNDRED, [Delta("b"), *ENDING])
+    log.close(HUNDRED)
+    reader = Recording()
+
+    await asyncio.wait_for(follow.push(ALICE, HUNDRED, reader), SOON)
+
+    assert reader.taken == [(1, Delta("a")), (101, Delta("b")), (102, ENDING[0]), (103, ENDING[1])]
+
+
+async def test_a_reader_that_has_enough_for_now_goes_on_where_it_was(store: MemoryStore, follow: FollowAnswer) -> None:
+    await store.journal.checkpoint(HUNDRED, 1, [Delta("a")])
+    reader = Recording(at_once=1)
+    await asyncio.wait_for(follow.push(ALICE, HUNDRED, reader), SOON)
+
+    await store.journal.finish(HUNDRED, 2, [Delta("b"), *ENDING], a_reply(2, "ab"))
+    await asyncio.wait_for(follow.push(ALICE, HUNDRED, reader), SOON)
+
+    assert [event for _, event in reader.taken] == [Delta("a"), Delta("b"), *ENDING]

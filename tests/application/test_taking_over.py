@@ -18,6 +18,7 @@ from llm_backend.domain.answers import INTERRUPTION_GAP, Delta, Failed, FullText
 from llm_backend.domain.conversations import Message, MessageState, Seam
 from llm_backend.domain.ids import AnswerId, ConversationId, WriterId
 from llm_backend.domain.prompting import Grounding
+from llm_backend.infrastructure.memory.stop_signals import MemoryStopSignals
 from llm_backend.infrastructure.memory.store import MemoryStore
 from llm_backend.infrastructure.memory.stream_log import MemoryStreamLog
 from llm_backend.infrastructure.security.ids import RandomIds
@@ -81,7 +82,7 @@ class Cluster:
                 heartbeat=heartbeat,
                 send=SendMessage(views, journal, runner, compose, RandomIds(), self.clock),
                 follow=FollowAnswer(journal, log, runner, poll_every=timedelta(milliseconds=1)),
-                stop=StopAnswer(journal, leases, runner, poll_every=timedelta(milliseconds=1)),
+                stop=StopAnswer(journal, leases, runner, MemoryStopSignals(), poll_every=timedelta(milliseconds=1)),
                 take_over=TakeOverAnswers(
                     journal, leases, log, runner, heartbeat, views, compose, self.clock, finishing
                 ),

@@ -18,13 +18,15 @@ from llm_backend.domain.answers import AnswerEvent
 from llm_backend.domain.errors import AnswerNotFound
 from llm_backend.domain.ids import AnswerId
 from llm_backend.infrastructure.codec.events import encode_events
-from llm_backend.infrastructure.redis.connection import RedisAway, RedisConnection
+from llm_backend.infrastructure.redis.connection import Patience, RedisAway, RedisConnection
 from llm_backend.infrastructure.redis.entries import ENDED_SECONDS, RUNNING_SECONDS, EntryWriter, stream_key
 from llm_backend.infrastructure.redis.pipelining import Command, Refused, Reply, run_all
 from llm_backend.infrastructure.redis.remote_log import SILENCE, RemoteLog
 
 logger = logging.getLogger(__name__)
 
+# For its connection: the longest time for which a reader waits when Redis goes away.
+PATIENCE = Patience(command=timedelta(seconds=1))
 # The least time from the beginning of one write to that of the next. Nobody sees 20 ms between two pieces of text,
 # and at 100 tokens a second it makes one entry of two.
 PAUSE = timedelta(milliseconds=20)
@@ -44,8 +46,7 @@ class RedisStreamLog:
     """
 
     def __init__(self, local: StreamLog, connection: RedisConnection, *, silence: timedelta = SILENCE) -> None:
-        """`local` holds what is written here. Give it a connection of its own, whose patience for one command is the
-        longest time for which a reader waits when Redis goes away."""
+        """`local` holds what is written here. `connection` should be its own, opened with `PATIENCE`."""
         self._local = local
         self._connection = connection
         self._remote = RemoteLog(connection, silence=silence)

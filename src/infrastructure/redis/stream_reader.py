@@ -26,6 +26,7 @@ class StreamReader:
     def __init__(self, connection: RedisConnection) -> None:
         self._connection = connection
         self._waiting: dict[asyncio.Future[list[RawEntry]], tuple[bytes, EntryId]] = {}
+        self._stopping = False
         self._reading: asyncio.Task[None] | None = None
 
     async def after(self, key: bytes, place: EntryId) -> list[RawEntry]:
@@ -40,15 +41,15 @@ class StreamReader:
             self._waiting.pop(future, None)
 
     async def aclose(self) -> None:
-        """Who still waits hears `RedisAway`."""
+        """Who still waits hears `RedisAway`, once the last read is over: it is short, and need not be cut off."""
+        self._stopping = True
         if self._reading:
-            self._reading.cancel()
             await asyncio.wait([self._reading])
 
     async def _read(self) -> None:
         try:
             now = asyncio.get_running_loop().time
-            while self._waiting:
+            while self._waiting and not self._stopping:
                 began = now()
                 self._hand_out(await self._news())
                 await asyncio.sleep(max(0.0, began + PAUSE.total_seconds() - now()))

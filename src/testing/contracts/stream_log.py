@@ -293,6 +293,20 @@ class StreamLogContract:
 
         assert (leaving.taken, staying.taken) == ([], [(1, Delta("a"))])
 
+    async def test_a_reader_is_handed_nothing_from_before_the_start_of_a_log(self, log: StreamLog) -> None:
+        log.open(ANSWER, after=100)
+        early, reader = Recording(after=99), Recording(after=100)
+        pushing = asyncio.ensure_future(log.push(ANSWER, reader, after=reader.after))
+        await asyncio.sleep(0)
+
+        log.append(ANSWER, [Delta("a")])
+        with pytest.raises(AnswerNotFound):
+            await asyncio.wait_for(log.push(ANSWER, early, after=early.after), SOON)
+        log.close(ANSWER)
+
+        await asyncio.wait_for(pushing, SOON)
+        assert reader.taken == [(101, Delta("a"))]
+
     async def test_nothing_is_pushed_from_an_unknown_log(self, log: StreamLog) -> None:
         with pytest.raises(AnswerNotFound):
             await log.push(ANSWER, Recording(), after=0)

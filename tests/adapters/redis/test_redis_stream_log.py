@@ -16,7 +16,16 @@ from llm_backend.infrastructure.redis.connection import Patience, RedisConnectio
 from llm_backend.infrastructure.redis.entries import EntryWriter, stream_key
 from llm_backend.infrastructure.redis.pipelining import Reply, run_all
 from llm_backend.infrastructure.redis.stream_log import RedisStreamLog
-from llm_backend.testing.contracts.stream_log import ANSWER, OTHER, SOON, StreamLogContract, followed, reading, written
+from llm_backend.testing.contracts.stream_log import (
+    ANSWER,
+    OTHER,
+    SOON,
+    Recording,
+    StreamLogContract,
+    followed,
+    reading,
+    written,
+)
 from tests.servers import RedisServer
 
 UNHURRIED = Patience(command=timedelta(seconds=20), cool_down=timedelta(0))  # for machines under load
@@ -83,6 +92,22 @@ async def test_another_replica_resumes_after_any_number(
     await ended(here)
 
     assert await followed(there, ANSWER, after=after) == list(enumerate(EVENTS, 1))[after:]
+
+
+@pytest.mark.parametrize("after", range(len(EVENTS) + 1))
+async def test_a_reader_that_is_called_gets_what_another_replica_writes(
+    here: RedisStreamLog, there: RedisStreamLog, after: int
+) -> None:
+    here.open(ANSWER)
+    await delivered(here, EVENTS[0])
+    reader = Recording(after=after)
+    pushing = asyncio.ensure_future(there.push(ANSWER, reader, after=reader.after))
+
+    here.append(ANSWER, EVENTS[1:])
+    await ended(here)
+    await asyncio.wait_for(pushing, SOON)
+
+    assert reader.taken == list(enumerate(EVENTS, 1))[after:]
 
 
 async def test_no_reader_sees_what_another_replica_could_not_find(here: RedisStreamLog, there: RedisStreamLog) -> None:
