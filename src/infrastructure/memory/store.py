@@ -8,6 +8,7 @@ from llm_backend.infrastructure.memory.conversations import MemoryConversations,
 from llm_backend.infrastructure.memory.idempotency import MemoryIdempotencyRecords
 from llm_backend.infrastructure.memory.knowledge import MemoryDocuments, MemoryKnowledgeBases
 from llm_backend.infrastructure.memory.knowledge_views import MemoryKnowledgeViews
+from llm_backend.infrastructure.memory.sealed_secrets import MemorySealedSecrets
 from llm_backend.infrastructure.memory.tables import Committed, Place
 from llm_backend.infrastructure.memory.users import MemoryRevocations, MemorySessionViews, MemoryUsers
 
@@ -40,6 +41,7 @@ class MemoryStore:
         self.conversation_views = MemoryConversationViews(self._committed)
         self.knowledge_views = MemoryKnowledgeViews(self._committed)
         self.journal = MemoryAnswerJournal(self._committed)
+        self.sealed_secrets = MemorySealedSecrets(self._committed)
 
     async def check(self) -> None:
         """It is always there."""

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from llm_backend.application.ports.answer_journal import AnswerJournal
+from llm_backend.application.ports.sealed_secrets import SealedSecrets
 from llm_backend.application.ports.sessions import SessionViews
 from llm_backend.application.ports.unit_of_work import UnitOfWorkFactory
 from llm_backend.application.ports.views import ConversationViews, KnowledgeViews
@@ -51,6 +52,9 @@ class Store(Protocol):
 
     @property
     def journal(self) -> AnswerJournal: ...
+
+    @property
+    def sealed_secrets(self) -> SealedSecrets: ...
 
 
 async def given(store: Store, *things: User | Conversation | KnowledgeBase) -> None:
