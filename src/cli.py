@@ -56,6 +56,15 @@ def _reindex(given: argparse.Namespace) -> None:
     bootstrap.reindex(settings)
 
 
+def _rotate_keys(given: argparse.Namespace) -> None:
+    settings = _settings(given)
+    from llm_backend import bootstrap
+
+    bootstrap.rotate_keys(
+        settings, tokens=given.tokens, seal_only=given.seal_only, drop_old=given.drop_old, at_once=given.now
+    )
+
+
 def _check(given: argparse.Namespace) -> None:
     settings = _settings(given)
     print("The configuration is fine.")
@@ -112,11 +121,25 @@ def _parser() -> argparse.ArgumentParser:
     )
     reindex.set_defaults(run=_reindex)
 
+    rotate = commands.add_parser(
+        "rotate-keys", parents=[configured], help="make a new key and seal all secrets with it, while servers run"
+    )
+    rotate.add_argument("--tokens", action="store_true", help="the key that signs tokens, instead")
+    _add_ways_to_rotate(rotate)
+    rotate.set_defaults(run=_rotate_keys)
+
     config = commands.add_parser("config", help="look at the configuration")
     looks = config.add_subparsers(title="commands", metavar="COMMAND", required=True)
     check = looks.add_parser("check", parents=[configured], help="list everything that is wrong with it")
     check.set_defaults(run=_check)
     return parser
+
+
+def _add_ways_to_rotate(rotate: argparse.ArgumentParser) -> None:
+    way = rotate.add_mutually_exclusive_group()
+    way.add_argument("--seal-only", action="store_true", help="make no new key: seal with the newest there is")
+    way.add_argument("--drop-old", action="store_true", help="make no new key: forget those that nothing needs")
+    rotate.add_argument("--now", action="store_true", help="with --drop-old: at once, whoever may be about to need one")
 
 
 def _configured() -> argparse.ArgumentParser:

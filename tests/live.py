@@ -73,7 +73,7 @@ class ServerProcess:
         self._config = folder / "config.yaml"
         self._config.write_text(config)
         self._arguments = arguments
-        self._environment = {**os.environ, "LLM_BACKEND__DATA_FOLDER": str(folder / "data"), **(environment or {})}
+        self.environment = {**os.environ, "LLM_BACKEND__DATA_FOLDER": str(folder / "data"), **(environment or {})}
         self._process: subprocess.Popen[str] | None = None
         self._reader: threading.Thread | None = None
 
@@ -92,7 +92,7 @@ class ServerProcess:
         self._process = subprocess.Popen(
             [*command, *self._arguments],
             cwd=self.folder,
-            env=self._environment,
+            env=self.environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -8,7 +8,16 @@ from llm_backend.bootstrap.adapters import Adapters, Ports
 from llm_backend.bootstrap.opening import open_backend
 from llm_backend.config import Settings
 
-__all__ = ["Adapters", "Ports", "check_migrations", "migrate", "open_backend", "reindex", "serve"]
+__all__ = [
+    "Adapters",
+    "Ports",
+    "check_migrations",
+    "migrate",
+    "open_backend",
+    "reindex",
+    "rotate_keys",
+    "serve",
+]
 
 
 def serve(settings: Settings) -> None:
@@ -37,3 +46,16 @@ def reindex(settings: Settings) -> None:
     from llm_backend.bootstrap import commands
 
     commands.reindex(settings)
+
+
+def rotate_keys(
+    settings: Settings, *, tokens: bool = False, seal_only: bool = False, drop_old: bool = False, at_once: bool = False
+) -> None:
+    """Replace the key that seals secrets, or the one that signs `tokens`, while servers run.
+
+    `seal_only` and `drop_old` make no new key: the first only brings all secrets under the newest, the second forgets
+    the older ones after that, if they have been old for long enough or it shall be `at_once`.
+    """
+    from llm_backend.bootstrap import commands
+
+    commands.rotate_keys(settings, tokens=tokens, seal_only=seal_only, drop_old=drop_old, at_once=at_once)

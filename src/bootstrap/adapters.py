@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from math import ceil
 from typing import TypedDict
 
@@ -43,11 +44,13 @@ from llm_backend.infrastructure.memory.stream_log import MemoryStreamLog
 from llm_backend.infrastructure.parsing.limits import ParsingLimits
 from llm_backend.infrastructure.parsing.sandbox import SandboxedParser
 from llm_backend.infrastructure.security.ids import RandomIds, SystemClock
-from llm_backend.infrastructure.security.keys import load_or_create_key, load_or_create_keys
+from llm_backend.infrastructure.security.key_ring import FileKeyRing, FixedKeyRing, watched
 from llm_backend.infrastructure.security.passwords import Argon2Passwords
 from llm_backend.infrastructure.security.secret_box import KEY_BYTES, AesGcmSecretBox
 from llm_backend.infrastructure.security.tokens import SHORTEST_KEY, JwtTokens
 from llm_backend.infrastructure.text.folding import OpenCcFolding
+
+KEY_WATCH = timedelta(seconds=10)  # how soon a running server drops what a dropped key has signed
 
 
 class Ports(TypedDict, total=False):
@@ -113,8 +116,8 @@ async def open_adapters(settings: Settings, given: Ports, stack: AsyncExitStack)
         rate_limiter=given.get("rate_limiter") or limiter,
         cache=given.get("cache") or cache,
         passwords=given.get("passwords") or _passwords(stack),
-        tokens=given.get("tokens") or _tokens(settings, clock, ids),
-        secret_box=given.get("secret_box") or AesGcmSecretBox(load_or_create_keys(settings.key_file, KEY_BYTES)),
+        tokens=given.get("tokens") or await _tokens(settings, clock, ids, stack),
+        secret_box=given.get("secret_box") or AesGcmSecretBox(secrets_ring(settings)),
         clock=clock,
         ids=ids,
         parts=parts,
@@ -263,7 +266,22 @@ def _passwords(stack: AsyncExitStack) -> Passwords:
     return passwords
 
 
-def _tokens(settings: Settings, clock: Clock, ids: IdSource) -> Tokens:
-    secret = settings.jwt.secret
-    key = secret.reveal().encode() if secret else load_or_create_key(settings.jwt_secret_file, SHORTEST_KEY)
-    return JwtTokens(key, ttl=settings.jwt.ttl, now=clock, ids=ids)
+async def _tokens(settings: Settings, clock: Clock, ids: IdSource, stack: AsyncExitStack) -> Tokens:
+    tokens = JwtTokens(tokens_ring(settings), ttl=settings.jwt.ttl, now=clock, ids=ids)
+    await stack.enter_async_context(watched(tokens.look_for_keys, KEY_WATCH))
+    return tokens
+
+
+def secrets_ring(settings: Settings) -> FileKeyRing | FixedKeyRing:
+    """The keys that seal secrets: those of the configuration, or those of the file."""
+    if settings.secrets_keys:
+        return FixedKeyRing([bytes.fromhex(key.reveal()) for key in settings.secrets_keys], KEY_BYTES)
+    return FileKeyRing(settings.key_file, KEY_BYTES)
+
+
+def tokens_ring(settings: Settings) -> FileKeyRing | FixedKeyRing:
+    """The keys that sign tokens: likewise, and then those of before."""
+    previous = [secret.reveal().encode() for secret in settings.jwt.previous]
+    if settings.jwt.secret:
+        return FixedKeyRing([settings.jwt.secret.reveal().encode(), *previous], SHORTEST_KEY)
+    return FileKeyRing(settings.jwt_secret_file, SHORTEST_KEY, also=previous)

@@ -117,6 +117,17 @@ def reindex(settings: Settings) -> None:
     sys.stdout.write(f"The index holds {run(_reindex(settings))} passages now.\n")
 
 
+def rotate_keys(settings: Settings, *, tokens: bool, seal_only: bool, drop_old: bool, at_once: bool) -> None:
+    """Replace the key that seals secrets, or the one that signs tokens."""
+    _keep_to_ourselves()
+    from llm_backend.bootstrap.rotation import Rotation, rotate_secrets_keys, rotate_token_keys
+
+    how = Rotation.SEAL_ONLY if seal_only else Rotation.NEW
+    if drop_old:
+        how = Rotation.DROP_NOW if at_once else Rotation.DROP
+    run((rotate_token_keys if tokens else rotate_secrets_keys)(settings, how))
+
+
 def _keep_to_ourselves() -> None:
     """What libraries write, too, is for the owner alone: documents are in the files of LanceDB, word for word."""
     os.umask(0o077)

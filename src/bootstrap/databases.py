@@ -19,11 +19,17 @@ from llm_backend.infrastructure.sql import (
 async def open_store(settings: Settings, stack: AsyncExitStack) -> SqlStore:
     """PostgreSQL, which several processes may share, with a data folder that they may share as well; or SQLite, which
     is ours alone, as is the data folder, where passages and keys belong to it."""
+    if settings.database.url is None:
+        stack.enter_context(lock_folder(settings.data_folder))
+        stack.enter_context(lock_database(settings.database_file))
+    return await open_store_beside_servers(settings, stack)
+
+
+async def open_store_beside_servers(settings: Settings, stack: AsyncExitStack) -> SqlStore:
+    """The same for commands that may run while a server has the database: each keeps its writers apart by itself."""
     if server := _server(settings):
         make_private(settings.data_folder)
         return await stack.enter_async_context(SqlStore.open_server(server))
-    stack.enter_context(lock_folder(settings.data_folder))
-    stack.enter_context(lock_database(settings.database_file))
     patience = settings.sqlite.busy_timeout.total_seconds()
     return await stack.enter_async_context(SqlStore.open(settings.database_file, patience=patience))
 

@@ -133,6 +133,8 @@ class Jwt(Struct, frozen=True, kw_only=True):
 
     secret: Secret | None = None
     """At least 32 bytes. Without one, a secret is made at the first start and kept in the data folder."""
+    previous: tuple[Secret, ...] = ()
+    """Secrets of before: they sign nothing, but tokens that they signed are good until their end."""
     ttl: timedelta = timedelta(hours=24)
 
     def __post_init__(self) -> None:
@@ -140,13 +142,19 @@ class Jwt(Struct, frozen=True, kw_only=True):
 
     def _faults(self) -> Iterator[tuple[str, str]]:
         if self.secret is not None:
-            text = self.secret.reveal()
-            if text == PUBLISHED_SECRET:
-                yield "secret", f"is published in the documentation of the old product; {HOW_TO_MAKE_A_SECRET}"
-            elif len(text.encode()) < SHORTEST_SECRET:
-                yield "secret", f"has fewer than {SHORTEST_SECRET} bytes; {HOW_TO_MAKE_A_SECRET}"
+            yield from _signing_secret_faults("secret", self.secret)
+        for index, secret in enumerate(self.previous):
+            yield from _signing_secret_faults(f"previous[{index}]", secret)
         if not self.ttl:
             yield "ttl", "must be longer than zero"
+
+
+def _signing_secret_faults(key: str, secret: Secret) -> Iterator[tuple[str, str]]:
+    text = secret.reveal()
+    if text == PUBLISHED_SECRET:
+        yield key, f"is published in the documentation of the old product; {HOW_TO_MAKE_A_SECRET}"
+    elif len(text.encode()) < SHORTEST_SECRET:
+        yield key, f"has fewer than {SHORTEST_SECRET} bytes; {HOW_TO_MAKE_A_SECRET}"
 
 
 class Provider(Struct, frozen=True, kw_only=True):

@@ -1,12 +1,14 @@
 """All settings, and the ways to get them: a file, the environment, a mapping or plain Python."""
 
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from msgspec import Struct, field
 
+from llm_backend.config.faults import refuse
 from llm_backend.config.reading import read_struct, read_struct_after
 from llm_backend.config.sections import (
     DEFAULT_EMBEDDING_MODELS,
@@ -23,8 +25,12 @@ from llm_backend.config.sections import (
     Sqlite,
 )
 from llm_backend.config.trees import Tree, overridden, tree_of_file, tree_of_mapping
+from llm_backend.domain.secrets import Secret
 
 DEFAULT_FILE: Final = Path("config.yaml")
+
+_SECRETS_KEY = re.compile("[0-9A-Fa-f]{64}")
+_HOW_TO_MAKE_A_KEY: Final = "make one with: python3 -c 'import secrets; print(secrets.token_hex(32))'"
 
 
 class Settings(Struct, frozen=True, kw_only=True):
@@ -41,12 +47,24 @@ class Settings(Struct, frozen=True, kw_only=True):
     secrets_key_file: Path | None = None
     """The keys that providers' keys are encrypted with; `secrets.keys` in the data folder, made at the first start.
 
-    One per line: the first encrypts, all decrypt.
+    One per line: the first encrypts, all decrypt. What is changed there is noticed without a restart.
     """
+    secrets_keys: tuple[Secret, ...] = ()
+    """The same keys, written here, for replicas that share no disk; 64 hexadecimal digits each."""
     llm: Llm = field(default_factory=Llm)
     answers: Answers = Answers()
     limits: Limits = Limits()
     rag: Rag = field(default_factory=Rag)
+
+    def __post_init__(self) -> None:
+        refuse(self._faults())
+
+    def _faults(self) -> Iterator[tuple[str, str]]:
+        for index, key in enumerate(self.secrets_keys):
+            if not _SECRETS_KEY.fullmatch(key.reveal()):
+                yield f"secrets_keys[{index}]", f"must have 64 hexadecimal digits; {_HOW_TO_MAKE_A_KEY}"
+        if self.secrets_keys and self.secrets_key_file:
+            yield "secrets_keys", "cannot be given beside secrets_key_file; use one of them"
 
     @classmethod
     def from_file(cls, path: str | Path, *, environ: Mapping[str, str] = os.environ) -> "Settings":

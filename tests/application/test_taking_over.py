@@ -22,6 +22,7 @@ from llm_backend.infrastructure.memory.stop_signals import MemoryStopSignals
 from llm_backend.infrastructure.memory.store import MemoryStore
 from llm_backend.infrastructure.memory.stream_log import MemoryStreamLog
 from llm_backend.infrastructure.security.ids import RandomIds
+from llm_backend.infrastructure.security.key_ring import FixedKeyRing
 from llm_backend.infrastructure.security.secret_box import AesGcmSecretBox
 from llm_backend.testing.builders import a_citation, a_conversation, a_user
 from llm_backend.testing.clock import ManualClock
@@ -102,7 +103,7 @@ class Cluster:
 async def cluster() -> Cluster:
     store = MemoryStore()
     await given(store, a_user(1), a_user(2), a_conversation(10, model="gpt-x", api_key=None))
-    return Cluster(store, ManualClock(), AesGcmSecretBox([bytes(32)]))
+    return Cluster(store, ManualClock(), AesGcmSecretBox(FixedKeyRing([bytes(32)], 32)))
 
 
 async def dead(replica: Replica, *watched_by: Replica) -> None:

@@ -41,7 +41,7 @@ def gives_a_reason(module: Path) -> bool:
 
 
 def texts_of_the_repository() -> Iterator[tuple[Path, str]]:
-    folders = [SOURCE, *(REPOSITORY / name for name in ("tests", "benchmarks", ".ci"))]
+    folders = [SOURCE, *(REPOSITORY / name for name in ("tests", "benchmarks", ".ci", "deploy", "docs"))]
     nested = (path for folder in folders for path in folder.rglob("*"))
     for path in [*REPOSITORY.iterdir(), *nested]:
         if path.is_file() and "__pycache__" not in path.parts:

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from llm_backend.application.backend import Backend
+from llm_backend.application.key_rotation import KeysStillNeeded
 from llm_backend.domain.errors import DomainError
 from llm_backend.infrastructure.redis.connection import RedisAway
 from llm_backend.infrastructure.sql.migrating import ForeignDatabase, SchemaTooNew
@@ -218,7 +219,7 @@ async def test_rag_speaks_chinese_and_the_others_english(alice: Client, client: 
 ELSEWHERE = {  # codes that no route of `/api/rag` answers with
     *("invalid_username", "invalid_password", "username_taken", "wrong_credentials"),
     *("too_many_attempts", "too_many_registrations", "invalid_title", "invalid_api_key"),
-    *(SchemaTooNew.code, ForeignDatabase.code),
+    *(SchemaTooNew.code, ForeignDatabase.code, KeysStillNeeded.code),
 }
 
 

@@ -45,7 +45,7 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
 
     shown = capsys.readouterr().out
     assert ended.value.code == 0
-    assert all(command in shown for command in ("serve", "migrate", "reindex", "config"))
+    assert all(command in shown for command in ("serve", "migrate", "reindex", "rotate-keys", "config"))
 
 
 def test_help_imports_nothing_heavy(tmp_path: Path) -> None:
@@ -81,7 +81,7 @@ def test_without_a_command_the_usage_is_shown(tmp_path: Path) -> None:
     assert "usage: llm-backend" in done.stderr
 
 
-@pytest.mark.parametrize("command", [["serve"], ["migrate"], ["reindex"], ["config", "check"]])
+@pytest.mark.parametrize("command", [["serve"], ["migrate"], ["reindex"], ["rotate-keys"], ["config", "check"]])
 def test_a_wrong_configuration_ends_every_command_with_all_faults(command: list[str], tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text("server:\n  prot: 1\njwt:\n  secret: short\n", encoding="utf-8")
 
@@ -154,6 +154,47 @@ def test_what_has_no_effect_is_warned_about(tmp_path: Path) -> None:
 
     assert done.returncode == 0
     assert "warning: rag.service_addr is ignored" in done.stderr
+
+
+def test_a_new_key_seals_and_shows_itself_by_its_id_alone(tmp_path: Path) -> None:
+    first = run("rotate-keys", folder=tmp_path)
+    second = run("rotate-keys", "--drop-old", "--now", folder=tmp_path)
+
+    keys = (tmp_path / "data" / "secrets.keys").read_text().split()
+    assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
+    assert "A new key was made" in first.stdout
+    assert "is gone" in second.stdout
+    assert len(keys) == 1
+    assert keys[0] not in first.stdout + second.stdout
+
+
+def test_a_key_that_may_still_be_needed_is_kept_and_the_command_fails(tmp_path: Path) -> None:
+    run("rotate-keys", "--tokens", folder=tmp_path)
+
+    done = run("rotate-keys", "--tokens", "--drop-old", folder=tmp_path)
+
+    assert done.returncode == 1
+    assert "too new to drop the old ones: try again in" in done.stderr
+
+
+def test_keys_of_the_configuration_are_not_made_but_used(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text(f"secrets_keys: [{'6e' * 32}, {'6f' * 32}]", encoding="utf-8")
+
+    done = run("rotate-keys", folder=tmp_path)
+
+    assert done.returncode == 0, done.stderr
+    assert "A new key" not in done.stdout
+    assert done.stdout.count("  0 secrets") == 2
+    assert not (tmp_path / "data" / "secrets.keys").exists()
+
+
+def test_a_signing_secret_of_the_configuration_is_left_to_the_operator(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text(f"jwt: {{secret: {'x' * 32}}}", encoding="utf-8")
+
+    done = run("rotate-keys", "--tokens", folder=tmp_path)
+
+    assert done.returncode == 2
+    assert "jwt.previous" in done.stderr
 
 
 def _time_of_children() -> float:

@@ -408,6 +408,11 @@ class TestFaults:
             {"server": {"framing": "html"}},
             {"server": {"keep_alive": 0}},
             {"jwt": {"ttl": 0}},
+            {"jwt": {"previous": ["S3cureK3y#2024!AIsafety"]}},
+            {"jwt": {"previous": [A_SECRET, "short"]}},
+            {"secrets_keys": ["6e" * 31]},
+            {"secrets_keys": ["6e" * 32, "zz" * 32]},
+            {"secrets_keys": ["6e" * 32], "secrets_key_file": "keys"},
             {"llm": {"providers": [{"name": "a", "models": []}]}},
             {"llm": {"providers": [{"name": "a", "models": ["a"], "base_url": "https://user:pass@host/"}]}},
             {"llm": {"providers": [{"name": "a", "kind": "demo", "models": ["a"], "context_window": 5}]}},
@@ -431,8 +436,16 @@ class TestSecrets:
         settings = Settings(
             redis=Redis(password=Secret("hush-1")),
             database=Database(url=Secret("postgresql+asyncpg://me:hush-2@host/name")),
-            jwt=Jwt(secret=Secret("hush-3" * 10)),
+            jwt=Jwt(secret=Secret("hush-3" * 10), previous=(Secret("hush-5" * 10),)),
+            secrets_keys=(Secret("6e" * 32),),
         )
         provider = Provider(name="x", base_url="https://x.example", models=("x",), api_key=Secret("hush-4"))
 
         assert "hush" not in f"{settings} {provider!r}"
+        assert "6e6e" not in f"{settings}"
+
+    def test_a_wrong_key_is_named_by_its_place_and_not_shown(self) -> None:
+        with pytest.raises(ConfigurationError, match=r"secrets_keys\[1\]: must have 64 hexadecimal digits") as caught:
+            Settings.from_mapping({"secrets_keys": ["6e" * 32, "tell-nobody"]}, environ={})
+
+        assert "tell-nobody" not in str(caught.value)

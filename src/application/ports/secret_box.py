@@ -15,5 +15,12 @@ class SecretBox(Protocol):
         """Raises `SecretUnreadable` when it was altered, belongs elsewhere or its key is gone."""
 
 
+class RotatableSecretBox(SecretBox, Protocol):
+    """A box whose keys are replaced from time to time."""
+
+    def seal_anew(self, sealed: SealedSecret, *, bound_to: str) -> SealedSecret:
+        """The same secret under the newest key; `sealed` itself when it is already. Raises as `open` does."""
+
+
 class SecretUnreadable(Exception):
     """A stored secret cannot be opened."""

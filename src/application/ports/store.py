@@ -4,6 +4,7 @@ from typing import Protocol
 
 from llm_backend.application.ports.answer_journal import AnswerJournal
 from llm_backend.application.ports.answer_leases import AnswerLeases
+from llm_backend.application.ports.sealed_secrets import SealedSecrets
 from llm_backend.application.ports.sessions import SessionViews
 from llm_backend.application.ports.unit_of_work import UnitOfWorkFactory
 from llm_backend.application.ports.views import ConversationViews, KnowledgeViews
@@ -30,6 +31,9 @@ class Store(Protocol):
     @property
     def leases(self) -> AnswerLeases:
         """Of the same process as the journal."""
+
+    @property
+    def sealed_secrets(self) -> SealedSecrets: ...
 
     async def check(self) -> None:
         """Raises `Unavailable` when the database cannot be reached."""

@@ -11,6 +11,7 @@ from llm_backend.infrastructure.memory.conversations import MemoryConversations,
 from llm_backend.infrastructure.memory.idempotency import MemoryIdempotencyRecords
 from llm_backend.infrastructure.memory.knowledge import MemoryDocuments, MemoryKnowledgeBases
 from llm_backend.infrastructure.memory.knowledge_views import MemoryKnowledgeViews
+from llm_backend.infrastructure.memory.sealed_secrets import MemorySealedSecrets
 from llm_backend.infrastructure.memory.tables import Committed, Place
 from llm_backend.infrastructure.memory.users import MemoryRevocations, MemorySessionViews, MemoryUsers
 
@@ -45,6 +46,7 @@ class MemoryStore:
         me = WriterId(str(uuid4()))
         self.journal = self.journal_of(me)
         self.leases = self.leases_of(me)
+        self.sealed_secrets = MemorySealedSecrets(self._committed)
 
     def journal_of(self, me: WriterId) -> MemoryAnswerJournal:
         return MemoryAnswerJournal(self._committed, me)

@@ -3,7 +3,7 @@
 import logging
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from secrets import token_bytes, token_hex
 
@@ -14,26 +14,43 @@ class KeyFileUnusable(OSError):
     """The file is there but must not or cannot be used; the message says why and what to do."""
 
 
-def load_or_create_key(path: Path, size: int) -> bytes:
-    """The key in that file, of `size` bytes, written there in hexadecimal.
+def make_if_missing(path: Path, size: int) -> None:
+    """A file with one new key, which only its owner can read, unless there is a file already.
 
-    If there is no file, one is made that only its owner can read; it survives a power cut, and of several processes
-    that start at once all get the same key. Raises `KeyFileUnusable`, and `OSError` when the folder cannot be used.
+    It survives a power cut, and of several processes that start at once one makes it and all read the same. Raises
+    `OSError` when the folder cannot be used.
     """
     if not path.exists():
         _create(path, token_bytes(size))
-    return _load(path, size)
 
 
-def load_or_create_keys(path: Path, size: int) -> Sequence[bytes]:
-    """The ring of keys in that file, of `size` bytes each: one per line, in hexadecimal, and `#` begins a comment.
+def load_ring(path: Path, size: int) -> Sequence[bytes]:
+    """The keys in that file, of `size` bytes each: one per line, in hexadecimal, and `#` begins a comment.
 
-    Whoever rotates writes a new line above the others. If there is no file, one is made as `load_or_create_key` does,
-    with one line. Raises `KeyFileUnusable`, which names the line, and `OSError` when the folder cannot be used.
+    Raises `KeyFileUnusable`, which names the line, and `OSError` when it cannot be read.
     """
-    if not path.exists():
-        _create(path, token_bytes(size))
-    return _load_ring(path, size)
+    _check_mode(path)
+    keys = [key for _, key in _keys_by_line(path, size) if key]
+    if not keys:
+        raise KeyFileUnusable(f"{path} has no key: each line must hold {2 * size} hexadecimal digits")
+    return keys
+
+
+def add_key(path: Path, size: int) -> bytes:
+    """Put a new key above the others. Who reads meanwhile sees the old file or the new one, and both are whole.
+
+    Of two processes that do so at once, the key of one may be lost. Raises as `load_ring` does.
+    """
+    load_ring(path, size)  # what is broken is not ours to mend
+    key = token_bytes(size)
+    _replace(path, f"{key.hex()}\n{_text_of(path)}")
+    return key
+
+
+def drop_keys(path: Path, size: int, keys: Collection[bytes]) -> None:
+    """Take out the lines of these keys, in the same way. Raises as `load_ring` does."""
+    if keys:
+        _replace(path, "\n".join(line for line, key in _keys_by_line(path, size) if key not in keys))
 
 
 def _create(path: Path, key: bytes) -> None:
@@ -67,19 +84,36 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _load(path: Path, size: int) -> bytes:
-    _check_mode(path)
-    return _key_of(path.read_bytes().decode("ascii", "replace"), size, str(path))
+def _replace(path: Path, text: str) -> None:
+    """In one step, and for whom the old one was: who rotates may be root, and who serves is not."""
+    path = path.resolve()  # a link stays a link
+    draft = path.with_name(f".{path.name}.{token_hex(8)}")
+    try:
+        _write(draft, text.encode())
+        _give_away(draft, path.stat())
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+    _sync_folder(path.parent)
 
 
-def _load_ring(path: Path, size: int) -> Sequence[bytes]:
-    _check_mode(path)
-    lines = path.read_bytes().decode("utf-8", "replace").split("\n")
-    texts = {number: line.partition("#")[0].strip() for number, line in enumerate(lines, start=1)}
-    keys = [_key_of(text, size, f"{path}, line {number},") for number, text in texts.items() if text]
-    if not keys:
-        raise KeyFileUnusable(f"{path} has no key: each line must hold {2 * size} hexadecimal digits")
-    return keys
+def _give_away(draft: Path, old: os.stat_result) -> None:
+    if os.name != "posix":
+        return
+    new = draft.stat()
+    if (new.st_uid, new.st_gid) != (old.st_uid, old.st_gid):
+        os.chown(draft, old.st_uid, old.st_gid)
+    draft.chmod(stat.S_IMODE(old.st_mode))
+
+
+def _keys_by_line(path: Path, size: int) -> Iterator[tuple[str, bytes | None]]:
+    for number, line in enumerate(_text_of(path).split("\n"), start=1):
+        text = line.partition("#")[0].strip()
+        yield line, _key_of(text, size, f"{path}, line {number},") if text else None
+
+
+def _text_of(path: Path) -> str:
+    return path.read_bytes().decode("utf-8", "replace")
 
 
 def _key_of(text: str, size: int, where: str) -> bytes:

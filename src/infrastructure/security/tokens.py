@@ -1,7 +1,10 @@
 """Tokens as JSON Web Tokens, signed with HMAC-SHA256."""
 
+import hmac
 import re
 import time
+from base64 import urlsafe_b64encode
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
@@ -13,6 +16,7 @@ from llm_backend.domain.errors import Unauthenticated
 from llm_backend.domain.ids import LARGEST_ID, UserId
 from llm_backend.domain.users import Session, User
 from llm_backend.infrastructure.security.ids import Monotonic, SteadyClock
+from llm_backend.infrastructure.security.key_ring import Keys, Ring, key_id
 
 SHORTEST_KEY = 32  # bytes; RFC 7518, 3.2: as long as the hash at least
 LONGEST_TOKEN = 2048  # characters
@@ -40,23 +44,35 @@ class Claims(msgspec.Struct, frozen=True):
 class JwtTokens:
     """Tokens that live for `ttl`, to the second. Setting the clock back does not lengthen their lives.
 
+    The first key of the ring signs, and the token names it (`kid`); all of them verify. The ring is looked at whenever
+    a token is signed, and when one comes that names an unknown key. `look_for_keys` is for what shows in no token: that
+    a key is gone.
+
     Checking a signature costs more than listing fifty conversations, so tokens that were found good are remembered;
-    their end is looked at each time. Raises `ValueError` when the key is too short to be one.
+    their end is looked at each time.
     """
 
     def __init__(
-        self, key: bytes, *, ttl: timedelta, now: Clock, ids: IdSource, monotonic: Monotonic = time.monotonic
+        self, ring: Ring, *, ttl: timedelta, now: Clock, ids: IdSource, monotonic: Monotonic = time.monotonic
     ) -> None:
-        if len(key) < SHORTEST_KEY:
-            raise ValueError(f"The key that signs tokens must have at least {SHORTEST_KEY} bytes")
-        self._key = key
+        self._ring = ring
         self._ttl = ttl
         self._now = SteadyClock(now, monotonic)
         self._ids = ids
         self._jwt = jwt.PyJWT({"require": list(Claims.__struct_fields__), "verify_exp": False, "verify_iat": False})
         self._good: dict[str, Session] = {}
+        self._keys: Keys = ()
+        self._by_header: dict[str, Keys] = {}
+        self._by_id: dict[str, bytes] = {}
+        self._header = ""
+        self._heed(ring.known)
+
+    def look_for_keys(self) -> None:
+        """See whether the ring has changed. Tokens whose key is gone are dead from now on."""
+        self._heed(self._ring.current())
 
     def issue(self, user: User) -> str:
+        self.look_for_keys()
         issued_at = self._now()
         claims = Claims(
             sub=str(user.id),
@@ -66,7 +82,7 @@ class JwtTokens:
             jti=self._ids.uuid(),
             ver=user.token_version,
         )
-        return self._jwt.encode(msgspec.to_builtins(claims), self._key, algorithm="HS256")
+        return self._signed(msgspec.json.encode(claims))
 
     def read(self, token: str) -> Session:
         session = self._good.get(token) or self._verified(token)
@@ -86,12 +102,56 @@ class JwtTokens:
 
     def _claims(self, token: str) -> Claims:
         try:
-            claims = msgspec.convert(self._jwt.decode(token, self._key, algorithms=["HS256"]), Claims)
+            claims = msgspec.convert(self._payload(token), Claims)
         except (jwt.PyJWTError, msgspec.ValidationError, RecursionError) as error:
             raise Unauthenticated from error
         if claims.sub != str(claims.user_id):
             raise Unauthenticated
         return claims
+
+    def _payload(self, token: str) -> object:
+        for key in self._candidates(token):
+            try:
+                return self._jwt.decode(token, key, algorithms=["HS256"])
+            except jwt.InvalidSignatureError:
+                continue
+        raise Unauthenticated
+
+    def _candidates(self, token: str) -> Keys:
+        """The key that the token names. Our own headers are known by heart, which saves reading them twice."""
+        known = self._by_header.get(token.partition(".")[0])
+        return self._named(jwt.get_unverified_header(token)) if known is None else known
+
+    def _named(self, header: Mapping[str, object]) -> Keys:
+        if "kid" not in header:
+            return self._keys  # tokens of earlier versions name none
+        name = str(header["kid"])
+        if name not in self._by_id:
+            self.look_for_keys()
+        return (self._by_id[name],) if name in self._by_id else ()
+
+    def _signed(self, claims: bytes) -> str:
+        text = f"{self._header}.{_part(claims)}"
+        return f"{text}.{_part(hmac.digest(self._keys[0], text.encode(), 'sha256'))}"
+
+    def _heed(self, keys: Keys) -> None:
+        """Take the keys of the ring, unless they are the same as ever."""
+        if keys is self._keys:
+            return
+        self._keys = keys
+        self._by_id = {key_id(key): key for key in keys}
+        self._by_header = {_header(name): (key,) for name, key in self._by_id.items()}
+        self._header = next(iter(self._by_header))
+        self._good.clear()
+
+
+def _header(name: str) -> str:
+    """`kid` comes last, which the library cannot do: tokens have always begun with the other two."""
+    return _part(f'{{"alg":"HS256","typ":"JWT","kid":"{name}"}}'.encode())
+
+
+def _part(content: bytes) -> str:
+    return urlsafe_b64encode(content).rstrip(b"=").decode()
 
 
 def _session(claims: Claims) -> Session:

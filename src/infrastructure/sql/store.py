@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from llm_backend.application.ports.answer_journal import AnswerJournal
 from llm_backend.application.ports.answer_leases import AnswerLeases
+from llm_backend.application.ports.sealed_secrets import SealedSecrets
 from llm_backend.application.ports.sessions import SessionViews
 from llm_backend.application.ports.unit_of_work import UnitOfWorkFactory
 from llm_backend.application.ports.views import ConversationViews, KnowledgeViews
@@ -22,6 +23,7 @@ from llm_backend.infrastructure.sql.journal import SqlAnswerJournal
 from llm_backend.infrastructure.sql.leases import SqlAnswerLeases
 from llm_backend.infrastructure.sql.migrating import migrate, pending
 from llm_backend.infrastructure.sql.ports import Reader, Writer
+from llm_backend.infrastructure.sql.sealed_secrets import SqlSealedSecrets
 from llm_backend.infrastructure.sql.server import PostgresServer
 from llm_backend.infrastructure.sql.sqlite import (
     PATIENCE,
@@ -49,12 +51,14 @@ class SqlStore:
     knowledge_views: KnowledgeViews
     journal: AnswerJournal
     leases: AnswerLeases
+    sealed_secrets: SealedSecrets
 
     def __init__(self, transactions: UnitOfWorkFactory, reader: Reader, writer: Writer) -> None:
         self.transactions = transactions
         self.session_views = SqlSessionViews(reader)
         self.conversation_views = SqlConversationViews(reader)
         self.knowledge_views = SqlKnowledgeViews(reader)
+        self.sealed_secrets = SqlSealedSecrets(reader, writer)
         me = WriterId(str(uuid4()))
         self._reader = reader
         self._writer = writer

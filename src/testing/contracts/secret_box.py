@@ -1,8 +1,10 @@
 """What every secret box must keep."""
 
+from collections.abc import Callable
+
 import pytest
 
-from llm_backend.application.ports.secret_box import SecretBox, SecretUnreadable
+from llm_backend.application.ports.secret_box import RotatableSecretBox, SecretBox, SecretUnreadable
 from llm_backend.domain.secrets import SealedSecret, Secret
 
 SECRET = Secret("sk-0123456789")
@@ -61,3 +63,53 @@ class SecretBoxContract:
 
         assert SECRET.reveal().encode() not in sealed.sealed
         assert SECRET.reveal() not in f"{caught.value}{caught.value!r}"
+
+
+class RotatableSecretBoxContract(SecretBoxContract):
+    """Needs a fixture `rotate` as well, which gives the box a new key from outside, as another process does."""
+
+    def test_what_was_sealed_before_a_rotation_opens_after_it(
+        self, box: RotatableSecretBox, rotate: Callable[[], None]
+    ) -> None:
+        sealed = box.seal(SECRET, bound_to=PLACE)
+
+        rotate()
+
+        assert box.open(sealed, bound_to=PLACE) == SECRET
+
+    def test_the_next_secret_is_sealed_with_the_new_key(
+        self, box: RotatableSecretBox, rotate: Callable[[], None]
+    ) -> None:
+        before = box.seal(SECRET, bound_to=PLACE)
+
+        rotate()
+
+        assert box.seal(SECRET, bound_to=PLACE).key_id != before.key_id
+
+    def test_a_secret_is_moved_to_the_new_key(self, box: RotatableSecretBox, rotate: Callable[[], None]) -> None:
+        before = box.seal(SECRET, bound_to=PLACE)
+        rotate()
+
+        after = box.seal_anew(before, bound_to=PLACE)
+
+        assert after.key_id == box.seal(SECRET, bound_to=PLACE).key_id
+        assert box.open(after, bound_to=PLACE) == SECRET
+
+    def test_what_has_the_newest_key_stays_as_it_is(self, box: RotatableSecretBox) -> None:
+        sealed = box.seal(SECRET, bound_to=PLACE)
+
+        assert box.seal_anew(sealed, bound_to=PLACE) is sealed
+
+    @pytest.mark.parametrize("index", [0, 20, 59])
+    def test_what_was_altered_or_belongs_elsewhere_is_not_moved(
+        self, box: RotatableSecretBox, rotate: Callable[[], None], index: int
+    ) -> None:
+        sealed = box.seal(SECRET, bound_to=PLACE)
+        altered = bytearray(sealed.sealed)
+        altered[index] ^= 1
+        rotate()
+
+        with pytest.raises(SecretUnreadable):
+            box.seal_anew(SealedSecret(key_id=sealed.key_id, sealed=bytes(altered)), bound_to=PLACE)
+        with pytest.raises(SecretUnreadable):
+            box.seal_anew(sealed, bound_to="elsewhere")

@@ -5,6 +5,7 @@ from typing import Protocol
 
 from llm_backend.application.ports.answer_journal import AnswerJournal
 from llm_backend.application.ports.answer_leases import AnswerLeases
+from llm_backend.application.ports.sealed_secrets import SealedSecrets
 from llm_backend.application.ports.sessions import SessionViews
 from llm_backend.application.ports.unit_of_work import UnitOfWorkFactory
 from llm_backend.application.ports.views import ConversationViews, KnowledgeViews
@@ -61,6 +62,9 @@ class Store(Protocol):
 
     def leases_of(self, me: WriterId) -> AnswerLeases:
         """The same as another process sees it."""
+
+    @property
+    def sealed_secrets(self) -> SealedSecrets: ...
 
 
 async def given(store: Store, *things: User | Conversation | KnowledgeBase) -> None:

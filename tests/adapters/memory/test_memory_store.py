@@ -12,6 +12,7 @@ from llm_backend.testing.contracts.conversations import ConversationsContract
 from llm_backend.testing.contracts.idempotency import IdempotencyContract
 from llm_backend.testing.contracts.knowledge import DocumentsContract, KnowledgeBasesContract
 from llm_backend.testing.contracts.revocations import RevocationsContract
+from llm_backend.testing.contracts.sealed_secrets import SealedSecretsContract
 from llm_backend.testing.contracts.store import ALICE, Store
 from llm_backend.testing.contracts.unit_of_work import UnitOfWorkContract
 from llm_backend.testing.contracts.users import SessionViewsContract, UsersContract
@@ -33,6 +34,10 @@ class TestUsers(UsersContract):
 
 
 class TestRevocations(RevocationsContract):
+    pass
+
+
+class TestSealedSecrets(SealedSecretsContract):
     pass
 
 

@@ -6,7 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from llm_backend.infrastructure.security.keys import KeyFileUnusable, load_or_create_key, load_or_create_keys
+from llm_backend.infrastructure.security.keys import KeyFileUnusable, add_key, drop_keys, load_ring, make_if_missing
+
+
+def load_or_create_keys(path: Path, size: int) -> list[bytes]:
+    make_if_missing(path, size)
+    return list(load_ring(path, size))
+
+
+def load_or_create_key(path: Path, size: int) -> bytes:
+    [key] = load_or_create_keys(path, size)
+    return key
 
 
 def test_a_key_is_made_once_and_stays(tmp_path: Path) -> None:
@@ -62,7 +72,7 @@ def test_a_file_that_is_no_key_is_refused_and_left_alone(tmp_path: Path, content
     path.write_bytes(content)
     path.chmod(0o600)
 
-    with pytest.raises(KeyFileUnusable, match="not"):
+    with pytest.raises(KeyFileUnusable, match=r"no key|not"):
         load_or_create_key(path, 32)
 
     assert path.read_bytes() == content
@@ -127,8 +137,8 @@ def test_a_ring_that_everybody_can_read_is_refused(tmp_path: Path) -> None:
 def test_processes_that_start_at_once_agree_on_one_key(tmp_path: Path) -> None:
     script = (
         "import sys; from pathlib import Path\n"
-        "from llm_backend.infrastructure.security.keys import load_or_create_key\n"
-        "sys.stdin.readline(); print(load_or_create_key(Path(sys.argv[1]), 32).hex())"
+        "from llm_backend.infrastructure.security.keys import load_ring, make_if_missing\n"
+        "sys.stdin.readline(); path = Path(sys.argv[1]); make_if_missing(path, 32); print(load_ring(path, 32)[0].hex())"
     )
     command = [sys.executable, "-c", script, str(tmp_path / "key")]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
@@ -145,3 +155,54 @@ def test_processes_that_start_at_once_agree_on_one_key(tmp_path: Path) -> None:
 
     assert len(keys) == 1
     assert keys.pop().strip() == (tmp_path / "key").read_text().strip()
+
+
+def test_a_new_key_comes_first_and_leaves_the_rest_of_the_file_as_it_was(tmp_path: Path) -> None:
+    path = a_ring(tmp_path, b"# ours\n6e6e # from May\n\n6f6f")
+
+    new = add_key(path, 2)
+
+    assert path.read_text() == f"{new.hex()}\n# ours\n6e6e # from May\n\n6f6f"
+    assert load_ring(path, 2) == [new, b"nn", b"oo"]
+
+
+def test_dropping_keys_takes_out_their_lines_alone(tmp_path: Path) -> None:
+    path = a_ring(tmp_path, b"# ours\n6e6e\n6F6f # from May\n7070\n")
+
+    drop_keys(path, 2, [b"oo", b"xx"])
+
+    assert path.read_text() == "# ours\n6e6e\n7070\n"
+
+
+def test_a_file_that_is_replaced_keeps_its_mode_and_its_owner_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    path = a_ring(tmp_path, b"6e6e\n")
+    path.chmod(0o640)
+    if os.geteuid() == 0:
+        os.chown(path, 12345, 54321)
+    before = path.stat()
+
+    add_key(path, 2)
+
+    after = path.stat()
+    assert (after.st_mode, after.st_uid, after.st_gid) == (before.st_mode, before.st_uid, before.st_gid)
+    assert [each.name for each in tmp_path.iterdir()] == ["keys"]
+
+
+def test_a_link_to_the_keys_stays_a_link(tmp_path: Path) -> None:
+    path = a_ring(tmp_path, b"6e6e\n")
+    link = tmp_path / "link"
+    link.symlink_to(path)
+
+    new = add_key(link, 2)
+
+    assert link.is_symlink()
+    assert load_ring(path, 2) == [new, b"nn"]
+
+
+def test_a_broken_ring_gets_no_new_key(tmp_path: Path) -> None:
+    path = a_ring(tmp_path, b"6e6e\nbroken\n")
+
+    with pytest.raises(KeyFileUnusable, match="line 2"):
+        add_key(path, 2)
+
+    assert path.read_text() == "6e6e\nbroken\n"

@@ -3,7 +3,7 @@ import hashlib
 import hmac
 import json
 import warnings
-from datetime import timedelta
+from pathlib import Path
 
 import jwt
 import pytest
@@ -12,6 +12,7 @@ from llm_backend.application.ports.tokens import Tokens
 from llm_backend.domain.errors import Unauthenticated
 from llm_backend.infrastructure.security import tokens as module
 from llm_backend.infrastructure.security.ids import RandomIds
+from llm_backend.infrastructure.security.key_ring import FileKeyRing, FixedKeyRing, key_id
 from llm_backend.infrastructure.security.tokens import JwtTokens
 from llm_backend.testing.clock import NOON, ManualClock
 from llm_backend.testing.contracts.tokens import ALICE, TTL, TokensContract
@@ -26,7 +27,7 @@ def clock() -> ManualClock:
 
 @pytest.fixture
 def tokens(clock: ManualClock) -> JwtTokens:
-    return JwtTokens(KEY, ttl=TTL, now=clock, ids=RandomIds(), monotonic=clock.monotonic)
+    return JwtTokens(FixedKeyRing([KEY], 32), ttl=TTL, now=clock, ids=RandomIds(), monotonic=clock.monotonic)
 
 
 class TestJwtTokens(TokensContract):
@@ -154,6 +155,87 @@ def test_bad_tokens_are_not_remembered(tokens: JwtTokens) -> None:
     assert not tokens._good
 
 
-def test_a_key_that_is_too_short_is_refused(clock: ManualClock) -> None:
-    with pytest.raises(ValueError, match="32 bytes"):
-        JwtTokens(b"k" * 31, ttl=timedelta(hours=1), now=clock, ids=RandomIds())
+# Rings of keys
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "jwt.secret"
+
+
+def replica(path: Path, clock: ManualClock) -> JwtTokens:
+    return JwtTokens(FileKeyRing(path, 32), ttl=TTL, now=clock, ids=RandomIds(), monotonic=clock.monotonic)
+
+
+def kid_of(token: str) -> object:
+    return jwt.get_unverified_header(token).get("kid")
+
+
+def test_a_token_names_its_key_and_nothing_about_it(tokens: JwtTokens) -> None:
+    assert kid_of(tokens.issue(ALICE)) == key_id(KEY)
+
+
+def test_after_a_rotation_new_tokens_have_the_new_key_and_old_ones_are_good(path: Path, clock: ManualClock) -> None:
+    tokens = replica(path, clock)
+    old = tokens.issue(ALICE)
+
+    new_key = FileKeyRing(path, 32).add()
+
+    new = tokens.issue(ALICE)
+    assert kid_of(new) == new_key != kid_of(old)
+    assert tokens.read(old).user == tokens.read(new).user == ALICE.id
+
+
+def test_another_replica_knows_a_new_key_when_it_sees_it(path: Path, clock: ManualClock) -> None:
+    one, other = replica(path, clock), replica(path, clock)
+    FileKeyRing(path, 32).add()
+
+    assert other.read(one.issue(ALICE)).user == ALICE.id
+
+
+def test_tokens_of_a_dropped_key_are_dead_once_it_was_looked_for(path: Path, clock: ManualClock) -> None:
+    tokens = replica(path, clock)
+    old = tokens.issue(ALICE)
+    tokens.read(old)
+    ring = FileKeyRing(path, 32)
+    ring.add()
+    ring.drop(ring.key_ids()[1:])
+
+    tokens.look_for_keys()
+
+    with pytest.raises(Unauthenticated):
+        tokens.read(old)
+    assert tokens.read(tokens.issue(ALICE)).user == ALICE.id
+
+
+def test_a_token_without_the_name_of_a_key_may_have_any_that_is_known(clock: ManualClock) -> None:
+    ring = FixedKeyRing([b"n" * 32, KEY], 32)
+    tokens = JwtTokens(ring, ttl=TTL, now=clock, ids=RandomIds(), monotonic=clock.monotonic)
+
+    assert tokens.read(signed(claims())).user == 7
+    with pytest.raises(Unauthenticated):
+        tokens.read(signed(claims(), key=b"x" * 32))
+
+
+def test_a_token_that_names_another_key_than_its_own_is_nobodys(clock: ManualClock) -> None:
+    other = b"n" * 32
+    ring = FixedKeyRing([KEY, other], 32)
+    tokens = JwtTokens(ring, ttl=TTL, now=clock, ids=RandomIds(), monotonic=clock.monotonic)
+
+    with pytest.raises(Unauthenticated):
+        tokens.read(jwt.encode(claims(), KEY, algorithm="HS256", headers={"kid": key_id(other)}))
+
+
+@pytest.mark.parametrize("kid", ["", "unknown", "\x00", "../../../dev/null", None, 7, [], {}, ["x"], True, "x" * 900])
+def test_an_unknown_key_is_not_believed_however_it_is_named(tokens: JwtTokens, kid: object) -> None:
+    header = json.dumps({"alg": "HS256", "kid": kid, "typ": "JWT"}).encode()
+
+    with pytest.raises(Unauthenticated):
+        tokens.read(signed_by_hand(json.dumps(claims()).encode(), header))
+
+
+def test_the_name_of_a_key_brings_no_other_algorithm(tokens: JwtTokens) -> None:
+    for algorithm in ("none", "HS384", "RS256"):
+        header = json.dumps({"alg": algorithm, "kid": key_id(KEY), "typ": "JWT"}).encode()
+        with pytest.raises(Unauthenticated):
+            tokens.read(signed_by_hand(json.dumps(claims()).encode(), header))

@@ -6,6 +6,7 @@ from llm_backend.testing.contracts.conversations import ConversationsContract
 from llm_backend.testing.contracts.idempotency import IdempotencyContract
 from llm_backend.testing.contracts.knowledge import DocumentsContract, KnowledgeBasesContract
 from llm_backend.testing.contracts.revocations import RevocationsContract
+from llm_backend.testing.contracts.sealed_secrets import SealedSecretsContract
 from llm_backend.testing.contracts.unit_of_work import UnitOfWorkContract
 from llm_backend.testing.contracts.users import SessionViewsContract, UsersContract
 from llm_backend.testing.contracts.views import ConversationViewsContract
@@ -42,3 +43,6 @@ class TestSqlAnswerJournal(AnswerJournalContract): ...
 
 
 class TestSqlAnswerLeases(AnswerLeasesContract): ...
+
+
+class TestSqlSealedSecrets(SealedSecretsContract): ...
