@@ -50,7 +50,7 @@ def _reindex(given: argparse.Namespace) -> None:
     settings = _settings(given)
     from llm_backend import bootstrap
 
-    bootstrap.reindex(settings)
+    bootstrap.reindex(settings, anew=given.anew)
 
 
 def _check(given: argparse.Namespace) -> None:
@@ -101,8 +101,9 @@ def _parser() -> argparse.ArgumentParser:
     migrate = commands.add_parser("migrate", parents=[configured], help="bring the database to the current schema")
     migrate.set_defaults(run=_migrate)
     reindex = commands.add_parser(
-        "reindex", parents=[configured], help="build the passage index anew from the database"
+        "reindex", parents=[configured], help="put back into the passage index what it lacks, from the database"
     )
+    reindex.add_argument("--anew", action="store_true", help="build all of it again, also what looks well")
     reindex.set_defaults(run=_reindex)
 
     config = commands.add_parser("config", help="look at the configuration")

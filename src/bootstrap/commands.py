@@ -96,10 +96,10 @@ def migrate(settings: Settings) -> None:
     sys.stdout.write("The database was migrated.\n" if changed else "The database is up to date.\n")
 
 
-def reindex(settings: Settings) -> None:
-    """Build the passage index anew from the database."""
+def reindex(settings: Settings, *, anew: bool = False) -> None:
+    """Put back into the passage index what it lacks, or everything."""
     _keep_to_ourselves()
-    sys.stdout.write(f"The index holds {run(_reindex(settings))} passages now.\n")
+    sys.stdout.write(f"The index holds {run(_reindex(settings, anew=anew))} passages now.\n")
 
 
 def _keep_to_ourselves() -> None:
@@ -107,6 +107,6 @@ def _keep_to_ourselves() -> None:
     os.umask(0o077)
 
 
-async def _reindex(settings: Settings) -> int:
+async def _reindex(settings: Settings, *, anew: bool) -> int:
     async with open_backend(settings) as backend:
-        return await backend.reindex()
+        return await backend.reindex(anew=anew)

@@ -30,6 +30,7 @@ async def open_backend(settings: Settings | Path | str | None = None, **ports: U
         runner = await stack.enter_async_context(answer_runner(settings, adapters))
         backend = use_cases(settings, adapters, runner)
         await stack.enter_async_context(backend.keep_house.regularly(HOUSEKEEPING))
+        await stack.enter_async_context(backend.watch_index.regularly(HOUSEKEEPING))
         yield backend
 
 

@@ -18,8 +18,8 @@ from llm_backend.domain.ranking import Candidate
 from llm_backend.infrastructure.lancedb.conflicts import ERRORS, is_missing
 
 Result = TypeVar("Result")
-SEARCH_PATIENCE = timedelta(seconds=10)
-WRITE_PATIENCE = timedelta(seconds=30)  # for whoever waits for a write; what was begun may end later
+SHORT_PATIENCE = timedelta(seconds=10)
+LONG_PATIENCE = timedelta(seconds=30)  # for whoever waits for a write; what was begun may end later
 KEPT_VERSIONS = timedelta(hours=1)
 
 
@@ -48,8 +48,8 @@ class LanceDbPassageIndex:
         self._uri = uri
         self._storage_options = storage_options or {}
         self._kept_versions = kept_versions
-        self._reading = patience or SEARCH_PATIENCE
-        self._writing = patience or WRITE_PATIENCE
+        self._short = patience or SHORT_PATIENCE
+        self._long = patience or LONG_PATIENCE
         self._opening = asyncio.Lock()
         self._opened: _Database | None = None
 
@@ -68,24 +68,24 @@ class LanceDbPassageIndex:
             await opened.close()
 
     async def add(self, space: EmbeddingSpace, chunks: Sequence[StoredChunk]) -> None:
-        await self._call(lambda database: database.add(space, chunks), within=self._writing)
+        await self._call(lambda database: database.add(space, chunks), within=self._long)
 
     async def search(
         self, space: EmbeddingSpace, knowledge_base: KnowledgeBaseId, *, text: str, vector: Vector | None, limit: int
     ) -> Sequence[Candidate]:
         return await self._call(
             lambda database: database.search(space, knowledge_base, text=text, vector=vector, limit=limit),
-            within=self._reading,
+            within=self._short,
         )
 
     async def remove(self, space: EmbeddingSpace, documents: Sequence[DocumentId]) -> None:
-        await self._call(lambda database: database.remove(space, documents), within=self._writing)
+        await self._call(lambda database: database.remove(space, documents), within=self._short)
 
     async def clear(self) -> None:
         await self._call(lambda database: database.clear())
 
     async def size(self, space: EmbeddingSpace, knowledge_base: KnowledgeBaseId | None = None) -> int:
-        return await self._call(lambda database: database.size(space, knowledge_base), within=self._reading)
+        return await self._call(lambda database: database.size(space, knowledge_base), within=self._short)
 
     async def holdings(self, space: EmbeddingSpace) -> Mapping[tuple[DocumentId, int], int]:
         return await self._call(lambda database: database.holdings(space))
@@ -100,7 +100,7 @@ class LanceDbPassageIndex:
         if (folder := _folder(self._uri)) and not await asyncio.to_thread(_is_usable, folder):
             raise IndexUnavailable
         if self._opened is not None:
-            await self._call(lambda database: database.check(), within=self._reading)
+            await self._call(lambda database: database.check(), within=self._short)
 
     async def _call(
         self, work: Callable[["_Database"], Awaitable[Result]], *, within: timedelta | None = None
