@@ -53,7 +53,7 @@ def _reindex(given: argparse.Namespace) -> None:
     settings = _settings(given)
     from llm_backend import bootstrap
 
-    bootstrap.reindex(settings)
+    bootstrap.reindex(settings, anew=given.anew)
 
 
 def _rotate_keys(given: argparse.Namespace) -> None:
@@ -117,8 +117,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     migrate.set_defaults(run=_migrate)
     reindex = commands.add_parser(
-        "reindex", parents=[configured], help="build the passage index anew from the database"
+        "reindex", parents=[configured], help="put back into the passage index what it lacks, from the database"
     )
+    reindex.add_argument("--anew", action="store_true", help="build all of it again, also what looks well")
     reindex.set_defaults(run=_reindex)
 
     rotate = commands.add_parser(

@@ -3,11 +3,13 @@
 A test is skipped when the program is missing, and fails instead where `LLM_BACKEND_REQUIRE_ALL` is set.
 """
 
+import http.client
 import os
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -79,6 +81,71 @@ class RedisServer:
             connection.sendall(b"PING\r\n")
             # With a password it says NOAUTH, which is an answer too.
             return connection.recv(1) in {b"+", b"-"}
+
+
+class S3Server:
+    """An object store that keeps everything in memory, with one bucket. It can be stopped, paused and started again."""
+
+    bucket = "passages"
+
+    def __init__(self) -> None:
+        self.port = free_port()
+        self.endpoint = f"http://127.0.0.1:{self.port}"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def storage_options(self) -> dict[str, str]:
+        """As LanceDB wants them. It must not wait for what never comes: the machine is the same."""
+        credentials = {"aws_access_key_id": "test", "aws_secret_access_key": "test", "aws_region": "us-east-1"}
+        return {**credentials, "aws_endpoint": self.endpoint, "allow_http": "true"}
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self.port)]
+        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        _wait_until(self._answers, self._process, "moto")
+        self.make_bucket()
+
+    def make_bucket(self) -> None:
+        self._request("PUT", f"/{self.bucket}")
+
+    def lose_everything(self) -> None:
+        """As if it had been given new disks; the bucket is gone as well."""
+        self._request("POST", "/moto-api/reset")
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def freeze(self) -> None:
+        """Let it accept connections and never answer, until `thaw`."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def _answers(self) -> bool:
+        self._request("GET", "/moto-api/data.json")
+        return True
+
+    def _request(self, method: str, path: str) -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        try:
+            connection.request(method, path)
+            status = connection.getresponse().status
+        finally:
+            connection.close()
+        assert status == 200, f"{method} {path} answered {status}"
 
 
 class PostgresCluster:

@@ -18,7 +18,6 @@ from llm_backend.application.conversations import (
 )
 from llm_backend.application.health import CheckReadiness
 from llm_backend.application.housekeeping import KeepHouse
-from llm_backend.application.indexing import Reindex
 from llm_backend.application.ingestion import UploadDocument
 from llm_backend.application.knowledge import (
     CreateKnowledgeBase,
@@ -28,6 +27,7 @@ from llm_backend.application.knowledge import (
     ListEmbeddingModels,
     ListKnowledgeBases,
 )
+from llm_backend.application.mending import Reindex, WatchIndex
 from llm_backend.application.retrieval import Retrieve
 from llm_backend.application.users import Authenticate, ChangePassword, LogIn, LogOut, RegisterUser
 
@@ -64,5 +64,6 @@ class Backend:
     reindex: Reindex
 
     keep_house: KeepHouse
+    watch_index: WatchIndex
     drain: Drain
     check_readiness: CheckReadiness

@@ -7,34 +7,8 @@ from datetime import timedelta
 from llm_backend.application.ports.clock import Clock
 from llm_backend.application.ports.passage_index import PassageIndex
 from llm_backend.application.ports.unit_of_work import UnitOfWorkFactory
-from llm_backend.application.ports.views import KnowledgeViews
 from llm_backend.domain.ids import DocumentId
 from llm_backend.domain.knowledge import EmbeddingSpace
-
-PAGE = 1000  # chunks: about 5 MB with vectors of 1024 dimensions
-
-
-@dataclass(frozen=True, slots=True)
-class Reindex:
-    """Rebuild the whole index from the database. Documents uploaded meanwhile may be missed: stop uploads first."""
-
-    views: KnowledgeViews
-    index: PassageIndex
-
-    async def __call__(self) -> int:
-        """Return how many chunks the new index holds."""
-        await self.index.clear()
-        written = sum([await self._fill(space) for space in await self.views.spaces()])
-        await self.index.optimize()
-        return written
-
-    async def _fill(self, space: EmbeddingSpace) -> int:
-        written, after = 0, None
-        while page := await self.views.chunks(space, after=after, limit=PAGE):
-            await self.index.add(space, page)
-            written += len(page)
-            after = (page[-1].document, page[-1].chunk.position)
-        return written
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
+from llm_backend.application.mending import IndexState
 from llm_backend.application.ports.cache import Cache
 from llm_backend.application.ports.embedder import Embedder, Embedders, Vector
 from llm_backend.application.ports.folding import Folding
 from llm_backend.application.ports.passage_index import PassageIndex
 from llm_backend.application.ports.views import KnowledgeViews, ReadyDocument
-from llm_backend.domain.errors import InvalidQuery, UnknownEmbeddingModel, UpstreamFailed
+from llm_backend.domain.errors import IndexUnavailable, InvalidQuery, UnknownEmbeddingModel, UpstreamFailed
 from llm_backend.domain.ids import DocumentId, KnowledgeBaseId, UserId
 from llm_backend.domain.knowledge import Found, KnowledgeBase, Passage, ScoreParts
 from llm_backend.domain.ranking import Candidate, Ranked, distinct, fused
@@ -71,6 +72,7 @@ class Retrieve:
     index: PassageIndex
     folding: Folding
     summaries: CorpusSummaries
+    state: IndexState
     threshold: float = 0.0
 
     async def __call__(
@@ -84,19 +86,24 @@ class Retrieve:
     ) -> Found:
         """At most `top_k` passages, whose `parts` are filled in when `explain` is set.
 
-        `query` is 1 to 8192 characters and `top_k` 1 to 100. Raises `KnowledgeBaseNotFound`, then `InvalidQuery`.
+        `query` is 1 to 8192 characters and `top_k` 1 to 100. Raises `KnowledgeBaseNotFound`, then `InvalidQuery`;
+        `IndexUnavailable` also when the index has lost the whole knowledge base: to find nothing would be a lie.
         """
         shelf = await self.views.knowledge_base(owner, knowledge_base)
         _check(query, top_k)
         text = self.folding(query)
         embedder = self._embedder(shelf)
         vector = await self._vector(shelf, embedder, text)
-        candidates, ready = await self._candidates(shelf, text, vector, top_k)
+        try:
+            candidates, ready = await self._candidates(shelf, text, vector, top_k)
+        except IndexUnavailable:
+            self.state.suspect()
+            raise
         ranked = distinct(fused(candidates, cosine_weight=embedder.cosine_weight if embedder and vector else 0.0))
         chosen = [one for one in ranked if one.score >= self.threshold][:top_k]
         return Found(
             passages=[_passage(one, ready, explain=explain) for one in chosen],
-            degraded=vector is None,
+            degraded=vector is None or self.state.incomplete,
             relevant=_is_relevant(text, chosen, candidates, embedder.related_cosine if embedder else 1.0),
         )
 
@@ -126,9 +133,19 @@ class Retrieve:
             found = await self.index.search(shelf.space, shelf.id, text=text, vector=vector, limit=depth)
             ready = await self._ready(shelf, found)
             alive = [candidate for candidate in found if _is_current(candidate, ready)]
+            if not found:
+                await self._check_that_it_is_not_lost(shelf)
             if len(alive) >= wanted or len(alive) == len(found) or len(found) < depth:
                 break
         return alive, ready
+
+    async def _check_that_it_is_not_lost(self, shelf: KnowledgeBase) -> None:
+        if await self.index.size(shelf.space, shelf.id):
+            return
+        if listed := {document.id for document in await self.views.documents(shelf.owner, shelf.id)}:
+            counts = await self.views.chunk_counts(shelf.space)
+            if any(document in listed for document, _ in counts):
+                raise IndexUnavailable
 
     async def _ready(self, shelf: KnowledgeBase, found: Sequence[Candidate]) -> Mapping[DocumentId, ReadyDocument]:
         documents = list({candidate.stored.document: None for candidate in found})

@@ -41,11 +41,11 @@ def check_migrations(settings: Settings) -> bool:
     return commands.check_migrations(settings)
 
 
-def reindex(settings: Settings) -> None:
-    """Build the passage index anew from the database."""
+def reindex(settings: Settings, *, anew: bool = False) -> None:
+    """Put back into the passage index what it lacks, or everything."""
     from llm_backend.bootstrap import commands
 
-    commands.reindex(settings)
+    commands.reindex(settings, anew=anew)
 
 
 def rotate_keys(

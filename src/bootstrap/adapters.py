@@ -24,7 +24,7 @@ from llm_backend.application.ports.stop_signals import StopSignals
 from llm_backend.application.ports.store import Store
 from llm_backend.application.ports.stream_log import StreamLog
 from llm_backend.application.ports.tokens import Tokens
-from llm_backend.config import Provider, Settings
+from llm_backend.config import ObjectStorage, Provider, Settings
 from llm_backend.domain.knowledge import EmbeddingSpace
 from llm_backend.infrastructure.embedding.configured import ConfiguredEmbedders
 from llm_backend.infrastructure.embedding.hashing import HashEmbedder
@@ -244,9 +244,31 @@ def _embedders(settings: Settings, stack: AsyncExitStack) -> Embedders:
 
 
 async def _passage_index(settings: Settings, stack: AsyncExitStack, parts: dict[str, Part]) -> PassageIndex:
-    index = await stack.enter_async_context(LanceDbPassageIndex(settings.lancedb_uri))
+    index = await stack.enter_async_context(
+        LanceDbPassageIndex(
+            settings.lancedb_uri,
+            _storage_options(settings.object_storage) if settings.lancedb_uri.startswith("s3://") else None,
+            kept_versions=settings.rag.kept_versions,
+        )
+    )
     parts["passage_index"] = Part(check=index.check, essential=False)
     return index
+
+
+def _storage_options(storage: ObjectStorage) -> dict[str, str]:
+    """As LanceDB wants them: a request that nobody answers is given up in time for whoever waits for it."""
+    options = {
+        "aws_endpoint": storage.endpoint,
+        "aws_region": storage.region,
+        "aws_access_key_id": storage.access_key.reveal() if storage.access_key else None,
+        "aws_secret_access_key": storage.secret_key.reveal() if storage.secret_key else None,
+        "allow_http": "true" if storage.allow_http else None,
+        "connect_timeout": "3s",
+        "timeout": "20s",  # of one request, which may carry some MiB
+        "client_max_retries": "3",
+        "client_retry_timeout": "15",  # seconds; three minutes if nothing is said
+    }
+    return {key: value for key, value in options.items() if value is not None}
 
 
 async def _parser(settings: Settings, stack: AsyncExitStack) -> DocumentParser:

@@ -111,10 +111,10 @@ def check_migrations(settings: Settings) -> bool:
     return not missing
 
 
-def reindex(settings: Settings) -> None:
-    """Build the passage index anew from the database."""
+def reindex(settings: Settings, *, anew: bool = False) -> None:
+    """Put back into the passage index what it lacks, or everything."""
     _keep_to_ourselves()
-    sys.stdout.write(f"The index holds {run(_reindex(settings))} passages now.\n")
+    sys.stdout.write(f"The index holds {run(_reindex(settings, anew=anew))} passages now.\n")
 
 
 def rotate_keys(settings: Settings, *, tokens: bool, seal_only: bool, drop_old: bool, at_once: bool) -> None:
@@ -133,6 +133,6 @@ def _keep_to_ourselves() -> None:
     os.umask(0o077)
 
 
-async def _reindex(settings: Settings) -> int:
+async def _reindex(settings: Settings, *, anew: bool) -> int:
     async with open_backend(settings) as backend:
-        return await backend.reindex()
+        return await backend.reindex(anew=anew)

@@ -37,6 +37,7 @@ async def open_backend(settings: Settings | Path | str | None = None, **ports: U
         take_over = take_over_answers(settings, adapters, runner, heartbeat)
         await stack.enter_async_context(take_over.regularly(heartbeat.every))
         await stack.enter_async_context(backend.keep_house.regularly(HOUSEKEEPING))
+        await stack.enter_async_context(backend.watch_index.regularly(HOUSEKEEPING))
         yield backend
 
 

@@ -1,5 +1,7 @@
 """Adapters become use cases."""
 
+from collections.abc import Mapping
+
 from llm_backend.application.answer_runner import AnswerRunner
 from llm_backend.application.answering import (
     AskKnowledgeBase,
@@ -18,10 +20,10 @@ from llm_backend.application.conversations import (
     ReadHistory,
 )
 from llm_backend.application.grounding import GroundAnswer
-from llm_backend.application.health import CheckReadiness
+from llm_backend.application.health import CheckReadiness, Part
 from llm_backend.application.heartbeat import Heartbeat
 from llm_backend.application.housekeeping import KeepHouse
-from llm_backend.application.indexing import OptimizeIndex, Reindex, SweepDocuments
+from llm_backend.application.indexing import OptimizeIndex, SweepDocuments
 from llm_backend.application.ingestion import UploadDocument
 from llm_backend.application.knowledge import (
     CreateKnowledgeBase,
@@ -31,6 +33,7 @@ from llm_backend.application.knowledge import (
     ListEmbeddingModels,
     ListKnowledgeBases,
 )
+from llm_backend.application.mending import IndexState, MendIndex, Reindex, WatchIndex
 from llm_backend.application.retrieval import CorpusSummaries, Retrieve
 from llm_backend.application.taking_over import TakeOverAnswers
 from llm_backend.application.users import Authenticate, ChangePassword, LogIn, LogOut, RegisterUser
@@ -78,7 +81,9 @@ def use_cases(settings: Settings, ports: Adapters, runner: AnswerRunner) -> Back
     limits, clock, ids, store = settings.limits, ports.clock, ports.ids, ports.store
     transactions, knowledge = store.transactions, store.knowledge_views
     summaries = CorpusSummaries(ports.cache)
-    retrieve = Retrieve(knowledge, ports.embedders, ports.passage_index, ports.folding, summaries)
+    state = IndexState()
+    mend = MendIndex(knowledge, ports.passage_index, state)
+    retrieve = Retrieve(knowledge, ports.embedders, ports.passage_index, ports.folding, summaries, state)
     send = SendMessage(
         conversations=store.conversation_views,
         journal=store.journal,
@@ -130,7 +135,7 @@ def use_cases(settings: Settings, ports: Adapters, runner: AnswerRunner) -> Back
         delete_document=DeleteDocument(transactions, ports.passage_index),
         list_embedding_models=ListEmbeddingModels(ports.embedders),
         retrieve=retrieve,
-        reindex=Reindex(knowledge, ports.passage_index),
+        reindex=Reindex(mend),
         keep_house=KeepHouse(
             transactions=transactions,
             journal=store.journal,
@@ -140,6 +145,21 @@ def use_cases(settings: Settings, ports: Adapters, runner: AnswerRunner) -> Back
             events_kept_for=settings.answers.kept_for,
             idempotency_kept_for=limits.idempotency_kept_for,
         ),
+        watch_index=WatchIndex(mend),
         drain=Drain(runner),
-        check_readiness=CheckReadiness(ports.parts),
+        check_readiness=CheckReadiness(_parts(ports, state)),
     )
+
+
+def _parts(ports: Adapters, state: IndexState) -> Mapping[str, Part]:
+    """An index that lacks something is there, and still not well."""
+    name = "passage_index"
+    if name not in ports.parts:
+        return ports.parts
+    index = ports.parts[name]
+
+    async def check() -> None:
+        await state.check()
+        await index.check()
+
+    return {**ports.parts, name: Part(check=check, essential=index.essential)}

@@ -1,5 +1,6 @@
 """The sections of the settings, with all their keys. Every key has a default that serves."""
 
+import re
 from collections.abc import Iterator
 from datetime import timedelta
 from fnmatch import fnmatchcase
@@ -24,6 +25,9 @@ HOW_TO_MAKE_A_SECRET: Final = (
     "make one with: python3 -c 'import secrets; print(secrets.token_urlsafe(48))', "
     "or leave it empty and one is made at the first start"
 )
+
+S3_PLACE: Final = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^?#]*)?")
+SHORTEST_KEPT: Final = timedelta(minutes=1)
 
 _MIB: Final = 1024 * 1024
 
@@ -126,6 +130,30 @@ class Database(Struct, frozen=True, kw_only=True):
         for key in ("connect_timeout", "statement_timeout", "lock_timeout"):
             if not getattr(self, key):
                 yield key, "must be longer than zero"
+
+
+class ObjectStorage(Struct, frozen=True, kw_only=True):
+    """How s3://… is reached, wherever one is named; without keys, in the way of the place (a role of the machine)."""
+
+    endpoint: str | None = None
+    """http://127.0.0.1:9000 or the like; Amazon's own unless it says something else."""
+    region: str = "us-east-1"
+    access_key: ApiKey = None
+    secret_key: ApiKey = None
+    allow_http: bool = False
+    """Whether the endpoint may be spoken to without encryption."""
+
+    def __post_init__(self) -> None:
+        refuse(self._faults())
+
+    def _faults(self) -> Iterator[tuple[str, str]]:
+        if self.endpoint is not None:
+            if not self.endpoint.startswith(("http://", "https://")) or "@" in self.endpoint:
+                yield "endpoint", "must be a URL such as https://s3.example.org, without user and password"
+            elif self.endpoint.startswith("http://") and not self.allow_http:
+                yield "endpoint", "is not encrypted; allow_http: true allows that"
+        if (self.access_key is None) != (self.secret_key is None):
+            yield "secret_key", "and access_key go together; one of them is missing"
 
 
 class Jwt(Struct, frozen=True, kw_only=True):
@@ -360,6 +388,8 @@ class Rag(Struct, frozen=True, kw_only=True):
     """Of the old product; read and ignored."""
     lancedb_uri: str | None = None
     """A folder or s3://bucket/prefix; `lancedb` in the data folder, unless it says something else."""
+    kept_versions: timedelta = timedelta(hours=1)
+    """How long what was replaced in the index is kept, for searches that began before; longer than any search."""
     default_embedding_model: str = LEXICAL_MODEL
     """`hash-1024` is built in: lexical, offline, without a download."""
     embedding_models: tuple[EmbeddingModel, ...] = field(default_factory=_default_embedding_models)
@@ -371,6 +401,10 @@ class Rag(Struct, frozen=True, kw_only=True):
         refuse(self._faults())
 
     def _faults(self) -> Iterator[tuple[str, str]]:
+        if "://" in (self.lancedb_uri or "") and not S3_PLACE.fullmatch(self.lancedb_uri or ""):
+            yield "lancedb_uri", "must be a folder, or s3://bucket/prefix with a bucket of at least 3 characters"
+        if self.kept_versions < SHORTEST_KEPT:
+            yield "kept_versions", "must be at least 1m, or searches would lose what they read from"
         names = [LEXICAL_MODEL, *(model.name for model in self.embedding_models)]
         yield from _repeated("embedding_models", names)
         if self.default_embedding_model not in names:

@@ -19,6 +19,7 @@ from llm_backend.config.sections import (
     Limits,
     Llm,
     Log,
+    ObjectStorage,
     Rag,
     Redis,
     Server,
@@ -43,6 +44,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     redis: Redis = Redis()
     sqlite: Sqlite = Sqlite()
     database: Database = Database()
+    object_storage: ObjectStorage = ObjectStorage()
     jwt: Jwt = Jwt()
     secrets_key_file: Path | None = None
     """The keys that providers' keys are encrypted with; `secrets.keys` in the data folder, made at the first start.

@@ -147,8 +147,8 @@ class Passage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """The result of a search. `degraded`: by text alone, as vectors were not to be had. `relevant`: false when
-    nothing of what was asked occurs in what was found."""
+    """The result of a search. `degraded`: by text alone, as vectors were not to be had, or from an index that is
+    just being filled again. `relevant`: false when nothing of what was asked occurs in what was found."""
 
     passages: Sequence[Passage]
     degraded: bool = False

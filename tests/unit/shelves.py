@@ -7,9 +7,10 @@ from itertools import count
 from pathlib import Path
 from typing import TypeVar
 
-from llm_backend.application.indexing import Reindex, SweepDocuments
+from llm_backend.application.indexing import SweepDocuments
 from llm_backend.application.ingestion import UploadDocument, Uploaded
 from llm_backend.application.knowledge import CreateKnowledgeBase, DeleteDocument, DeleteKnowledgeBase
+from llm_backend.application.mending import IndexState, MendIndex, Reindex
 from llm_backend.application.ports.embedder import Embedded, Embedder, Vector
 from llm_backend.application.ports.idempotency import IdempotencyKey
 from llm_backend.application.retrieval import CorpusSummaries, Retrieve
@@ -96,6 +97,7 @@ class Shelf:
         self.ids = CountingIds()
         self.faults: Faults | None = None
         self.id = KnowledgeBaseId("")
+        self.state = IndexState()
         self._uploads = count()
 
     async def open(self) -> "Shelf":
@@ -126,12 +128,22 @@ class Shelf:
 
     @property
     def reindex(self) -> Reindex:
-        return Reindex(self.store.knowledge_views, self.index)
+        return Reindex(self.mend)
+
+    @property
+    def mend(self) -> MendIndex:
+        return MendIndex(self._port(self.store.knowledge_views), self._port(self.index), self.state)
 
     def retrieve(self, *, threshold: float = 0.0) -> Retrieve:
         summaries = CorpusSummaries(MemoryCache())
         return Retrieve(
-            self.store.knowledge_views, self._embedders(), self.index, OpenCcFolding(), summaries, threshold
+            self.store.knowledge_views,
+            self._embedders(),
+            self.index,
+            OpenCcFolding(),
+            summaries,
+            self.state,
+            threshold,
         )
 
     async def upload(

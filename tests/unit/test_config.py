@@ -11,6 +11,7 @@ from llm_backend.config import (
     Database,
     Jwt,
     Limits,
+    ObjectStorage,
     Port,
     Provider,
     Redis,
@@ -424,6 +425,30 @@ class TestFaults:
     def test_what_cannot_work_is_refused(self, mapping: dict[str, object]) -> None:
         with pytest.raises(ConfigurationError):
             Settings.from_mapping(mapping, environ={})
+
+    def test_what_cannot_be_an_object_store_is_refused(self, tmp_path: Path) -> None:
+        found = faults_of(
+            "object_storage: {endpoint: 'http://127.0.0.1:9000', access_key: x}\n"
+            "rag: {lancedb_uri: 's3://ab', kept_versions: 1s}\n",
+            tmp_path,
+        )
+
+        assert list(found) == [
+            "object_storage.endpoint",
+            "object_storage.secret_key",
+            "rag.lancedb_uri",
+            "rag.kept_versions",
+        ]
+
+    def test_an_object_store_takes_its_keys_from_the_environment(self, tmp_path: Path) -> None:
+        text = "object_storage: {access_key: '${AWS_ACCESS_KEY_ID}', secret_key: '${AWS_SECRET_ACCESS_KEY}'}"
+        environ = {"AWS_ACCESS_KEY_ID": "me", "AWS_SECRET_ACCESS_KEY": "tell-nobody"}
+
+        settings = Settings.from_file(a_file(tmp_path, text), environ=environ)
+
+        assert settings.object_storage == ObjectStorage(access_key=Secret("me"), secret_key=Secret("tell-nobody"))
+        assert "tell-nobody" not in repr(settings)
+        assert Settings.from_file(a_file(tmp_path, text), environ={}).object_storage == ObjectStorage()
 
 
 class TestSecrets:

@@ -285,9 +285,9 @@ async def test_a_lost_index_is_rebuilt_from_the_database(shelf: Shelf) -> None:
     before = await shelf.retrieve()(ALICE, shelf.id, "quick fox", explain=True)
     await shelf.index.clear()
 
-    written = await shelf.reindex()
+    held = await shelf.reindex()
 
-    assert written == 1
+    assert held == 1
     assert await shelf.retrieve()(ALICE, shelf.id, "quick fox", explain=True) == before
 
 

@@ -1,6 +1,6 @@
 """Where passages are looked up by words and by meaning."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from llm_backend.application.ports.embedder import Vector
@@ -16,8 +16,11 @@ class PassageIndex(Protocol):
     """
 
     async def add(self, space: EmbeddingSpace, chunks: Sequence[StoredChunk]) -> None:
-        """Adding the same chunks (document, attempt, position) again replaces them. Chunks without a vector can be
-        found by their words. They are found by every search that begins after this has returned."""
+        """Adding the same chunks (document, attempt, position) again replaces them, also when several do so at once.
+
+        Chunks without a vector can be found by their words. They are found by every search that begins after this
+        has returned.
+        """
 
     async def search(
         self, space: EmbeddingSpace, knowledge_base: KnowledgeBaseId, *, text: str, vector: Vector | None, limit: int
@@ -35,6 +38,15 @@ class PassageIndex(Protocol):
 
     async def clear(self) -> None:
         """Everything, of all spaces: before a rebuild."""
+
+    async def size(self, space: EmbeddingSpace, knowledge_base: KnowledgeBaseId | None = None) -> int:
+        """How many chunks there are, in all or of one knowledge base. Cheap."""
+
+    async def holdings(self, space: EmbeddingSpace) -> Mapping[tuple[DocumentId, int], int]:
+        """How many chunks there are of each attempt at each document, counted one by one.
+
+        What cannot be read because parts of it are gone is given up, and can be added again afterwards.
+        """
 
     async def optimize(self) -> None:
         """Compact and index what is new; searches go on meanwhile. Cheap when nothing is new."""

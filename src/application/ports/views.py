@@ -61,6 +61,10 @@ class KnowledgeViews(Protocol):
     async def spaces(self) -> Sequence[EmbeddingSpace]:
         """Every space that a knowledge base is in, each once."""
 
+    async def chunk_counts(self, space: EmbeddingSpace) -> Mapping[tuple[DocumentId, int], int]:
+        """How many chunks each ready document of everybody in that space has, by document and attempt: what an index
+        should hold."""
+
     async def chunks(
         self, space: EmbeddingSpace, *, after: tuple[DocumentId, int] | None = None, limit: int = 1000
     ) -> Sequence[StoredChunk]:

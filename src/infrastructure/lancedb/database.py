@@ -14,6 +14,7 @@ from llm_backend.domain.ids import DocumentId, KnowledgeBaseId
 from llm_backend.domain.knowledge import EmbeddingSpace, StoredChunk
 from llm_backend.domain.ranking import Candidate
 from llm_backend.infrastructure.lancedb.batches import Batches
+from llm_backend.infrastructure.lancedb.conflicts import ERRORS, is_missing
 from llm_backend.infrastructure.lancedb.table import PassageTable
 
 PREFIX = "passages-"
@@ -25,64 +26,111 @@ logger = logging.getLogger(__name__)
 
 
 class Database:
-    """One table for each embedding space, with rows of all knowledge bases. Lets the errors of LanceDB through."""
+    """One table for each embedding space, with rows of all knowledge bases. Lets the errors of LanceDB through.
 
-    def __init__(self, connection: AsyncConnection) -> None:
+    Other processes may write, compact and clear the same tables at the same time.
+    """
+
+    def __init__(self, connection: AsyncConnection, kept_versions: timedelta) -> None:
         self._connection = connection
+        self._kept_versions = kept_versions
         self._opening = asyncio.Lock()
         self._tables: dict[str, _OpenTable] = {}  # by name
+        self._forgotten: list[_OpenTable] = []
 
     @classmethod
-    async def connect(cls, uri: str, storage_options: Mapping[str, str]) -> "Database":
+    async def connect(cls, uri: str, storage_options: Mapping[str, str], kept_versions: timedelta) -> "Database":
         """Without the consistency interval a handle would not see what other processes have written."""
         options = dict(storage_options) or None
-        return cls(await lancedb.connect_async(uri, storage_options=options, read_consistency_interval=timedelta(0)))
+        connection = await lancedb.connect_async(uri, storage_options=options, read_consistency_interval=timedelta(0))
+        return cls(connection, kept_versions)
 
     async def add(self, space: EmbeddingSpace, chunks: Sequence[StoredChunk]) -> None:
-        await (await self._table(space)).add(chunks)
+        async with self._opening:
+            table = await self._find(table_name(space)) or await self._make(space)
+        await table.add(chunks)
 
     async def search(
         self, space: EmbeddingSpace, knowledge_base: KnowledgeBaseId, *, text: str, vector: bytes | None, limit: int
     ) -> Sequence[Candidate]:
-        table = (await self._table(space)).table
-        return await table.search(knowledge_base, text=text, vector=vector, limit=limit)
+        if (table := await self._table(table_name(space))) is None:
+            return []
+        return await table.table.search(knowledge_base, text=text, vector=vector, limit=limit)
 
     async def remove(self, space: EmbeddingSpace, documents: Sequence[DocumentId]) -> None:
-        await (await self._table(space)).table.remove(documents)
+        if table := await self._table(table_name(space)):
+            await table.table.remove(documents)
 
     async def clear(self) -> None:
         """Other programs' tables stay."""
-        await self.forget_tables()
         for name in await self._table_names():
-            await self._connection.drop_table(name, ignore_missing=True)
+            try:
+                if table := await self._table(name):
+                    await table.table.clear()
+            except ERRORS as error:
+                await self._throw_away(name, error)
+
+    async def size(self, space: EmbeddingSpace, knowledge_base: KnowledgeBaseId | None = None) -> int:
+        table = await self._table(table_name(space))
+        return await table.table.size(knowledge_base) if table else 0
+
+    async def holdings(self, space: EmbeddingSpace) -> Mapping[tuple[DocumentId, int], int]:
+        """A table with parts missing is thrown away, and holds nothing."""
+        name = table_name(space)
+        try:
+            table = await self._table(name)
+            return await table.table.holdings() if table else {}
+        except ERRORS as error:
+            await self._throw_away(name, error)
+            return {}
 
     async def optimize(self) -> None:
         for name in await self._table_names():
-            await (await self._open(name, None)).table.optimize()
+            if table := await self._table(name):
+                await table.table.optimize()
 
     async def check(self) -> None:
         """Ask for something small."""
         await self._connection.list_tables(limit=1)
 
-    async def forget_tables(self) -> None:
-        """Open them again at the next use: another process may have dropped them."""
-        tables, self._tables = list(self._tables.values()), {}
-        for table in tables:
-            await table.close()
+    def forget_tables(self) -> None:
+        """Open them again at the next use: another process may have dropped them, or somebody taken them away."""
+        self._forgotten = [table for table in (*self._forgotten, *self._tables.values()) if table.is_busy]
+        self._tables = {}
 
     async def close(self) -> None:
-        await self.forget_tables()
+        """Waits for what is being optimized."""
+        self.forget_tables()
+        for table in self._forgotten:
+            await table.close()
         self._connection.close()  # type: ignore[no-untyped-call]
 
-    async def _table(self, space: EmbeddingSpace) -> "_OpenTable":
-        return await self._open(table_name(space), space.dimensions)
+    async def _throw_away(self, name: str, error: Exception) -> None:
+        """Raises the error again if it says anything else than that parts of the table are gone."""
+        if not is_missing(error):
+            raise error
+        logger.warning("A table of the search index is damaged and is thrown away: %s", name)
+        self.forget_tables()
+        await self._connection.drop_table(name, ignore_missing=True)
 
-    async def _open(self, name: str, dimensions: int | None) -> "_OpenTable":
-        """Without dimensions, a table that is there."""
+    async def _table(self, name: str) -> "_OpenTable | None":
+        """None when it is not there."""
         async with self._opening:
-            if name not in self._tables:
-                self._tables[name] = _OpenTable(await PassageTable.open(self._connection, name, dimensions))
-            return self._tables[name]
+            return await self._find(name)
+
+    async def _find(self, name: str) -> "_OpenTable | None":
+        if name not in self._tables:
+            found = await PassageTable.find(self._connection, name, self._kept_versions)
+            if found is None:
+                return None
+            self._tables[name] = _OpenTable(found)
+        return self._tables[name]
+
+    async def _make(self, space: EmbeddingSpace) -> "_OpenTable":
+        name = table_name(space)
+        made = await PassageTable.make(self._connection, name, space.dimensions, self._kept_versions)
+        self._tables[name] = _OpenTable(made)
+        return self._tables[name]
 
     async def _table_names(self) -> list[str]:
         names: list[str] = []
@@ -104,6 +152,10 @@ class _OpenTable:
         self._writes = 0
         self._optimizing: asyncio.Task[None] | None = None
 
+    @property
+    def is_busy(self) -> bool:
+        return self._optimizing is not None and not self._optimizing.done()
+
     async def add(self, chunks: Sequence[StoredChunk]) -> None:
         if chunks:
             await self._batches.add(chunks)
@@ -116,8 +168,7 @@ class _OpenTable:
         await self.table.add(chunks)
         self._rows += len(chunks)
         self._writes += 1
-        idle = self._optimizing is None or self._optimizing.done()
-        if idle and (self._rows >= UNINDEXED_ROWS or self._writes >= UNINDEXED_WRITES):
+        if not self.is_busy and (self._rows >= UNINDEXED_ROWS or self._writes >= UNINDEXED_WRITES):
             self._rows = self._writes = 0
             self._optimizing = asyncio.create_task(self._optimize())
 

@@ -2,12 +2,12 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import timedelta
 from importlib import import_module
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol, Self, TypeVar
 
 from llm_backend.application.ports.embedder import Vector
 from llm_backend.application.ports.passage_index import PassageIndex
@@ -15,10 +15,20 @@ from llm_backend.domain.errors import IndexUnavailable, StorageFull
 from llm_backend.domain.ids import DocumentId, KnowledgeBaseId
 from llm_backend.domain.knowledge import EmbeddingSpace, StoredChunk
 from llm_backend.domain.ranking import Candidate
+from llm_backend.infrastructure.lancedb.conflicts import ERRORS, is_missing
+
+Result = TypeVar("Result")
+SHORT_PATIENCE = timedelta(seconds=10)
+LONG_PATIENCE = timedelta(seconds=30)  # for whoever waits for a write; what was begun may end later
+KEPT_VERSIONS = timedelta(hours=1)
 
 
 class LanceDbPassageIndex:
     """One table for each embedding space, in a folder or an object store (`s3://bucket/prefix`).
+
+    As many processes as one likes may use the same place at the same time: each sees at once what another one has
+    written. Versions that were replaced longer than `kept_versions` ago are deleted when the index is optimized:
+    a search must not take longer than that.
 
     A folder is made at the first use, for its owner alone: the passages are in it, word for word.
 
@@ -26,10 +36,20 @@ class LanceDbPassageIndex:
     are compared one by one, without an approximate index: 5,000 of 1024 dimensions take 20 ms.
     """
 
-    def __init__(self, uri: str, storage_options: Mapping[str, str] | None = None) -> None:
-        """Touches nothing yet."""
+    def __init__(
+        self,
+        uri: str,
+        storage_options: Mapping[str, str] | None = None,
+        *,
+        kept_versions: timedelta = KEPT_VERSIONS,
+        patience: timedelta | None = None,
+    ) -> None:
+        """Touches nothing yet. `patience` is how long any call may take, instead of what each is given."""
         self._uri = uri
         self._storage_options = storage_options or {}
+        self._kept_versions = kept_versions
+        self._short = patience or SHORT_PATIENCE
+        self._long = patience or LONG_PATIENCE
         self._opening = asyncio.Lock()
         self._opened: _Database | None = None
 
@@ -48,45 +68,61 @@ class LanceDbPassageIndex:
             await opened.close()
 
     async def add(self, space: EmbeddingSpace, chunks: Sequence[StoredChunk]) -> None:
-        async with self._database() as database:
-            await database.add(space, chunks)
+        await self._call(lambda database: database.add(space, chunks), within=self._long)
 
     async def search(
         self, space: EmbeddingSpace, knowledge_base: KnowledgeBaseId, *, text: str, vector: Vector | None, limit: int
     ) -> Sequence[Candidate]:
-        async with self._database() as database:
-            return await database.search(space, knowledge_base, text=text, vector=vector, limit=limit)
+        return await self._call(
+            lambda database: database.search(space, knowledge_base, text=text, vector=vector, limit=limit),
+            within=self._short,
+        )
 
     async def remove(self, space: EmbeddingSpace, documents: Sequence[DocumentId]) -> None:
-        async with self._database() as database:
-            await database.remove(space, documents)
+        await self._call(lambda database: database.remove(space, documents), within=self._short)
 
     async def clear(self) -> None:
-        async with self._database() as database:
-            await database.clear()
+        await self._call(lambda database: database.clear())
+
+    async def size(self, space: EmbeddingSpace, knowledge_base: KnowledgeBaseId | None = None) -> int:
+        return await self._call(lambda database: database.size(space, knowledge_base), within=self._short)
+
+    async def holdings(self, space: EmbeddingSpace) -> Mapping[tuple[DocumentId, int], int]:
+        return await self._call(lambda database: database.holdings(space))
 
     async def optimize(self) -> None:
         if self._opened is None:
             return  # nothing is new here, and there is no reason to load the library
-        async with self._database() as database:
-            await database.optimize()
+        await self._call(lambda database: database.optimize())
 
     async def check(self) -> None:
         """Raises `IndexUnavailable` when it could not be used. Before the first use only the folder is looked at."""
         if (folder := _folder(self._uri)) and not await asyncio.to_thread(_is_usable, folder):
             raise IndexUnavailable
         if self._opened is not None:
-            async with self._database() as database:
-                await database.check()
+            await self._call(lambda database: database.check(), within=self._short)
 
-    @asynccontextmanager
-    async def _database(self) -> AsyncIterator["_Database"]:
+    async def _call(
+        self, work: Callable[["_Database"], Awaitable[Result]], *, within: timedelta | None = None
+    ) -> Result:
+        """Without a limit it is only the object store's requests that are limited, each on its own."""
         try:
-            yield await self._open()
-        except (ValueError, OSError, RuntimeError) as error:  # LanceDB has no exceptions of its own
+            async with asyncio.timeout(within.total_seconds() if within else None):
+                return await self._once_more_if_gone(work)
+        except ERRORS as error:
             if self._opened is not None:
-                await self._opened.forget_tables()
+                self._opened.forget_tables()
             raise _translated(error) from error
+
+    async def _once_more_if_gone(self, work: Callable[["_Database"], Awaitable[Result]]) -> Result:
+        """A table that another process has made anew is found by opening it again."""
+        try:
+            return await work(await self._open())
+        except ERRORS as error:
+            if self._opened is None or not is_missing(error):
+                raise
+            self._opened.forget_tables()
+            return await work(self._opened)
 
     async def _open(self) -> "_Database":
         async with self._opening:
@@ -94,7 +130,7 @@ class LanceDbPassageIndex:
                 module = await asyncio.to_thread(import_module, "llm_backend.infrastructure.lancedb.database")
                 if folder := _folder(self._uri):
                     await asyncio.to_thread(folder.mkdir, mode=0o700, parents=True, exist_ok=True)
-                opened: _Database = await module.Database.connect(self._uri, self._storage_options)
+                opened: _Database = await module.Database.connect(self._uri, self._storage_options, self._kept_versions)
                 self._opened = opened
             return self._opened
 
@@ -104,7 +140,7 @@ class _Database(PassageIndex, Protocol):
 
     async def check(self) -> None: ...
 
-    async def forget_tables(self) -> None: ...
+    def forget_tables(self) -> None: ...
 
     async def close(self) -> None: ...
 

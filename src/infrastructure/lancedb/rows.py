@@ -10,13 +10,20 @@ from numpy.typing import NDArray
 from llm_backend.domain.ids import DocumentId, KnowledgeBaseId
 from llm_backend.domain.knowledge import Chunk, StoredChunk
 
+KEY = "key"
 COLUMNS = ["kb_id", "document", "attempt", "position", "start", "end", "text", "headings", "page", "search_text"]
 
 
 def schema(dimensions: int) -> pa.Schema:
-    """`start` and `end` count code points of the document's text."""
+    """`start` and `end` count code points of the document's text.
+
+    LanceDB holds two writers of the same primary key apart, in different processes too: without the mark, both of
+    them would insert their row.
+    """
+    primary = {b"lance-schema:unenforced-primary-key": b"true"}
     return pa.schema(
         [
+            pa.field(KEY, pa.string(), nullable=False, metadata=primary),
             pa.field("kb_id", pa.string(), nullable=False),
             pa.field("document", pa.string(), nullable=False),
             pa.field("attempt", pa.int32(), nullable=False),
@@ -35,6 +42,7 @@ def schema(dimensions: int) -> pa.Schema:
 def to_table(chunks: Sequence[StoredChunk], dimensions: int) -> pa.Table:
     """Raises `ValueError` when a vector has other dimensions."""
     columns: list[Any] = [
+        [f"{stored.document}/{stored.attempt}/{stored.chunk.position}" for stored in chunks],
         [stored.knowledge_base for stored in chunks],
         [stored.document for stored in chunks],
         [stored.attempt for stored in chunks],

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -14,7 +15,8 @@ from numpy.typing import NDArray
 from llm_backend.domain.ids import DocumentId, KnowledgeBaseId
 from llm_backend.domain.knowledge import ScoreParts, StoredChunk
 from llm_backend.domain.ranking import Candidate
-from llm_backend.infrastructure.lancedb.rows import COLUMNS, direction, from_row, schema, to_table
+from llm_backend.infrastructure.lancedb.conflicts import despite_conflicts, is_missing, suppress_conflicts
+from llm_backend.infrastructure.lancedb.rows import COLUMNS, KEY, direction, from_row, schema, to_table
 
 # `icu` finds words in Chinese and Japanese too, and needs no files. English stop words stay: without them "to be or
 # not to be" could not be found, and the measured collections lose 0.002 to 0.004 nDCG@10.
@@ -22,51 +24,77 @@ INDEXES: dict[str, FTS | Bitmap | BTree] = {
     "search_text": FTS(base_tokenizer="icu", remove_stop_words=False),
     "kb_id": Bitmap(),
     "document": BTree(),
+    KEY: BTree(),
 }
 NAMED_AT_ONCE = 500  # documents in one condition
-KEPT_VERSIONS = timedelta(minutes=10)  # searches that began on an older version must be able to end
 
 
 class PassageTable:
     """Adds, finds and removes the rows of one table. Lets the errors of LanceDB through."""
 
-    def __init__(self, table: AsyncTable, dimensions: int) -> None:
+    def __init__(self, table: AsyncTable, dimensions: int, kept_versions: timedelta) -> None:
         self._table = table
         self._dimensions = dimensions
+        self._kept_versions = kept_versions
         self._optimizing = asyncio.Lock()  # two at once on the same table fail with a conflict
         self._optimized_version = -1
 
     @classmethod
-    async def open(cls, connection: AsyncConnection, name: str, dimensions: int | None) -> "PassageTable":
-        """Make the table, if dimensions are given, and its indexes, if they are not there."""
-        if dimensions is None:
+    async def find(cls, connection: AsyncConnection, name: str, kept_versions: timedelta) -> "PassageTable | None":
+        """None when there is none. One of an older form is thrown away: it can be filled again from the database."""
+        try:
             table = await connection.open_table(name)
-            dimensions = int((await table.schema()).field("vector").type.list_size)
-        else:
-            table = await connection.create_table(name, schema=schema(dimensions), exist_ok=True)
-        present = {column for index in await table.list_indices() for column in index.columns}
-        for column, config in INDEXES.items():
-            if column not in present:
-                await table.create_index(column, config=config)
-        return cls(table, dimensions)
+        except ValueError as error:
+            if is_missing(error):
+                return None
+            raise
+        columns = await table.schema()
+        if KEY not in columns.names:
+            await connection.drop_table(name, ignore_missing=True)
+            return None
+        await _make_indexes(table)
+        return cls(table, int(columns.field("vector").type.list_size), kept_versions)
+
+    @classmethod
+    async def make(
+        cls, connection: AsyncConnection, name: str, dimensions: int, kept_versions: timedelta
+    ) -> "PassageTable":
+        """The one that is there, when another process was faster."""
+        empty = schema(dimensions)
+        await despite_conflicts(partial(connection.create_table, name, schema=empty, exist_ok=True))
+        found = await cls.find(connection, name, kept_versions)
+        return found or await cls.make(connection, name, dimensions, kept_versions)
 
     async def add(self, chunks: Sequence[StoredChunk]) -> None:
-        """Replaces what is there of the same attempts at the same positions."""
-        rows = await asyncio.to_thread(to_table, chunks, self._dimensions)
-        await self._make_room(chunks)
-        await self._table.add(rows)
-
-    async def _make_room(self, chunks: Sequence[StoredChunk]) -> None:
-        """A look first, as an upload hardly ever finds something, and a delete is a write of its own."""
-        documents = list({stored.document: None for stored in chunks})
-        for some in _slices(documents):
-            if await self._table.count_rows(_is_in("document", some).to_sql()):
-                for replaced in _replaced([stored for stored in chunks if stored.document in some]):
-                    await self._table.delete(replaced)
+        """Replaces what is there of the same attempts at the same positions, all at once."""
+        latest = {(one.document, one.attempt, one.chunk.position): one for one in chunks}
+        rows = await asyncio.to_thread(to_table, list(latest.values()), self._dimensions)
+        upsert = self._table.merge_insert(KEY).when_matched_update_all().when_not_matched_insert_all()
+        # A vector that is missing is "bad" to it; of others there are none.
+        await despite_conflicts(partial(upsert.execute, rows, on_bad_vectors="null"))
 
     async def remove(self, documents: Sequence[DocumentId]) -> None:
         for some in _slices(documents):
-            await self._table.delete(_is_in("document", some))
+            await self._delete(_is_in("document", some).to_sql())
+
+    async def clear(self) -> None:
+        """Not by dropping the table: what another process is writing would bring back a torn one."""
+        await self._delete("true")
+
+    async def _delete(self, condition: str) -> None:
+        await despite_conflicts(lambda: self._table.delete(condition))
+
+    async def size(self, knowledge_base: KnowledgeBaseId | None) -> int:
+        """How many rows there are, in all or in one knowledge base."""
+        condition = None if knowledge_base is None else (col("kb_id") == lit(knowledge_base)).to_sql()
+        return await self._table.count_rows(condition)
+
+    async def holdings(self) -> dict[tuple[DocumentId, int], int]:
+        """How many rows there are of each attempt at each document."""
+        # Parts that are gone are noticed where they are read: those of the rows below, those of the indexes here.
+        await self.search(KnowledgeBaseId(""), text="a", vector=None, limit=1)
+        keys = await self._table.query().select(["document", "attempt"]).to_arrow()
+        return await asyncio.to_thread(_counted, keys)
 
     async def search(
         self, knowledge_base: KnowledgeBaseId, *, text: str, vector: bytes | None, limit: int
@@ -79,12 +107,16 @@ class PassageTable:
         return _candidates(by_text, _cosines(by_text, asked), by_vector)
 
     async def optimize(self) -> None:
-        """Compact, index what is new, and drop versions that nobody reads any more."""
+        """Compact, index what is new, and drop versions that nobody reads any more.
+
+        When others write without a pause, or do the same, it is left to them or to the next time.
+        """
         async with self._optimizing:
             if await self._table.version() == self._optimized_version:
                 return
-            await self._table.optimize(cleanup_older_than=KEPT_VERSIONS)
-            self._optimized_version = await self._table.version()
+            with suppress_conflicts():
+                await despite_conflicts(lambda: self._table.optimize(cleanup_older_than=self._kept_versions))
+                self._optimized_version = await self._table.version()
 
     async def _by_text(self, mine: Expr, text: str, limit: int) -> pa.Table:
         query = self._table.query().nearest_to_text(text, columns=["search_text"]).where(mine)
@@ -97,6 +129,11 @@ class PassageTable:
         return await query.select([*COLUMNS, "_distance"]).limit(limit).to_arrow()
 
 
+def _counted(keys: pa.Table) -> dict[tuple[DocumentId, int], int]:
+    counted = keys.group_by(["document", "attempt"]).aggregate([([], "count_all")])
+    return {(DocumentId(row["document"]), row["attempt"]): row["count_all"] for row in counted.to_pylist()}
+
+
 def _is_in(column: str, values: Sequence[str]) -> Expr:
     return col(column).isin([lit(value) for value in values])
 
@@ -105,14 +142,15 @@ def _slices(documents: Sequence[DocumentId]) -> Iterator[Sequence[DocumentId]]:
     return (documents[first : first + NAMED_AT_ONCE] for first in range(0, len(documents), NAMED_AT_ONCE))
 
 
-def _replaced(chunks: Sequence[StoredChunk]) -> Iterator[Expr]:
-    """Conditions for the rows that are to be replaced: the given positions of each attempt at each document."""
-    attempts: dict[tuple[DocumentId, int], list[int]] = {}
-    for stored in chunks:
-        attempts.setdefault((stored.document, stored.attempt), []).append(stored.chunk.position)
-    for (document, attempt), positions in attempts.items():
-        within = (col("position") >= lit(min(positions))) & (col("position") <= lit(max(positions)))
-        yield (col("document") == lit(document)) & (col("attempt") == lit(attempt)) & within
+async def _make_indexes(table: AsyncTable) -> None:
+    for column, config in INDEXES.items():
+        await despite_conflicts(partial(_make_index, table, column, config))
+
+
+async def _make_index(table: AsyncTable, column: str, config: FTS | Bitmap | BTree) -> None:
+    """Looks every time: another process may have made it a moment ago."""
+    if column not in {column for index in await table.list_indices() for column in index.columns}:
+        await table.create_index(column, config=config)
 
 
 def _cosines(found: pa.Table, asked: NDArray[np.float32] | None) -> list[float]:

@@ -55,6 +55,10 @@ class MemoryKnowledgeViews:
     async def spaces(self) -> Sequence[EmbeddingSpace]:
         return list({one.space: None for one in self.place.tables.knowledge_bases.values()})
 
+    async def chunk_counts(self, space: EmbeddingSpace) -> Mapping[tuple[DocumentId, int], int]:
+        rows = [row for row in self._ready() if row.space == space]
+        return {(row.document.id, row.document.attempt): len(row.chunks) for row in rows if row.chunks}
+
     async def chunks(
         self, space: EmbeddingSpace, *, after: tuple[DocumentId, int] | None = None, limit: int = 1000
     ) -> Sequence[StoredChunk]:

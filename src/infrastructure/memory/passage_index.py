@@ -2,7 +2,8 @@
 
 import math
 from array import array
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from llm_backend.application.ports.embedder import Vector
@@ -55,6 +56,12 @@ class MemoryPassageIndex:
 
     async def clear(self) -> None:
         self._chunks.clear()
+
+    async def size(self, space: EmbeddingSpace, knowledge_base: KnowledgeBaseId | None = None) -> int:
+        return sum(knowledge_base in {None, one.knowledge_base} for one in self._chunks.get(space, {}).values())
+
+    async def holdings(self, space: EmbeddingSpace) -> Mapping[tuple[DocumentId, int], int]:
+        return Counter((one.document, one.attempt) for one in self._chunks.get(space, {}).values())
 
     async def optimize(self) -> None:
         """Nothing to do."""

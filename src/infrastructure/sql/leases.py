@@ -19,8 +19,8 @@ _HOLDER = bindparam("holder", type_=Text)
 _IS_OPEN = and_(answers.c.id == _ANSWER, answers.c.state == RUNNING)
 _IS_MINE = and_(answers.c.writer == _ME, answers.c.state == RUNNING)
 
-_BEAT = upsert(writers).values(id=_ME, beat=1)
-_BEAT = _BEAT.on_conflict_do_update(index_elements=["id"], set_={"beat": writers.c.beat + 1})
+_FIRST_BEAT = upsert(writers).values(id=_ME, beat=1)
+_BEAT = _FIRST_BEAT.on_conflict_do_update(index_elements=["id"], set_={"beat": writers.c.beat + 1})
 _BEATS = select(writers.c.id, writers.c.beat)
 _LEAVE = delete(writers).where(writers.c.id == _HOLDER)
 

@@ -178,6 +178,16 @@ _CHUNKS = (
     .order_by(documents.c.id, chunks.c.position)
     .limit(_LIMIT)
 )
+_CHUNK_COUNTS = (
+    select(documents.c.id, documents.c.attempt, func.count())
+    .join(chunks, chunks.c.document_id == documents.c.id)
+    .where(
+        documents.c.state == READY,
+        documents.c.embedding_model == bindparam("model", type_=Text),
+        documents.c.dimensions == bindparam("dimensions", type_=Integer),
+    )
+    .group_by(documents.c.id, documents.c.attempt)
+)
 # The first condition is what an index can begin at; the second leaves out the rest of the last page.
 _CHUNKS_AFTER = _CHUNKS.where(
     documents.c.id >= _DOCUMENT,
@@ -199,6 +209,7 @@ class SqlKnowledgeViews:
         self._stamp = reader.prepare(_STAMP)
         self._statistics = reader.prepare(_STATISTICS)
         self._spaces = reader.prepare(_SPACES)
+        self._chunk_counts = reader.prepare(_CHUNK_COUNTS)
         self._chunks = reader.prepare(_CHUNKS)
         self._chunks_after = reader.prepare(_CHUNKS_AFTER)
 
@@ -247,6 +258,11 @@ class SqlKnowledgeViews:
     async def spaces(self) -> Sequence[EmbeddingSpace]:
         (found,) = await self._reader.fetch(Query(self._spaces))
         return [EmbeddingSpace(model=model, dimensions=dimensions) for model, dimensions in found]
+
+    async def chunk_counts(self, space: EmbeddingSpace) -> Mapping[tuple[DocumentId, int], int]:
+        values = {"model": space.model, "dimensions": space.dimensions}
+        (found,) = await self._reader.fetch(Query(self._chunk_counts, values))
+        return {(document, attempt): count for document, attempt, count in found}
 
     async def chunks(
         self, space: EmbeddingSpace, *, after: tuple[DocumentId, int] | None = None, limit: int = 1000

@@ -140,6 +140,20 @@ class KnowledgeViewsContract:
         assert [stored.document for stored in await views.chunks(SPACE)] == ["here"]
         assert [stored.document for stored in await views.chunks(other)] == ["there"]
 
+    async def test_chunks_of_ready_documents_are_counted_for_each_space(self, store: Store) -> None:
+        other = EmbeddingSpace(model="other", dimensions=4)
+        await given_a_shelf(store)
+        await given(store, a_knowledge_base("shelf-3", space=other))
+        await given_ready(store, a_document("here"), chunks=[a_chunk(0), a_chunk(1)])
+        await given_ready(store, a_document("there", knowledge_base="shelf-3"))
+        await given_ready(store, a_document("gone"))
+        await bury(store, DocumentId("gone"))
+
+        views = store.knowledge_views
+        assert await views.chunk_counts(SPACE) == {("here", 1): 2}
+        assert await views.chunk_counts(other) == {("there", 1): 1}
+        assert not await views.chunk_counts(EmbeddingSpace(model="other", dimensions=8))
+
     async def test_all_chunks_can_be_read_page_by_page(self, store: Store) -> None:
         await given_a_shelf(store)
         for name, count in [("a", 3), ("b", 0), ("c", 4)]:

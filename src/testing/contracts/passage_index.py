@@ -225,6 +225,26 @@ class PassageIndexContract:
         await index.add(SPACE, [stored("new fox")])
         assert texts(await index.search(SPACE, SHELF, text="fox", vector=EAST, limit=10)) == ["new fox"]
 
+    async def test_it_tells_what_it_holds(self, index: PassageIndex) -> None:
+        assert await index.size(SPACE) == await index.size(SPACE, SHELF) == 0
+        assert not await index.holdings(SPACE)
+
+        await index.add(SPACE, [stored("fox one"), stored("fox two", position=1, vector=None)])
+        await index.add(SPACE, [stored("fox again", attempt=2), stored("fox three", document="document-2")])
+        await index.add(SPACE, [stored("other fox", document="document-3", shelf=OTHER_SHELF)])
+        await index.remove(SPACE, [DocumentId("document-2")])
+
+        assert await index.holdings(SPACE) == {("document-1", 1): 2, ("document-1", 2): 1, ("document-3", 1): 1}
+        assert (await index.size(SPACE), await index.size(SPACE, SHELF), await index.size(OTHER_SPACE)) == (4, 3, 0)
+        assert not await index.holdings(OTHER_SPACE)
+
+    async def test_the_same_from_many_at_once_is_there_once(self, index: PassageIndex) -> None:
+        chunks = [stored(f"fox {n}", position=n) for n in range(5)]
+
+        await asyncio.gather(*(index.add(SPACE, chunks) for _ in range(5)))
+
+        assert await index.holdings(SPACE) == {("document-1", 1): 5}
+
     async def test_optimizing_changes_nothing_that_is_found(self, index: PassageIndex) -> None:
         await index.optimize()
         await index.add(SPACE, [stored("fox one"), stored("fox two", position=1, vector=None)])

@@ -5,12 +5,14 @@ import sys
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
+import lancedb
 import pytest
 
 from llm_backend.domain.errors import IndexUnavailable
 from llm_backend.domain.ids import DocumentId
 from llm_backend.domain.knowledge import EmbeddingSpace
 from llm_backend.infrastructure.lancedb.batches import Batches
+from llm_backend.infrastructure.lancedb.database import table_name
 from llm_backend.infrastructure.lancedb.index import LanceDbPassageIndex
 from llm_backend.testing.contracts.passage_index import EAST, SHELF, SPACE, PassageIndexContract, stored, texts
 
@@ -85,6 +87,53 @@ async def test_an_index_that_another_process_has_rebuilt_is_opened_again(
         await other.add(SPACE, [stored("new fox")])
 
     assert texts(await index.search(SPACE, SHELF, text="fox", vector=EAST, limit=10)) == ["new fox"]
+
+
+class TestLoss:
+    @pytest.mark.parametrize("part", ["data", "_indices", "_versions", ""])
+    async def test_a_table_with_parts_missing_is_given_up_and_can_be_filled_again(
+        self, index: LanceDbPassageIndex, tmp_path: Path, part: str
+    ) -> None:
+        await index.add(SPACE, [stored("old fox")])
+        await index.optimize()
+        (table,) = (tmp_path / "lancedb").glob("*.lance")
+        shutil.rmtree(table / part)
+
+        async with LanceDbPassageIndex(str(tmp_path / "lancedb")) as other:
+            assert await other.holdings(SPACE) == {}
+            await other.add(SPACE, [stored("new fox")])
+
+        assert texts(await index.search(SPACE, SHELF, text="fox", vector=EAST, limit=10)) == ["new fox"]
+
+    async def test_a_folder_that_went_away_is_made_again(self, index: LanceDbPassageIndex, tmp_path: Path) -> None:
+        await index.add(SPACE, [stored("old fox")])
+        shutil.rmtree(tmp_path / "lancedb")
+
+        assert not await index.search(SPACE, SHELF, text="fox", vector=EAST, limit=10)
+        assert await index.size(SPACE, SHELF) == 0
+        await index.add(SPACE, [stored("new fox")])
+
+        assert texts(await index.search(SPACE, SHELF, text="fox", vector=EAST, limit=10)) == ["new fox"]
+
+    async def test_clearing_makes_a_torn_table_whole(self, index: LanceDbPassageIndex, tmp_path: Path) -> None:
+        await index.add(SPACE, [stored("old fox")])
+        (table,) = (tmp_path / "lancedb").glob("*.lance")
+        shutil.rmtree(table / "data")
+
+        async with LanceDbPassageIndex(str(tmp_path / "lancedb")) as other:
+            await other.clear()
+            await other.add(SPACE, [stored("new fox")])
+
+            assert texts(await other.search(SPACE, SHELF, text="fox", vector=EAST, limit=10)) == ["new fox"]
+
+    async def test_a_table_of_an_older_form_counts_as_lost(self, index: LanceDbPassageIndex, tmp_path: Path) -> None:
+        old = await lancedb.connect_async(tmp_path / "lancedb")
+        await old.create_table(table_name(SPACE), data=[{"document": "document-1", "text": "old fox"}])
+
+        assert await index.holdings(SPACE) == {}
+        await index.add(SPACE, [stored("new fox")])
+
+        assert texts(await index.search(SPACE, SHELF, text="fox", vector=EAST, limit=10)) == ["new fox"]
 
 
 async def test_many_new_rows_are_indexed_without_being_asked(index: LanceDbPassageIndex) -> None:
