@@ -72,6 +72,6 @@ class StreamLog(Protocol):
     async def push(self, answer: AnswerId, reader: LogReader, *, after: int) -> bool:
         """The same as `follow` for a reader that is called: with what is there, then within each `append`.
 
-        True when the reader wants no more; False when the log is closed and the reader has had all of it. Raises what
-        `follow` does, and what the reader raises, which the one who appends does not notice.
+        True when the reader wants no more or has had the last event of the answer; False when the log was closed
+        before that. Raises what `follow` does, and what the reader raises, which the one who appends does not notice.
         """

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from llm_backend.application.ports.answer_journal import NumberedEvent
 from llm_backend.application.ports.stream_log import LogReader
-from llm_backend.domain.answers import AnswerEvent, Delta, FullText
+from llm_backend.domain.answers import AnswerEvent, Delta, Failed, FullText
 from llm_backend.domain.errors import AnswerNotFound
 from llm_backend.domain.ids import AnswerId
 
@@ -89,7 +89,7 @@ class MemoryStreamLog:
             raise AnswerNotFound
         if after < log.last and reader.take(log.numbered(after)):
             return True
-        return log.closed_at is None and await log.attached(reader, after)
+        return log.is_whole if log.closed_at is not None else await log.attached(reader, after)
 
     async def starts_after(self, answer: AnswerId) -> int:
         log = self._find(answer)
@@ -138,6 +138,11 @@ class _Log:
     def last(self) -> int:
         return self.start + len(self.events)
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether the answer has come to its end in it."""
+        return bool(self.events) and isinstance(self.events[-1], FullText | Failed)
+
     def numbered(self, after: int) -> list[NumberedEvent]:
         new: list[AnswerEvent] = self.events[after - self.start :]  # type: ignore[assignment]  # no text before the end
         if self.closed_at is not None:
@@ -155,8 +160,7 @@ class _Log:
             self.wake()
 
     async def attached(self, reader: LogReader, after: int) -> bool:
-        """Let a reader who knows all that is there take what comes, until it wants no more, or (False) no more will
-        come."""
+        """Let a reader who knows all that is there take what comes. As `push`."""
         attachment = _Attachment(reader, after, asyncio.get_running_loop().create_future())
         self.attachments.append(attachment)
         try:
@@ -184,7 +188,7 @@ class _Log:
         self.bytes = EVENT_BYTES * len(self.events) + sum(map(len, texts))
         self.wake()
         for attachment in self.attachments:
-            attachment.end(enough=False)
+            attachment.end(enough=self.is_whole)
 
 
 @dataclass(slots=True, eq=False)

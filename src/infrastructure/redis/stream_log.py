@@ -14,7 +14,7 @@ from typing import Self
 
 from llm_backend.application.ports.answer_journal import NumberedEvent
 from llm_backend.application.ports.stream_log import LogReader, StreamLog
-from llm_backend.domain.answers import AnswerEvent
+from llm_backend.domain.answers import AnswerEvent, is_last
 from llm_backend.domain.errors import AnswerNotFound
 from llm_backend.domain.ids import AnswerId
 from llm_backend.infrastructure.codec.events import encode_events
@@ -114,7 +114,7 @@ class RedisStreamLog:
             return await self._local.push(answer, reader, after=after)
         async with aclosing(self._follow_what_ended(answer, after)) as batches:  # type: ignore[type-var]
             async for batch in batches:
-                if reader.take(batch):
+                if reader.take(batch) or is_last(batch[-1][1]):
                     return True
         return False
 

@@ -233,7 +233,7 @@ class StreamLogContract:
         log.append(ANSWER, [Done(), FullText("abc")])
         log.close(ANSWER)
 
-        assert not await asyncio.wait_for(pushing, SOON)
+        assert await asyncio.wait_for(pushing, SOON)
         assert reader.taken == list(enumerate([Delta("a"), Delta("b"), Delta("c"), Done(), FullText("abc")], 1))
 
     @pytest.mark.parametrize("after", [0, 1, 2, 3, 4])
