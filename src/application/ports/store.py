@@ -3,6 +3,7 @@
 from typing import Protocol
 
 from llm_backend.application.ports.answer_journal import AnswerJournal
+from llm_backend.application.ports.jobs import Jobs
 from llm_backend.application.ports.sessions import SessionViews
 from llm_backend.application.ports.unit_of_work import UnitOfWorkFactory
 from llm_backend.application.ports.views import ConversationViews, KnowledgeViews
@@ -25,6 +26,9 @@ class Store(Protocol):
 
     @property
     def journal(self) -> AnswerJournal: ...
+
+    @property
+    def jobs(self) -> Jobs: ...
 
     async def check(self) -> None:
         """Raises `Unavailable` when the database cannot be reached."""

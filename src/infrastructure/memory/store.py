@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from llm_backend.infrastructure.memory.answer_journal import MemoryAnswerJournal
 from llm_backend.infrastructure.memory.conversations import MemoryConversations, MemoryConversationViews
 from llm_backend.infrastructure.memory.idempotency import MemoryIdempotencyRecords
+from llm_backend.infrastructure.memory.jobs import MemoryJobs
 from llm_backend.infrastructure.memory.knowledge import MemoryDocuments, MemoryKnowledgeBases
 from llm_backend.infrastructure.memory.knowledge_views import MemoryKnowledgeViews
 from llm_backend.infrastructure.memory.tables import Committed, Place
@@ -40,6 +41,7 @@ class MemoryStore:
         self.conversation_views = MemoryConversationViews(self._committed)
         self.knowledge_views = MemoryKnowledgeViews(self._committed)
         self.journal = MemoryAnswerJournal(self._committed)
+        self.jobs = MemoryJobs()
 
     async def check(self) -> None:
         """It is always there."""

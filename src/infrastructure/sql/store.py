@@ -7,9 +7,11 @@ from pathlib import Path
 from sqlalchemy import literal, select
 
 from llm_backend.application.ports.answer_journal import AnswerJournal
+from llm_backend.application.ports.jobs import Jobs
 from llm_backend.application.ports.sessions import SessionViews
 from llm_backend.application.ports.unit_of_work import UnitOfWorkFactory
 from llm_backend.application.ports.views import ConversationViews, KnowledgeViews
+from llm_backend.infrastructure.sql.jobs import SqlJobs
 from llm_backend.infrastructure.sql.journal import SqlAnswerJournal
 from llm_backend.infrastructure.sql.migrating import migrate
 from llm_backend.infrastructure.sql.ports import Reader, Writer
@@ -38,6 +40,7 @@ class SqlStore:
     conversation_views: ConversationViews
     knowledge_views: KnowledgeViews
     journal: AnswerJournal
+    jobs: Jobs
 
     def __init__(self, transactions: UnitOfWorkFactory, reader: Reader, writer: Writer) -> None:
         self.transactions = transactions
@@ -45,6 +48,7 @@ class SqlStore:
         self.conversation_views = SqlConversationViews(reader)
         self.knowledge_views = SqlKnowledgeViews(reader)
         self.journal = SqlAnswerJournal(reader, writer)
+        self.jobs = SqlJobs(reader, writer)
         self._reader = reader
         self._ping = reader.prepare(select(literal(1)))
 
