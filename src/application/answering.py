@@ -1,5 +1,6 @@
 """Answers: ask, follow, find again, stop, and close what a dead process left open."""
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -7,6 +8,7 @@ from dataclasses import dataclass
 from llm_backend.application.answer_runner import REASONS, AnswerRunner
 from llm_backend.application.conversations import key_binding
 from llm_backend.application.grounding import GroundAnswer, Grounding
+from llm_backend.application.job_runner import JobRunner
 from llm_backend.application.ports.answer_journal import AnswerJournal, NumberedEvent, Turn
 from llm_backend.application.ports.chat_model import ChatModel, ChatRequest, ChatTurn
 from llm_backend.application.ports.clock import Clock, IdSource
@@ -213,12 +215,14 @@ class StopAnswer:
 
 @dataclass(frozen=True, slots=True)
 class Drain:
-    """Take no more questions, and return when every running answer has ended or its grace is over; all are stored."""
+    """Take no more questions and documents, and return when every running answer and job has ended or its grace is
+    over; all are stored."""
 
     runner: AnswerRunner
+    jobs: JobRunner
 
     async def __call__(self) -> None:
-        await self.runner.drain()
+        await asyncio.gather(self.runner.drain(), self.jobs.drain())
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,12 +9,14 @@ from typing import TypedDict
 from httpx import AsyncClient
 
 from llm_backend.application.health import Part
+from llm_backend.application.ports.blobs import Blobs
 from llm_backend.application.ports.cache import Cache
 from llm_backend.application.ports.chat_model import ChatModel
 from llm_backend.application.ports.clock import Clock, IdSource
 from llm_backend.application.ports.document_parser import DocumentParser
 from llm_backend.application.ports.embedder import Embedder, Embedders
 from llm_backend.application.ports.folding import Folding
+from llm_backend.application.ports.jobs import Jobs
 from llm_backend.application.ports.passage_index import PassageIndex
 from llm_backend.application.ports.passwords import Passwords
 from llm_backend.application.ports.rate_limiter import RateLimiter
@@ -26,6 +28,7 @@ from llm_backend.config import ConfigurationError, Fault, Provider, Settings
 from llm_backend.domain.knowledge import EmbeddingSpace
 from llm_backend.infrastructure.embedding.configured import ConfiguredEmbedders
 from llm_backend.infrastructure.embedding.hashing import HashEmbedder
+from llm_backend.infrastructure.files.blobs import FolderBlobs
 from llm_backend.infrastructure.files.lock import lock_database, lock_folder
 from llm_backend.infrastructure.lancedb.index import LanceDbPassageIndex
 from llm_backend.infrastructure.llm.client import provider_client
@@ -51,6 +54,8 @@ class Ports(TypedDict, total=False):
     """Adapters of one's own, each in place of the one that the settings would choose. They are not closed here."""
 
     store: Store
+    blobs: Blobs
+    jobs: Jobs
     stream_log: StreamLog
     chat_model: ChatModel
     embedders: Embedders
@@ -71,6 +76,8 @@ class Adapters:
     """One adapter for every port, and the parts whose health counts."""
 
     store: Store
+    blobs: Blobs
+    jobs: Jobs
     stream_log: StreamLog
     chat_model: ChatModel
     embedders: Embedders
@@ -97,6 +104,8 @@ async def open_adapters(settings: Settings, given: Ports, stack: AsyncExitStack)
     limiter, cache = await _shared(settings, stack, parts)
     return Adapters(
         store=store,
+        blobs=given.get("blobs") or FolderBlobs(settings.originals_folder),
+        jobs=given.get("jobs") or store.jobs,
         stream_log=given.get("stream_log") or MemoryStreamLog(),
         chat_model=given.get("chat_model") or _chat_model(settings, stack),
         embedders=given.get("embedders") or _embedders(settings, stack),

@@ -1,5 +1,7 @@
 """Adapters become use cases."""
 
+from pathlib import Path
+
 from llm_backend.application.answer_runner import AnswerRunner
 from llm_backend.application.answering import (
     AskKnowledgeBase,
@@ -20,8 +22,9 @@ from llm_backend.application.conversations import (
 from llm_backend.application.grounding import GroundAnswer
 from llm_backend.application.health import CheckReadiness
 from llm_backend.application.housekeeping import KeepHouse
-from llm_backend.application.indexing import OptimizeIndex, Reindex, SweepDocuments
-from llm_backend.application.ingestion import UploadDocument
+from llm_backend.application.indexing import OptimizeIndex, Reindex
+from llm_backend.application.ingestion import IngestDocument
+from llm_backend.application.job_runner import JobRunner
 from llm_backend.application.knowledge import (
     CreateKnowledgeBase,
     DeleteDocument,
@@ -31,6 +34,14 @@ from llm_backend.application.knowledge import (
     ListKnowledgeBases,
 )
 from llm_backend.application.retrieval import CorpusSummaries, Retrieve
+from llm_backend.application.sweeping import SweepDocuments
+from llm_backend.application.uploads import (
+    CancelDocument,
+    CheckDocument,
+    FollowDocument,
+    SubmitDocument,
+    UploadDocument,
+)
 from llm_backend.application.users import Authenticate, ChangePassword, LogIn, LogOut, RegisterUser
 from llm_backend.bootstrap.adapters import Adapters
 from llm_backend.config import Settings
@@ -48,7 +59,28 @@ def answer_runner(settings: Settings, ports: Adapters) -> AnswerRunner:
     )
 
 
-def use_cases(settings: Settings, ports: Adapters, runner: AnswerRunner) -> Backend:
+def job_runner(settings: Settings, ports: Adapters, scratch: Path) -> JobRunner:
+    work = IngestDocument(
+        ports.store.transactions,
+        ports.blobs,
+        ports.parser,
+        ports.folding,
+        ports.embedders,
+        ports.passage_index,
+        scratch,
+    )
+    return JobRunner(
+        jobs=ports.jobs,
+        work=work,
+        concurrency=settings.jobs.concurrency,
+        attempts=settings.jobs.attempts,
+        first_pause=settings.jobs.first_pause,
+        lease=settings.jobs.lease,
+        grace=settings.server.shutdown_grace,
+    )
+
+
+def use_cases(settings: Settings, ports: Adapters, runner: AnswerRunner, jobs: JobRunner) -> Backend:
     """Everything the product can do, over these adapters."""
     limits, clock, ids, store = settings.limits, ports.clock, ports.ids, ports.store
     transactions, knowledge = store.transactions, store.knowledge_views
@@ -65,6 +97,9 @@ def use_cases(settings: Settings, ports: Adapters, runner: AnswerRunner) -> Back
         streams_per_user=limits.streams_per_user,
     )
     close_interrupted = CloseInterruptedAnswers(store.journal, runner, clock)
+    submit = SubmitDocument(transactions, knowledge, ports.blobs, ports.jobs, jobs, ports.embedders, ids, clock)
+    check = CheckDocument(knowledge, ports.jobs)
+    follow = FollowDocument(check, jobs)
     return Backend(
         register_user=RegisterUser(
             transactions, ports.passwords, ports.rate_limiter, limits.registrations_per_address, ids, clock
@@ -93,18 +128,13 @@ def use_cases(settings: Settings, ports: Adapters, runner: AnswerRunner) -> Back
         create_knowledge_base=CreateKnowledgeBase(transactions, ports.embedders, ids, clock),
         list_knowledge_bases=ListKnowledgeBases(knowledge),
         delete_knowledge_base=DeleteKnowledgeBase(transactions, knowledge, ports.passage_index),
-        upload_document=UploadDocument(
-            transactions,
-            knowledge,
-            ports.parser,
-            ports.folding,
-            ports.embedders,
-            ports.passage_index,
-            ids,
-            clock,
-        ),
+        upload_document=UploadDocument(submit, follow, knowledge),
+        submit_document=submit,
+        check_document=check,
+        follow_document=follow,
+        cancel_document=CancelDocument(transactions, ports.jobs, jobs, check),
         list_documents=ListDocuments(knowledge),
-        delete_document=DeleteDocument(transactions, ports.passage_index),
+        delete_document=DeleteDocument(transactions, ports.passage_index, ports.jobs, jobs),
         list_embedding_models=ListEmbeddingModels(ports.embedders),
         retrieve=retrieve,
         reindex=Reindex(knowledge, ports.passage_index),
@@ -112,12 +142,14 @@ def use_cases(settings: Settings, ports: Adapters, runner: AnswerRunner) -> Back
             transactions=transactions,
             journal=store.journal,
             close_interrupted=close_interrupted,
-            sweep_documents=SweepDocuments(transactions, ports.passage_index, clock),
+            sweep_documents=SweepDocuments(
+                transactions, ports.passage_index, ports.blobs, ports.jobs, jobs, clock, settings.jobs.failures_kept_for
+            ),
             optimize_index=OptimizeIndex(ports.passage_index),
             now=clock,
             events_kept_for=settings.answers.kept_for,
             idempotency_kept_for=limits.idempotency_kept_for,
         ),
-        drain=Drain(runner),
+        drain=Drain(runner, jobs),
         check_readiness=CheckReadiness(ports.parts),
     )

@@ -46,7 +46,7 @@ class Server(Struct, frozen=True, kw_only=True):
     keep_alive: timedelta = timedelta(seconds=15)
     """How often a silent event stream gets a comment line."""
     shutdown_grace: timedelta = timedelta(seconds=30)
-    """How long running answers may go on after SIGTERM."""
+    """How long running answers and jobs may go on after SIGTERM."""
 
     def __post_init__(self) -> None:
         refuse(self._faults())
@@ -221,6 +221,31 @@ class Answers(Struct, frozen=True, kw_only=True):
     checkpoint_size: Size = Size(2048)
     kept_for: timedelta = timedelta(hours=24)
     """How long the stream of a finished answer can be read again."""
+
+
+class Jobs(Struct, frozen=True, kw_only=True):
+    """How documents are read in."""
+
+    concurrency: int = 4
+    """Jobs that one process does at the same time."""
+    attempts: int = 5
+    """How often one is tried that fails by what may pass, such as an embedding server that is away."""
+    first_pause: timedelta = timedelta(seconds=1)
+    """Before the second attempt; it doubles from one to the next."""
+    lease: timedelta = timedelta(seconds=15)
+    """For how long a process may be silent before others take its jobs."""
+    failures_kept_for: timedelta = timedelta(days=7)
+    """How long one can ask why a document failed."""
+
+    def __post_init__(self) -> None:
+        refuse(self._faults())
+
+    def _faults(self) -> Iterator[tuple[str, str]]:
+        for key, value in (("concurrency", self.concurrency), ("attempts", self.attempts)):
+            if value < 1:
+                yield key, "must be at least 1"
+        if self.lease < timedelta(seconds=1):
+            yield "lease", "must be at least 1s"
 
 
 class Limits(Struct, frozen=True, kw_only=True):

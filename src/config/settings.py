@@ -13,6 +13,7 @@ from llm_backend.config.sections import (
     DEFAULT_PROVIDERS,
     Answers,
     Database,
+    Jobs,
     Jwt,
     Limits,
     Llm,
@@ -45,6 +46,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     """
     llm: Llm = field(default_factory=Llm)
     answers: Answers = Answers()
+    jobs: Jobs = Jobs()
     limits: Limits = Limits()
     rag: Rag = field(default_factory=Rag)
 
@@ -83,8 +85,13 @@ class Settings(Struct, frozen=True, kw_only=True):
 
     @property
     def uploads_folder(self) -> Path:
-        """Where uploads wait until they have been read."""
+        """Where files pass through on their way in, for the length of a request or of a look at them."""
         return self.data_folder / "uploads"
+
+    @property
+    def originals_folder(self) -> Path:
+        """Where uploaded files are kept until they have been read."""
+        return self.data_folder / "originals"
 
     @property
     def jwt_secret_file(self) -> Path:

@@ -44,12 +44,13 @@ class Jobs(Protocol):
     Every method may raise `Unavailable` or `StorageFull`. A call of which only the word was lost can be repeated.
     """
 
-    async def enqueue(self, job: JobId) -> None:
-        """Ask for it, durably. Nothing happens when it has been asked for and is not done."""
+    async def enqueue(self, job: JobId, *, urgent: bool = False) -> None:
+        """Ask for it, durably; what is `urgent` goes before all that is not. Nothing happens when it has been asked
+        for and is not done."""
 
     async def take(self, lease: timedelta) -> Lease | None:
-        """A job that nobody holds, those first that have been left lying, then the oldest; or None. It is lost when it
-        stands still for `lease`.
+        """A job that nobody holds: those first that have been left lying, then the urgent, then the oldest; or None. It
+        is lost when it stands still for `lease`.
 
         Call it often, also when there is nothing to expect: that is how the leases of others are watched.
         """

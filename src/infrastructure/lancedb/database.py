@@ -47,8 +47,10 @@ class Database:
         table = (await self._table(space)).table
         return await table.search(knowledge_base, text=text, vector=vector, limit=limit)
 
-    async def remove(self, space: EmbeddingSpace, documents: Sequence[DocumentId]) -> None:
-        await (await self._table(space)).table.remove(documents)
+    async def remove(
+        self, space: EmbeddingSpace, documents: Sequence[DocumentId], *, attempt: int | None = None
+    ) -> None:
+        await (await self._table(space)).table.remove(documents, attempt)
 
     async def clear(self) -> None:
         """Other programs' tables stay."""

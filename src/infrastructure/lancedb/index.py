@@ -57,9 +57,11 @@ class LanceDbPassageIndex:
         async with self._database() as database:
             return await database.search(space, knowledge_base, text=text, vector=vector, limit=limit)
 
-    async def remove(self, space: EmbeddingSpace, documents: Sequence[DocumentId]) -> None:
+    async def remove(
+        self, space: EmbeddingSpace, documents: Sequence[DocumentId], *, attempt: int | None = None
+    ) -> None:
         async with self._database() as database:
-            await database.remove(space, documents)
+            await database.remove(space, documents, attempt=attempt)
 
     async def clear(self) -> None:
         async with self._database() as database:

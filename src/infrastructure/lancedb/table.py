@@ -64,9 +64,10 @@ class PassageTable:
                 for replaced in _replaced([stored for stored in chunks if stored.document in some]):
                     await self._table.delete(replaced)
 
-    async def remove(self, documents: Sequence[DocumentId]) -> None:
+    async def remove(self, documents: Sequence[DocumentId], attempt: int | None) -> None:
         for some in _slices(documents):
-            await self._table.delete(_is_in("document", some))
+            theirs = _is_in("document", some)
+            await self._table.delete(theirs if attempt is None else theirs & (col("attempt") == lit(attempt)))
 
     async def search(
         self, knowledge_base: KnowledgeBaseId, *, text: str, vector: bytes | None, limit: int

@@ -46,6 +46,7 @@ _ENQUEUE = (
     upsert(jobs)
     .values(
         id=_JOB,
+        rank=bindparam("place", type_=Integer),
         version=bindparam("first", type_=BigInteger),
         patience=0,
         attempt=0,
@@ -58,7 +59,7 @@ _ENQUEUE = (
 _FREE = (
     select(jobs.c.id, jobs.c.version)
     .where(jobs.c.patience == 0)
-    .order_by(jobs.c.sequence)
+    .order_by(jobs.c.rank, jobs.c.sequence)
     .limit(bindparam("most", type_=Integer))
 )
 _NOT_FREE = select(jobs.c.id, jobs.c.version, jobs.c.patience).where(jobs.c.patience > 0)
@@ -125,10 +126,10 @@ class SqlJobs:
         self._progress = reader.prepare(_PROGRESS)
         self._unfinished = reader.prepare(_UNFINISHED)
 
-    async def enqueue(self, job: JobId) -> None:
+    async def enqueue(self, job: JobId, *, urgent: bool = False) -> None:
         # Not from 0 on: a job that is done and asked for again must not look as if it had stood still.
         first = randrange(2**31)  # noqa: S311 - nobody has to guess it
-        await self._writer.write_one(Query(self._enqueue, {"job": job, "first": first}))
+        await self._writer.write_one(Query(self._enqueue, {"job": job, "place": 0 if urgent else 1, "first": first}))
 
     async def take(self, lease: timedelta) -> Lease | None:
         not_free, free = await self._reader.fetch(Query(self._not_free), Query(self._free, {"most": LOOKED_AT}))

@@ -206,6 +206,7 @@ jobs = Table(
     metadata,
     Column("sequence", Serial, primary_key=True),
     Column("id", Text, nullable=False, unique=True),
+    Column("rank", Integer, nullable=False),
     Column("version", BigInteger, nullable=False),
     Column("patience", Integer, nullable=False),
     Column("attempt", Integer, nullable=False),
@@ -213,6 +214,6 @@ jobs = Table(
     Column("cancelled", Boolean, nullable=False),
     Column("step", Text),
     Column("percent", Integer, nullable=False),
-    Index(None, "patience", "sequence"),
+    Index(None, "patience", "rank", "sequence"),
     sqlite_autoincrement=True,
 )

@@ -7,7 +7,6 @@ from pathlib import Path
 from sqlalchemy import literal, select
 
 from llm_backend.application.ports.answer_journal import AnswerJournal
-from llm_backend.application.ports.jobs import Jobs
 from llm_backend.application.ports.sessions import SessionViews
 from llm_backend.application.ports.unit_of_work import UnitOfWorkFactory
 from llm_backend.application.ports.views import ConversationViews, KnowledgeViews
@@ -40,7 +39,7 @@ class SqlStore:
     conversation_views: ConversationViews
     knowledge_views: KnowledgeViews
     journal: AnswerJournal
-    jobs: Jobs
+    jobs: SqlJobs
 
     def __init__(self, transactions: UnitOfWorkFactory, reader: Reader, writer: Writer) -> None:
         self.transactions = transactions

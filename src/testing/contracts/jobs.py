@@ -59,6 +59,12 @@ class JobsContract:
 
         assert [(await taken(jobs)).job for _ in range(3)] == ["c", "a", "b"]
 
+    async def test_what_is_urgent_goes_before_the_rest(self, jobs: Jobs) -> None:
+        for name, urgent in [("a", False), ("b", True), ("c", False), ("d", True)]:
+            await jobs.enqueue(JobId(name), urgent=urgent)
+
+        assert [(await taken(jobs)).job for _ in range(4)] == ["b", "d", "a", "c"]
+
     async def test_asking_twice_makes_one_job(self, jobs: Jobs) -> None:
         await jobs.enqueue(JobId("job"))
         await jobs.enqueue(JobId("job"))

@@ -9,6 +9,7 @@ from llm_backend.testing.builders import a_conversation, a_user
 from llm_backend.testing.contracts.answer_journal import AnswerJournalContract
 from llm_backend.testing.contracts.conversations import ConversationsContract
 from llm_backend.testing.contracts.idempotency import IdempotencyContract
+from llm_backend.testing.contracts.ingestion import IngestionContract
 from llm_backend.testing.contracts.knowledge import DocumentsContract, KnowledgeBasesContract
 from llm_backend.testing.contracts.revocations import RevocationsContract
 from llm_backend.testing.contracts.store import ALICE, Store
@@ -60,6 +61,10 @@ class TestKnowledgeBases(KnowledgeBasesContract):
 
 
 class TestDocuments(DocumentsContract):
+    pass
+
+
+class TestIngestion(IngestionContract):
     pass
 
 

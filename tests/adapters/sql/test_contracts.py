@@ -3,6 +3,7 @@
 from llm_backend.testing.contracts.answer_journal import AnswerJournalContract
 from llm_backend.testing.contracts.conversations import ConversationsContract
 from llm_backend.testing.contracts.idempotency import IdempotencyContract
+from llm_backend.testing.contracts.ingestion import IngestionContract
 from llm_backend.testing.contracts.knowledge import DocumentsContract, KnowledgeBasesContract
 from llm_backend.testing.contracts.revocations import RevocationsContract
 from llm_backend.testing.contracts.unit_of_work import UnitOfWorkContract
@@ -38,3 +39,6 @@ class TestSqlDocuments(DocumentsContract): ...
 
 
 class TestSqlAnswerJournal(AnswerJournalContract): ...
+
+
+class TestSqlIngestion(IngestionContract): ...

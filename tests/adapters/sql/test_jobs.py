@@ -1,16 +1,12 @@
 """Jobs as rows: several processes, one database."""
 
-from collections.abc import AsyncIterator
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 
 from llm_backend.application.ports.jobs import JobId, Jobs
-from llm_backend.infrastructure.sql import migrate_sqlite
+from llm_backend.infrastructure.sql import SqlStore
 from llm_backend.infrastructure.sql.jobs import SqlJobs
-from llm_backend.infrastructure.sql.sqlite import SqliteReader, SqliteWriter
-from llm_backend.infrastructure.sql.write_turns import WriteTurns
 from llm_backend.testing.clock import ManualClock
 from llm_backend.testing.contracts.jobs import LEASE, JobsContract, OpenWorker, Pass, taken
 
@@ -29,12 +25,8 @@ def pass_time(clock: ManualClock) -> Pass:
 
 
 @pytest.fixture
-async def worker(path: Path, clock: ManualClock) -> AsyncIterator[OpenWorker]:
-    await migrate_sqlite(path)
-    reader, writer = SqliteReader(path), SqliteWriter(path, WriteTurns(patience=5))
-    yield lambda: SqlJobs(reader, writer, monotonic=clock.monotonic)
-    await reader.close()
-    await writer.close()
+def worker(store: SqlStore, clock: ManualClock) -> OpenWorker:
+    return lambda: SqlJobs(store.jobs._reader, store.jobs._writer, monotonic=clock.monotonic)
 
 
 class TestSqlJobs(JobsContract): ...

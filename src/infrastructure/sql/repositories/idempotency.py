@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import bindparam, delete, insert, select
+from sqlalchemy import and_, bindparam, delete, insert, select
 
 from llm_backend.application.ports.idempotency import AlreadyRecorded, IdempotencyKey
 from llm_backend.domain.errors import IdempotencyMismatch
@@ -11,9 +11,8 @@ from llm_backend.infrastructure.sql.errors import Violation
 from llm_backend.infrastructure.sql.rows import idempotency_keys
 from llm_backend.infrastructure.sql.transaction import Transaction
 
-_OUTCOME = select(idempotency_keys.c.fingerprint, idempotency_keys.c.outcome).where(
-    idempotency_keys.c.owner == bindparam("owner"), idempotency_keys.c.key == bindparam("key")
-)
+_NAMED = and_(idempotency_keys.c.owner == bindparam("owner"), idempotency_keys.c.key == bindparam("key"))
+_OUTCOME = select(idempotency_keys.c.fingerprint, idempotency_keys.c.outcome).where(_NAMED)
 
 
 class SqlIdempotencyRecords:
@@ -43,6 +42,9 @@ class SqlIdempotencyRecords:
             await self._transaction.execute(insert(idempotency_keys), values)
         except Violation as error:
             raise AlreadyRecorded from error
+
+    async def forget(self, owner: UserId, key: IdempotencyKey) -> None:
+        await self._transaction.execute(delete(idempotency_keys).where(_NAMED), {"owner": owner, "key": key.key})
 
     async def forget_before(self, moment: datetime) -> int:
         result = await self._transaction.execute(delete(idempotency_keys).where(idempotency_keys.c.created_at < moment))

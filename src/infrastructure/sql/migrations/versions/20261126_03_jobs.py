@@ -17,6 +17,7 @@ def upgrade() -> None:
         "jobs",
         sa.Column("sequence", SERIAL, nullable=False),
         sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("rank", sa.Integer(), nullable=False),
         sa.Column("version", sa.BigInteger(), nullable=False),
         sa.Column("patience", sa.Integer(), nullable=False),
         sa.Column("attempt", sa.Integer(), nullable=False),
@@ -28,4 +29,4 @@ def upgrade() -> None:
         sa.UniqueConstraint("id", name="uq_jobs_id"),
         sqlite_autoincrement=True,
     )
-    op.create_index("ix_jobs_patience_sequence", "jobs", ["patience", "sequence"])
+    op.create_index("ix_jobs_patience_rank_sequence", "jobs", ["patience", "rank", "sequence"])
