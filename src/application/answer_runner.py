@@ -14,9 +14,10 @@ from typing import Self, TypeVar
 
 from llm_backend.application.ports.answer_journal import AnswerJournal, NumberedEvent, Turn
 from llm_backend.application.ports.answer_leases import AnswerLeases
-from llm_backend.application.ports.chat_model import ChatModel, ChatRequest, Completion
+from llm_backend.application.ports.chat_model import ChatModel, ChatRequest
 from llm_backend.application.ports.clock import Clock
 from llm_backend.application.ports.stream_log import StreamLog
+from llm_backend.application.writing import HANDED_OVER, LOST, REASONS, Writing, failed
 from llm_backend.domain.answers import (
     INTERRUPTED,
     INTERRUPTION_GAP,
@@ -24,15 +25,12 @@ from llm_backend.domain.answers import (
     STOPPED,
     Answer,
     AnswerEvent,
-    Cited,
     Continued,
     Delta,
-    Done,
     Failed,
-    FullText,
 )
-from llm_backend.domain.citations import Citation, cited
-from llm_backend.domain.conversations import Message, MessageState, Role, Seam
+from llm_backend.domain.citations import Citation
+from llm_backend.domain.conversations import MessageState, Seam
 from llm_backend.domain.errors import (
     AnswerNotFound,
     AnswerTooLong,
@@ -48,41 +46,6 @@ logger = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 REMEMBERED_ANSWERS = 4096
-
-REASONS = {
-    STOPPED: "The answer was stopped",
-    INTERRUPTED: "The server was interrupted while it was writing the answer",
-}
-
-
-LOST = "lost"  # somebody else writes it now, or its conversation is gone
-HANDED_OVER = "handed_over"  # whoever wants it may go on with it
-
-
-@dataclass(slots=True, kw_only=True, eq=False)
-class Writing:
-    """An answer that is being written: what came so far, and how much of it is durable."""
-
-    answer: Answer
-    request: ChatRequest
-    sources: Sequence[Citation]
-    pieces: list[str] = field(default_factory=list)
-    length: int = 0
-    seams: list[Seam] = field(default_factory=list)
-    unsaved: list[AnswerEvent] = field(default_factory=list)
-    unsaved_length: int = 0
-    saved: int = 0  # the number of the last event that is in the journal
-    saving: "asyncio.Task[None] | None" = None
-    begun: "asyncio.Future[AnswerId] | None" = None
-    broken_at: int | None = None  # characters of what another process had written, until the first new piece
-    task: "asyncio.Task[None] | None" = None
-    asking: bool = False  # the model is at work: this, and not the storing before and after it, may be cancelled
-    ending: bool = False  # no more checkpoints: the end carries all that is unsaved
-    cut_short: str | None = None  # STOPPED, INTERRUPTED, LOST or HANDED_OVER, once there is a reason to
-
-    @property
-    def text(self) -> str:
-        return "".join(self.pieces)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -187,7 +150,7 @@ class AnswerRunner:
     def stop_soon(self, answer: AnswerId) -> None:
         """The same without waiting, for a wish that comes from elsewhere."""
         if writing := self._writing.get(answer):
-            _cut_short(writing, STOPPED)
+            writing.cut(STOPPED)
 
     async def abandon(self, conversation: ConversationId) -> None:
         """Give up whatever is being written in a conversation that is gone."""
@@ -205,7 +168,7 @@ class AnswerRunner:
 
     async def _cut_short(self, writings: Sequence[Writing], reason: str) -> None:
         for writing in writings:
-            _cut_short(writing, reason)
+            writing.cut(reason)
         if tasks := [writing.task for writing in writings if writing.task]:
             await asyncio.wait(tasks)
 
@@ -265,26 +228,26 @@ class AnswerRunner:
                 await self._store(writing, ending, state)
         except Exception:
             logger.exception("an answer could not be stored", extra={"answer": writing.answer.id})
-            self.log.append(writing.answer.id, [_failed(Unavailable())])
+            self.log.append(writing.answer.id, [failed(Unavailable())])
 
     async def _ask_model(self, writing: Writing) -> tuple[list[AnswerEvent], MessageState]:
         """Let the model write; return the events that end the answer, however it ended."""
         if writing.cut_short:
-            return [_cut(writing)], MessageState.INCOMPLETE
+            return [writing.broken_off()], MessageState.INCOMPLETE
         writing.asking = True
         try:
             emit = self._emit if writing.broken_at is None else self._emit_behind_a_break
             completion = await self.model.answer(writing.request, partial(emit, writing))
         except asyncio.CancelledError:
-            return [_cut(writing)], MessageState.INCOMPLETE
+            return [writing.broken_off()], MessageState.INCOMPLETE
         except DomainError as error:
-            return [_failed(error)], MessageState.INCOMPLETE
+            return [failed(error)], MessageState.INCOMPLETE
         except Exception:
             logger.exception("a model failed unexpectedly", extra={"answer": writing.answer.id})
             return [Failed("internal_error", "The answer could not be completed")], MessageState.INCOMPLETE
         finally:
             writing.asking = False
-        return _ending(writing, completion), MessageState.COMPLETE
+        return writing.ending(completion), MessageState.COMPLETE
 
     def _emit(self, writing: Writing, deltas: Sequence[Delta]) -> None:
         """The hot path: called once per read from the provider, with all that came in it."""
@@ -332,10 +295,10 @@ class AnswerRunner:
                     continue
                 for writing in asking:
                     if mine.get(writing.answer.id, True) and writing.asking:
-                        _cut_short(writing, STOPPED if writing.answer.id in mine else LOST)
+                        writing.cut(STOPPED if writing.answer.id in mine else LOST)
 
     def _checkpoint(self, writing: Writing) -> None:
-        if writing.saving is None and not writing.ending:
+        if writing.saving is None and not writing.is_ending:
             writing.saving = asyncio.create_task(self._save(writing))
 
     async def _save(self, writing: Writing) -> None:
@@ -359,10 +322,10 @@ class AnswerRunner:
             await self._patiently(self.journal.withdraw, writing.answer.id)
             self.log.append(writing.answer.id, ending)
             return
-        writing.ending = True
+        writing.is_ending = True
         if writing.saving:
             await asyncio.wait([writing.saving])
-        message = self._message(writing, ending, state)
+        message = writing.message(ending, state, at=self.now())
         events = [*writing.unsaved, *ending]
         kept = await self._patiently(self.journal.finish, writing.answer.id, writing.saved + 1, events, message)
         if kept:
@@ -371,7 +334,7 @@ class AnswerRunner:
             await self._give_up(writing)
 
     async def _hand_over(self, writing: Writing) -> None:
-        writing.ending = True
+        writing.is_ending = True
         if writing.saving:
             await asyncio.wait([writing.saving])
         await self._patiently(self.journal.checkpoint, writing.answer.id, writing.saved + 1, writing.unsaved)
@@ -379,28 +342,11 @@ class AnswerRunner:
 
     async def _give_up(self, writing: Writing) -> None:
         """Readers go on with whoever has it now, unless nobody has, as its conversation is gone."""
-        writing.ending = True
+        writing.is_ending = True
         try:
             await self.journal.find(writing.answer.owner, writing.answer.id)
         except AnswerNotFound:
-            self.log.append(writing.answer.id, [_failed(ConversationNotFound())])
-
-    def _message(self, writing: Writing, ending: Sequence[AnswerEvent], state: MessageState) -> Message:
-        done = next((event for event in ending if isinstance(event, Done)), None)
-        failure = next((event for event in ending if isinstance(event, Failed)), None)
-        citations = next((event.citations for event in ending if isinstance(event, Cited)), ())
-        return Message(
-            number=writing.answer.number,
-            role=Role.ASSISTANT,
-            text=writing.text,
-            state=state,
-            reason=failure.code if failure else None,
-            model=writing.request.model,
-            usage=done.usage if done else None,
-            citations=citations,
-            seams=tuple(writing.seams),
-            created_at=self.now(),
-        )
+            self.log.append(writing.answer.id, [failed(ConversationNotFound())])
 
     async def _patiently(self, operation: Callable[..., Awaitable[Result]], *arguments: object) -> Result:
         """Try again while the database is away: the text is still here, and must not be lost for a short outage."""
@@ -414,27 +360,3 @@ class AnswerRunner:
                     raise
             await asyncio.sleep(pause)
             pause = min(2 * pause, 2.0)
-
-
-def _ending(writing: Writing, completion: Completion) -> list[AnswerEvent]:
-    text = writing.text
-    rests_on = cited(text, writing.sources)
-    citations: list[AnswerEvent] = [Cited(rests_on)] if writing.sources else []
-    return [*citations, Done(completion.usage), FullText(text)]
-
-
-def _cut(writing: Writing) -> Failed:
-    reason = writing.cut_short if writing.cut_short in REASONS else INTERRUPTED
-    return Failed(reason, REASONS[reason])
-
-
-def _cut_short(writing: Writing, reason: str) -> None:
-    """End it where it is. Only the model is interrupted, and not the storing before and after it."""
-    if writing.task and writing.cut_short is None:
-        writing.cut_short = reason
-        if writing.asking:
-            writing.task.cancel()
-
-
-def _failed(error: DomainError) -> Failed:
-    return Failed(error.code, str(error))

@@ -9,6 +9,7 @@ from datetime import timedelta
 from llm_backend.application.answer_runner import AnswerRunner
 from llm_backend.application.composing import RECALLED_MESSAGES, ComposeRequest
 from llm_backend.application.grounding import GroundAnswer
+from llm_backend.application.job_runner import JobRunner
 from llm_backend.application.ports.answer_journal import AnswerJournal, NumberedEvent, Turn
 from llm_backend.application.ports.answer_leases import AnswerLeases
 from llm_backend.application.ports.clock import Clock, IdSource
@@ -261,9 +262,11 @@ class StopAnswer:
 
 @dataclass(frozen=True, slots=True)
 class Drain:
-    """Take no more questions, and return when every running answer has ended or its grace is over; all are stored."""
+    """Take no more questions and documents, and return when every running answer and job has ended or its grace is
+    over; all are stored."""
 
     runner: AnswerRunner
+    jobs: JobRunner
 
     async def __call__(self) -> None:
-        await self.runner.drain()
+        await asyncio.gather(self.runner.drain(), self.jobs.drain())

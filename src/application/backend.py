@@ -18,7 +18,6 @@ from llm_backend.application.conversations import (
 )
 from llm_backend.application.health import CheckReadiness
 from llm_backend.application.housekeeping import KeepHouse
-from llm_backend.application.ingestion import UploadDocument
 from llm_backend.application.knowledge import (
     CreateKnowledgeBase,
     DeleteDocument,
@@ -29,6 +28,13 @@ from llm_backend.application.knowledge import (
 )
 from llm_backend.application.mending import Reindex, WatchIndex
 from llm_backend.application.retrieval import Retrieve
+from llm_backend.application.uploads import (
+    CancelDocument,
+    CheckDocument,
+    FollowDocument,
+    SubmitDocument,
+    UploadDocument,
+)
 from llm_backend.application.users import Authenticate, ChangePassword, LogIn, LogOut, RegisterUser
 
 
@@ -57,6 +63,10 @@ class Backend:
     list_knowledge_bases: ListKnowledgeBases
     delete_knowledge_base: DeleteKnowledgeBase
     upload_document: UploadDocument
+    submit_document: SubmitDocument
+    check_document: CheckDocument
+    follow_document: FollowDocument
+    cancel_document: CancelDocument
     list_documents: ListDocuments
     delete_document: DeleteDocument
     list_embedding_models: ListEmbeddingModels

@@ -7,10 +7,11 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
-from llm_backend.application.indexing import OptimizeIndex, SweepDocuments
+from llm_backend.application.indexing import OptimizeIndex
 from llm_backend.application.ports.answer_journal import AnswerJournal
 from llm_backend.application.ports.clock import Clock
 from llm_backend.application.ports.unit_of_work import UnitOfWorkFactory
+from llm_backend.application.sweeping import SweepDocuments
 from llm_backend.domain.errors import DomainError
 
 logger = logging.getLogger(__name__)

@@ -1,165 +1,152 @@
-"""Reading documents in: a document is fully searchable, or it is not listed."""
+"""Reading documents in: a document is fully searchable, or it is not listed.
+
+The file is stored, then a row that says so; from then on it is a job, which whoever is free takes to its end: `ready`,
+or `failed` with a reason. The row is the truth; a job that got lost is asked for again by the sweeper.
+"""
 
 import asyncio
-import hashlib
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
 
-from llm_backend.application.ports.clock import Clock, IdSource
+from llm_backend.application.job_runner import Report
+from llm_backend.application.originals import fetched
+from llm_backend.application.ports.blobs import BlobKey, BlobNotFound, Blobs
 from llm_backend.application.ports.document_parser import DocumentParser
 from llm_backend.application.ports.embedder import Embedded, Embedder, Embedders
 from llm_backend.application.ports.folding import Folding
-from llm_backend.application.ports.idempotency import AlreadyRecorded, IdempotencyKey
+from llm_backend.application.ports.jobs import JobId, Progress
 from llm_backend.application.ports.passage_index import PassageIndex
 from llm_backend.application.ports.unit_of_work import UnitOfWorkFactory
-from llm_backend.application.ports.views import KnowledgeViews
 from llm_backend.domain.chunking import chunks_of, search_text_of
-from llm_backend.domain.errors import DomainError, EmbeddingFailed, KnowledgeBaseNotFound
-from llm_backend.domain.ids import DocumentId, KnowledgeBaseId, UserId
+from llm_backend.domain.errors import DomainError, EmbeddingFailed, IngestionFailed
+from llm_backend.domain.ids import DocumentId
 from llm_backend.domain.knowledge import (
     Chunk,
     Document,
+    DocumentState,
     EmbeddingSpace,
-    KnowledgeBase,
+    IngestionStep,
     ParsedDocument,
     StoredChunk,
-    base_name,
 )
 
+PARSING = Progress(step=IngestionStep.PARSING, percent=10)
+EMBEDDING = Progress(step=IngestionStep.EMBEDDING, percent=40)
+INDEXING = Progress(step=IngestionStep.INDEXING, percent=80)
+DONE = Progress(step=IngestionStep.DONE, percent=100)
 
-class Uploaded(NamedTuple):
-    """A document that was read in, and the number of chunks it was cut into."""
 
-    document: Document
-    chunks: int
+def embedder_of(embedders: Embedders, space: EmbeddingSpace) -> Embedder:
+    """Raises `UnknownEmbeddingModel`, or `EmbeddingFailed` when the model was reconfigured since."""
+    embedder = embedders.get(space.model)
+    if embedder.space != space:
+        raise EmbeddingFailed("The embedding model now has other dimensions than this knowledge base")
+    return embedder
 
 
 @dataclass(frozen=True, slots=True)
-class UploadDocument:
-    """Read a file into a knowledge base. When this returns, the document is stored, listed and searchable.
+class IngestDocument:
+    """The work of the job that is called like a document: read it in, or clear up what is left of a try.
 
-    What is cut off in between, by an error or by a crash, is never listed; the sweeper removes it.
+    May be cut off anywhere. Each try has a number, and what an earlier one writes too late has no effect.
     """
 
     transactions: UnitOfWorkFactory
-    views: KnowledgeViews
+    blobs: Blobs
     parser: DocumentParser
     folding: Folding
     embedders: Embedders
     index: PassageIndex
-    ids: IdSource
-    now: Clock
+    scratch: Path | None = None  # where the parser finds the file; without, the system's folder for temporary files
 
-    async def __call__(
-        self,
-        owner: UserId,
-        knowledge_base: KnowledgeBaseId,
-        file: Path,
-        name: str,
-        *,
-        idempotency: IdempotencyKey | None = None,
-    ) -> Uploaded:
-        """Raises `KnowledgeBaseNotFound` before it looks at the file, `InvalidDocumentName`, what the parser raises,
-        `EmbeddingFailed`, or `IdempotencyMismatch`."""
-        shelf = await self.views.knowledge_base(owner, knowledge_base)
-        if idempotency and (earlier := await self._earlier(shelf, idempotency)):
-            return earlier
-        embedder = self._embedder(shelf)
-        title = base_name(name)
-        parsed = await self.parser.parse(file, title)
-        chunks = await asyncio.to_thread(self._chunks, parsed, title)
-        document = await self._document(shelf, file, title, parsed.file_type)
-        await self._begin(document, parsed.text, chunks)
+    async def __call__(self, job: JobId, report: Report) -> None:
+        """Raises what the parser raises, `UnknownEmbeddingModel`, `EmbeddingFailed`, `Unavailable`, `StorageFull`, or
+        `IngestionFailed` when the file is gone."""
+        begun = await self._begin(DocumentId(job))
+        if begun is None:
+            await self._clear(DocumentId(job))
+        elif await self._read_in(*begun, report):
+            report(DONE)
+            await self._drop_original(begun[0].id)
+        else:
+            await self.index.remove(begun[1], [begun[0].id], attempt=begun[0].attempt)
+            await self._clear(begun[0].id)
+
+    async def give_up(self, job: JobId, error: Exception, report: Report) -> None:
+        async with self.transactions() as work:
+            await work.documents.mark_failed(DocumentId(job), _reason(error))
+            await work.commit()
+        report(DONE)
+        await self._clear(DocumentId(job))
+
+    async def _begin(self, document: DocumentId) -> tuple[Document, EmbeddingSpace] | None:
+        async with self.transactions() as work:
+            found = await work.documents.find(document)
+            attempt = await work.documents.begin_attempt(document)
+            await work.commit()
+        return (replace(found[0], attempt=attempt), found[1]) if found and attempt is not None else None
+
+    async def _read_in(self, document: Document, space: EmbeddingSpace, report: Report) -> bool:
+        """False when it is not wanted any more, or somebody else is at it."""
+        report(PARSING)
+        embedder = embedder_of(self.embedders, space)
+        parsed = await self._parsed(document)
+        chunks = await asyncio.to_thread(self._chunks, parsed, document.name)
+        if not await self._store(document, parsed, chunks):
+            return False
+        report(EMBEDDING)
+        embedded = await embedder.embed_document([chunk.search_text for chunk in chunks])
+        report(INDEXING)
+        if document.attempt > 1:
+            await self.index.remove(space, [document.id])
+        await self.index.add(space, _stored(document, chunks, embedded))
+        return await self._finish(document, embedded)
+
+    async def _parsed(self, document: Document) -> ParsedDocument:
         try:
-            return await self._finish(document, chunks, embedder, idempotency)
-        except KnowledgeBaseNotFound:
-            await self._withdraw(document, shelf.space)
-            raise
-        except AlreadyRecorded:
-            await self._give_up(document)
-            return await self._faster(shelf, idempotency)
-        except BaseException:
-            await self._give_up(document)
-            raise
-
-    def _embedder(self, shelf: KnowledgeBase) -> Embedder:
-        embedder = self.embedders.get(shelf.space.model)
-        if embedder.space != shelf.space:  # the model was reconfigured since
-            raise EmbeddingFailed("The embedding model now has other dimensions than this knowledge base")
-        return embedder
+            async with fetched(self.blobs, BlobKey(document.id), self.scratch) as file:
+                return await self.parser.parse(file, document.name)
+        except BlobNotFound as error:
+            raise IngestionFailed from error
 
     def _chunks(self, parsed: ParsedDocument, name: str) -> list[Chunk]:
         title = parsed.title or name
         return [replace(chunk, search_text=self.folding(search_text_of(title, chunk))) for chunk in chunks_of(parsed)]
 
-    async def _document(self, shelf: KnowledgeBase, file: Path, name: str, file_type: str) -> Document:
-        size, sha256 = await asyncio.to_thread(_measured, file)
-        return Document(
-            id=DocumentId(self.ids.uuid()),
-            knowledge_base=shelf.id,
-            owner=shelf.owner,
-            name=name,
-            file_type=file_type,
-            size=size,
-            sha256=sha256,
-            created_at=self.now(),
-        )
-
-    async def _begin(self, document: Document, text: str, chunks: Sequence[Chunk]) -> None:
+    async def _store(self, document: Document, parsed: ParsedDocument, chunks: Sequence[Chunk]) -> bool:
         async with self.transactions() as work:
-            await work.documents.add(document, text, chunks)
+            wanted = await work.documents.store_contents(
+                document.id, document.attempt, parsed.file_type, parsed.text, chunks
+            )
             await work.commit()
+        return wanted
 
-    async def _finish(
-        self, document: Document, chunks: Sequence[Chunk], embedder: Embedder, idempotency: IdempotencyKey | None
-    ) -> Uploaded:
-        embedded = await embedder.embed_document([chunk.search_text for chunk in chunks])
-        await self.index.add(embedder.space, _stored(document, chunks, embedded))
+    async def _finish(self, document: Document, embedded: Embedded) -> bool:
         async with self.transactions() as work:
             await work.documents.store_vectors(document.id, document.attempt, embedded.vectors, embedded.statistics)
-            if not await work.documents.mark_ready(document.id, document.attempt):
-                raise KnowledgeBaseNotFound  # nobody else could delete a document that was not listed yet
-            if idempotency:
-                outcome = f"{document.id} {len(chunks)}"
-                await work.idempotency.record(document.owner, idempotency, outcome, at=document.created_at)
+            ready = await work.documents.mark_ready(document.id, document.attempt)
             await work.commit()
-        return Uploaded(document, len(chunks))
+        return ready
 
-    async def _give_up(self, document: Document) -> None:
-        """The index is left to the sweeper: if a commit went through and only its result was lost, the document is
-        ready, and must stay searchable."""
-        with suppress(DomainError):
-            async with self.transactions() as work:
-                await work.documents.bury_unfinished(document.id)
-                await work.commit()
-
-    async def _withdraw(self, document: Document, space: EmbeddingSpace) -> None:
-        """The sweeper may have been here before the index was written to, and then will not come again."""
-        with suppress(DomainError):
-            await self.index.remove(space, [document.id])
-
-    async def _earlier(self, shelf: KnowledgeBase, idempotency: IdempotencyKey) -> Uploaded | None:
+    async def _clear(self, document: DocumentId) -> None:
+        """What is neither pending nor ready has no passages, and what is not pending needs no file."""
         async with self.transactions() as work:
-            outcome = await work.idempotency.outcome(shelf.owner, idempotency)
-            if outcome is None:
-                return None
-            document, chunks = outcome.split()
-            return Uploaded(await work.documents.get(shelf.owner, shelf.id, DocumentId(document)), int(chunks))
+            found = await work.documents.find(document)
+        state = found[0].state if found else DocumentState.DELETED
+        if found and state in {DocumentState.FAILED, DocumentState.DELETED}:
+            await self.index.remove(found[1], [document])
+        if state is not DocumentState.PENDING:
+            await self._drop_original(document)
 
-    async def _faster(self, shelf: KnowledgeBase, idempotency: IdempotencyKey | None) -> Uploaded:
-        earlier = await self._earlier(shelf, idempotency) if idempotency else None
-        if earlier is None:
-            raise AlreadyRecorded
-        return earlier
+    async def _drop_original(self, document: DocumentId) -> None:
+        with suppress(DomainError):  # the sweeper comes across it
+            await self.blobs.delete([BlobKey(document)])
 
 
-def _measured(file: Path) -> tuple[int, str]:
-    with file.open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256")
-        return stream.tell(), digest.hexdigest()
+def _reason(error: Exception) -> str:
+    return error.code if isinstance(error, DomainError) else IngestionFailed.code
 
 
 def _stored(document: Document, chunks: Sequence[Chunk], embedded: Embedded) -> list[StoredChunk]:

@@ -4,15 +4,18 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
+from llm_backend.application.job_runner import JobRunner
 from llm_backend.application.ports.clock import Clock, IdSource
 from llm_backend.application.ports.embedder import Embedders
 from llm_backend.application.ports.idempotency import AlreadyRecorded, IdempotencyKey
+from llm_backend.application.ports.jobs import Jobs
 from llm_backend.application.ports.passage_index import PassageIndex
 from llm_backend.application.ports.unit_of_work import UnitOfWorkFactory
 from llm_backend.application.ports.views import KnowledgeViews
+from llm_backend.application.uploads import call_off
 from llm_backend.domain.errors import DomainError
 from llm_backend.domain.ids import DocumentId, KnowledgeBaseId, UserId
-from llm_backend.domain.knowledge import DocumentSummary, KnowledgeBase
+from llm_backend.domain.knowledge import DocumentState, DocumentSummary, KnowledgeBase
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,17 +103,23 @@ class ListDocuments:
 
 @dataclass(frozen=True, slots=True)
 class DeleteDocument:
-    """Delete a document: gone from lists and searches when this returns."""
+    """Delete a document, however far it has come: gone from lists and searches when this returns."""
 
     transactions: UnitOfWorkFactory
     index: PassageIndex
+    jobs: Jobs
+    runner: JobRunner
 
     async def __call__(self, owner: UserId, knowledge_base: KnowledgeBaseId, document: DocumentId) -> None:
         """Raises `KnowledgeBaseNotFound` or `DocumentNotFound`."""
         async with self.transactions() as work:
             space = (await work.knowledge_bases.get(owner, knowledge_base)).space
+            found = await work.documents.find(document)
             await work.documents.bury(owner, knowledge_base, document)
             await work.commit()
+        if found and found[0].state is DocumentState.PENDING:
+            await call_off(self.jobs, self.runner, document)  # its job clears up
+            return
         with suppress(DomainError):  # the tombstone stays, and the sweeper tries again
             await self.index.remove(space, [document])
 

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
-from llm_backend.application.answer_runner import REASONS, AnswerRunner
+from llm_backend.application.answer_runner import AnswerRunner
 from llm_backend.application.composing import RECALLED_MESSAGES, ComposeRequest
 from llm_backend.application.heartbeat import Heartbeat
 from llm_backend.application.ports.answer_journal import AnswerJournal, NumberedEvent
@@ -16,6 +16,7 @@ from llm_backend.application.ports.chat_model import ChatRequest
 from llm_backend.application.ports.clock import Clock
 from llm_backend.application.ports.stream_log import StreamLog
 from llm_backend.application.ports.views import ConversationViews
+from llm_backend.application.writing import REASONS
 from llm_backend.domain.answers import INTERRUPTED, INTERRUPTION_GAP, STOPPED, Continued, Delta, Failed
 from llm_backend.domain.conversations import Message, MessageState, Role
 from llm_backend.domain.errors import DomainError, StorageFull, Unavailable

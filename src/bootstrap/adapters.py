@@ -10,12 +10,14 @@ from typing import TypedDict
 from httpx import AsyncClient
 
 from llm_backend.application.health import Part
+from llm_backend.application.ports.blobs import Blobs
 from llm_backend.application.ports.cache import Cache
 from llm_backend.application.ports.chat_model import ChatModel
 from llm_backend.application.ports.clock import Clock, IdSource
 from llm_backend.application.ports.document_parser import DocumentParser
 from llm_backend.application.ports.embedder import Embedder, Embedders
 from llm_backend.application.ports.folding import Folding
+from llm_backend.application.ports.jobs import Jobs
 from llm_backend.application.ports.passage_index import PassageIndex
 from llm_backend.application.ports.passwords import Passwords
 from llm_backend.application.ports.rate_limiter import RateLimiter
@@ -28,6 +30,7 @@ from llm_backend.config import ObjectStorage, Provider, Settings
 from llm_backend.domain.knowledge import EmbeddingSpace
 from llm_backend.infrastructure.embedding.configured import ConfiguredEmbedders
 from llm_backend.infrastructure.embedding.hashing import HashEmbedder
+from llm_backend.infrastructure.files.blobs import FolderBlobs
 from llm_backend.infrastructure.lancedb.index import LanceDbPassageIndex
 from llm_backend.infrastructure.llm.breaker import BreakingChatModel
 from llm_backend.infrastructure.llm.client import provider_client
@@ -57,6 +60,8 @@ class Ports(TypedDict, total=False):
     """Adapters of one's own, each in place of the one that the settings would choose. They are not closed here."""
 
     store: Store
+    blobs: Blobs
+    jobs: Jobs
     stream_log: StreamLog
     stop_signals: StopSignals
     chat_model: ChatModel
@@ -78,6 +83,8 @@ class Adapters:
     """One adapter for every port, and the parts whose health counts."""
 
     store: Store
+    blobs: Blobs
+    jobs: Jobs
     stream_log: StreamLog
     stop_signals: StopSignals
     chat_model: ChatModel
@@ -106,6 +113,8 @@ async def open_adapters(settings: Settings, given: Ports, stack: AsyncExitStack)
     stream_log, stop_signals = await _relay(settings, stack)
     return Adapters(
         store=store,
+        blobs=given.get("blobs") or FolderBlobs(settings.originals_folder),
+        jobs=given.get("jobs") or store.jobs,
         stream_log=given.get("stream_log") or stream_log,
         stop_signals=given.get("stop_signals") or stop_signals,
         chat_model=given.get("chat_model") or _chat_model(settings, stack),

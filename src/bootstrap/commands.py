@@ -135,4 +135,5 @@ def _keep_to_ourselves() -> None:
 
 async def _reindex(settings: Settings, *, anew: bool) -> int:
     async with open_backend(settings) as backend:
+        await backend.drain()  # no job writes to the index meanwhile
         return await backend.reindex(anew=anew)

@@ -9,8 +9,9 @@ from typing import Unpack
 from llm_backend.application.backend import Backend
 from llm_backend.application.heartbeat import Heartbeat
 from llm_backend.bootstrap.adapters import Ports, open_adapters
-from llm_backend.bootstrap.use_cases import answer_runner, is_shared, take_over_answers, use_cases
+from llm_backend.bootstrap.use_cases import answer_runner, is_shared, job_runner, take_over_answers, use_cases
 from llm_backend.config import Settings
+from llm_backend.infrastructure.files.scratch import Scratch
 
 HOUSEKEEPING = timedelta(minutes=5)
 
@@ -23,7 +24,8 @@ async def open_backend(settings: Settings | Path | str | None = None, **ports: U
     and the environment. Each port can be given by keyword, in place of the adapter that the settings would choose.
     Folders that are made for it are for their owner alone, and so is what is in them. In folders that are there
     already and open to others, LanceDB goes by the umask, which is the program's to set (the commands set 077).
-    At the end running answers get `server.shutdown_grace` to finish, and what is left of them is stored.
+    At the end running answers and jobs get `server.shutdown_grace` to finish; what is left of answers is stored, and
+    jobs go on when a backend is opened again.
     """
     settings = _read(settings)
     async with AsyncExitStack() as stack:
@@ -33,7 +35,10 @@ async def open_backend(settings: Settings | Path | str | None = None, **ports: U
         )
         runner = await stack.enter_async_context(answer_runner(settings, adapters))
         adapters.stop_signals.subscribe(runner.stop_soon)
-        backend = use_cases(settings, adapters, runner)
+        scratch = Scratch.open(settings.uploads_folder)
+        stack.callback(scratch.close)
+        jobs = await stack.enter_async_context(job_runner(settings, adapters, scratch.folder))
+        backend = use_cases(settings, adapters, runner, jobs)
         take_over = take_over_answers(settings, adapters, runner, heartbeat)
         await stack.enter_async_context(take_over.regularly(heartbeat.every))
         await stack.enter_async_context(backend.keep_house.regularly(HOUSEKEEPING))

@@ -1,6 +1,7 @@
 """Adapters become use cases."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from llm_backend.application.answer_runner import AnswerRunner
 from llm_backend.application.answering import (
@@ -23,8 +24,9 @@ from llm_backend.application.grounding import GroundAnswer
 from llm_backend.application.health import CheckReadiness, Part
 from llm_backend.application.heartbeat import Heartbeat
 from llm_backend.application.housekeeping import KeepHouse
-from llm_backend.application.indexing import OptimizeIndex, SweepDocuments
-from llm_backend.application.ingestion import UploadDocument
+from llm_backend.application.indexing import OptimizeIndex
+from llm_backend.application.ingestion import IngestDocument
+from llm_backend.application.job_runner import JobRunner
 from llm_backend.application.knowledge import (
     CreateKnowledgeBase,
     DeleteDocument,
@@ -35,7 +37,15 @@ from llm_backend.application.knowledge import (
 )
 from llm_backend.application.mending import IndexState, MendIndex, Reindex, WatchIndex
 from llm_backend.application.retrieval import CorpusSummaries, Retrieve
+from llm_backend.application.sweeping import SweepDocuments
 from llm_backend.application.taking_over import TakeOverAnswers
+from llm_backend.application.uploads import (
+    CancelDocument,
+    CheckDocument,
+    FollowDocument,
+    SubmitDocument,
+    UploadDocument,
+)
 from llm_backend.application.users import Authenticate, ChangePassword, LogIn, LogOut, RegisterUser
 from llm_backend.bootstrap.adapters import Adapters
 from llm_backend.config import Settings
@@ -76,7 +86,28 @@ def take_over_answers(
     )
 
 
-def use_cases(settings: Settings, ports: Adapters, runner: AnswerRunner) -> Backend:
+def job_runner(settings: Settings, ports: Adapters, scratch: Path) -> JobRunner:
+    work = IngestDocument(
+        ports.store.transactions,
+        ports.blobs,
+        ports.parser,
+        ports.folding,
+        ports.embedders,
+        ports.passage_index,
+        scratch,
+    )
+    return JobRunner(
+        jobs=ports.jobs,
+        work=work,
+        concurrency=settings.jobs.concurrency,
+        attempts=settings.jobs.attempts,
+        first_pause=settings.jobs.first_pause,
+        lease=settings.jobs.lease,
+        grace=settings.server.shutdown_grace,
+    )
+
+
+def use_cases(settings: Settings, ports: Adapters, runner: AnswerRunner, jobs: JobRunner) -> Backend:
     """Everything the product can do, over these adapters."""
     limits, clock, ids, store = settings.limits, ports.clock, ports.ids, ports.store
     transactions, knowledge = store.transactions, store.knowledge_views
@@ -93,6 +124,9 @@ def use_cases(settings: Settings, ports: Adapters, runner: AnswerRunner) -> Back
         now=clock,
         streams_per_user=limits.streams_per_user,
     )
+    submit = SubmitDocument(transactions, knowledge, ports.blobs, ports.jobs, jobs, ports.embedders, ids, clock)
+    check = CheckDocument(knowledge, ports.jobs)
+    follow = FollowDocument(check, jobs)
     return Backend(
         register_user=RegisterUser(
             transactions, ports.passwords, ports.rate_limiter, limits.registrations_per_address, ids, clock
@@ -121,32 +155,29 @@ def use_cases(settings: Settings, ports: Adapters, runner: AnswerRunner) -> Back
         create_knowledge_base=CreateKnowledgeBase(transactions, ports.embedders, ids, clock),
         list_knowledge_bases=ListKnowledgeBases(knowledge),
         delete_knowledge_base=DeleteKnowledgeBase(transactions, knowledge, ports.passage_index),
-        upload_document=UploadDocument(
-            transactions,
-            knowledge,
-            ports.parser,
-            ports.folding,
-            ports.embedders,
-            ports.passage_index,
-            ids,
-            clock,
-        ),
+        upload_document=UploadDocument(submit, follow, knowledge),
+        submit_document=submit,
+        check_document=check,
+        follow_document=follow,
+        cancel_document=CancelDocument(transactions, ports.jobs, jobs, check),
         list_documents=ListDocuments(knowledge),
-        delete_document=DeleteDocument(transactions, ports.passage_index),
+        delete_document=DeleteDocument(transactions, ports.passage_index, ports.jobs, jobs),
         list_embedding_models=ListEmbeddingModels(ports.embedders),
         retrieve=retrieve,
         reindex=Reindex(mend),
         keep_house=KeepHouse(
             transactions=transactions,
             journal=store.journal,
-            sweep_documents=SweepDocuments(transactions, ports.passage_index, clock),
+            sweep_documents=SweepDocuments(
+                transactions, ports.passage_index, ports.blobs, ports.jobs, jobs, clock, settings.jobs.failures_kept_for
+            ),
             optimize_index=OptimizeIndex(ports.passage_index),
             now=clock,
             events_kept_for=settings.answers.kept_for,
             idempotency_kept_for=limits.idempotency_kept_for,
         ),
         watch_index=WatchIndex(mend),
-        drain=Drain(runner),
+        drain=Drain(runner, jobs),
         check_readiness=CheckReadiness(_parts(ports, state)),
     )
 

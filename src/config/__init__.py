@@ -1,23 +1,8 @@
 """What can be configured, and how a file, a mapping or the environment becomes `Settings`."""
 
 from llm_backend.config.faults import ConfigurationError, Fault
-from llm_backend.config.sections import (
-    Answers,
-    Database,
-    EmbeddingModel,
-    Jwt,
-    Limits,
-    Llm,
-    Log,
-    ObjectStorage,
-    Parsing,
-    Provider,
-    Rag,
-    Redis,
-    Server,
-    Sqlite,
-    Timeouts,
-)
+from llm_backend.config.models import EmbeddingModel, Llm, Parsing, Provider, Rag, Timeouts
+from llm_backend.config.sections import Answers, Database, Jwt, Limits, Log, ObjectStorage, Redis, Server, Sqlite
 from llm_backend.config.settings import Settings
 from llm_backend.config.values import Port, Size
 

@@ -1,24 +1,19 @@
 """The sections of the settings, with all their keys. Every key has a default that serves."""
 
-import re
 from collections.abc import Iterator
 from datetime import timedelta
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Final, Literal
 from urllib.parse import urlsplit
 
-from msgspec import Struct, field
+from msgspec import Struct
 
 from llm_backend.application.ports.rate_limiter import RateLimit
 from llm_backend.config.faults import refuse
-from llm_backend.config.reading import ApiKey, read_struct
-from llm_backend.config.trees import tree_of_mapping
+from llm_backend.config.reading import ApiKey
 from llm_backend.config.values import Port, Size
-from llm_backend.domain.answers import LONGEST_ANSWER
 from llm_backend.domain.secrets import Secret
 
-LEXICAL_MODEL: Final = "hash-1024"
 SHORTEST_SECRET: Final = 32
 PUBLISHED_SECRET: Final = "S3cureK3y#2024!AIsafety"  # in the documentation of the old product, so everybody knows it
 HOW_TO_MAKE_A_SECRET: Final = (
@@ -26,8 +21,6 @@ HOW_TO_MAKE_A_SECRET: Final = (
     "or leave it empty and one is made at the first start"
 )
 
-S3_PLACE: Final = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^?#]*)?")
-SHORTEST_KEPT: Final = timedelta(minutes=1)
 
 _MIB: Final = 1024 * 1024
 
@@ -52,7 +45,7 @@ class Server(Struct, frozen=True, kw_only=True):
     keep_alive: timedelta = timedelta(seconds=15)
     """How often a silent event stream gets a comment line."""
     shutdown_grace: timedelta = timedelta(seconds=30)
-    """How long running answers may go on after SIGTERM."""
+    """How long running answers and jobs may go on after SIGTERM."""
 
     def __post_init__(self) -> None:
         refuse(self._faults())
@@ -185,139 +178,6 @@ def _signing_secret_faults(key: str, secret: Secret) -> Iterator[tuple[str, str]
         yield key, f"has fewer than {SHORTEST_SECRET} bytes; {HOW_TO_MAKE_A_SECRET}"
 
 
-class Provider(Struct, frozen=True, kw_only=True):
-    """A server of language models, or the built-in demonstration."""
-
-    name: str
-    kind: Literal["openai", "demo"] = "openai"
-    """`openai` is any server that speaks OpenAI's chat completions."""
-    base_url: str | None = None
-    models: tuple[str, ...] = ()
-    """Patterns such as `gpt-*`; the first provider with a matching one serves a model."""
-    weight: int | None = None
-    """Providers with a weight and the same `models` share them: each answer is drawn among them, by weight."""
-    fallbacks: tuple[str, ...] = ()
-    """Models of other providers that go on in its place when it fails, in this order."""
-    api_key: ApiKey = None
-    needs_key: bool = True
-    """False for servers that ask for none, as Ollama does: conversations then need no key of their own."""
-    context_window: int = 32_768
-    """Tokens that a question, its history and the answer may have together."""
-
-    def __post_init__(self) -> None:
-        refuse(self._faults())
-
-    def _faults(self) -> Iterator[tuple[str, str]]:
-        if not self.models:
-            yield "models", 'must name at least one model or pattern, such as ["gpt-*"]'
-        if self.kind == "openai":
-            yield from _url_faults(self.base_url)
-        if self.context_window < 1024:
-            yield "context_window", "must be at least 1024 tokens"
-        if self.weight is not None and self.weight < 1:
-            yield "weight", "must be at least 1"
-        yield from _repeated("fallbacks", list(self.fallbacks), what="model")
-
-    def serves(self, model: str) -> bool:
-        return any(fnmatchcase(model, pattern) for pattern in self.models)
-
-    def equals(self, other: "Provider") -> bool:
-        weighted = self.weight is not None and other.weight is not None
-        return self is other or (weighted and set(self.models) == set(other.models))
-
-
-class Timeouts(Struct, frozen=True, kw_only=True):
-    """How long a provider may take; what takes longer ends the answer."""
-
-    connect: timedelta = timedelta(seconds=10)
-    first_token: timedelta = timedelta(seconds=60)
-    idle: timedelta = timedelta(seconds=60)
-    total: timedelta = timedelta(minutes=30)
-
-
-class Breaker(Struct, frozen=True, kw_only=True):
-    """When a provider that fails is left alone for a while."""
-
-    failures: int | None = 5
-    """In a row, and the provider's fault; null: it is always asked."""
-    cool_down: timedelta = timedelta(seconds=30)
-    """Or longer, up to fifteen minutes, if the provider asks for it; then one request is let through on trial."""
-
-    def __post_init__(self) -> None:
-        wrong = self.failures is not None and self.failures < 1
-        refuse([("failures", "must be at least 1, or null")] if wrong else [])
-
-
-# Part of every configuration that names no providers of its own. Written as in a file, so that keys come from the
-# environment of whoever loads the settings.
-DEFAULT_PROVIDERS: Final = (
-    {
-        "name": "openai",
-        "base_url": "https://api.openai.com/v1",
-        "models": ["gpt-*", "o*", "chatgpt-*"],
-        "api_key": "${OPENAI_API_KEY}",
-        "context_window": 128_000,
-    },
-    {
-        "name": "zhipu",
-        "base_url": "https://open.bigmodel.cn/api/paas/v4",
-        "models": ["glm-*"],
-        "api_key": "${ZHIPU_API_KEY}",
-        "context_window": 128_000,
-    },
-    {"name": "demo", "kind": "demo", "models": ["demo"]},
-)
-DEFAULT_EMBEDDING_MODELS: Final = tuple(
-    {
-        "name": f"zhipu-{model}",
-        "base_url": "https://open.bigmodel.cn/api/paas/v4",
-        "model": model,
-        "dimensions": 1024,
-        "api_key": "${ZHIPU_API_KEY}",
-    }
-    for model in ("embedding-3", "embedding-2")
-)
-
-
-def _default_providers() -> tuple[Provider, ...]:
-    return read_struct(Llm, tree_of_mapping({"providers": DEFAULT_PROVIDERS}), {}, source="The default").providers
-
-
-class Llm(Struct, frozen=True, kw_only=True):
-    """Who answers."""
-
-    providers: tuple[Provider, ...] = field(default_factory=_default_providers)
-    timeouts: Timeouts = Timeouts()
-    longest_answer: Size = Size(LONGEST_ANSWER)
-    """Counts characters, whatever the unit says: 4MiB are 4,194,304 of them, and no answer may be longer."""
-    longest_line: Size = Size(_MIB)
-    """Of a provider's event stream."""
-    retries: int = 2
-    """Further attempts when a provider fails before its first token."""
-    breaker: Breaker = Breaker()
-
-    def __post_init__(self) -> None:
-        refuse(self._faults())
-
-    def _faults(self) -> Iterator[tuple[str, str]]:
-        yield from _repeated("providers", [provider.name for provider in self.providers])
-        for index, provider in enumerate(self.providers):
-            for model in provider.fallbacks:
-                if fault := self._fallback_fault(provider, model):
-                    yield f"providers[{index}].fallbacks", fault
-        if self.longest_answer > LONGEST_ANSWER:
-            yield "longest_answer", f"must be at most {LONGEST_ANSWER // _MIB}MiB; no answer may have more characters"
-
-    def _fallback_fault(self, provider: Provider, model: str) -> str | None:
-        """Who cannot be asked, or would be asked in place of itself, is no fallback."""
-        serving = next((other for other in self.providers if other.serves(model)), None)
-        if serving is None:
-            return f"names {model!r}, which no provider serves"
-        if serving.equals(provider):
-            return f"names {model!r}, which is served by {provider.name!r} itself"
-        return None
-
-
 class Answers(Struct, frozen=True, kw_only=True):
     """How running answers are kept."""
 
@@ -325,6 +185,31 @@ class Answers(Struct, frozen=True, kw_only=True):
     checkpoint_size: Size = Size(2048)
     kept_for: timedelta = timedelta(hours=24)
     """How long the stream of a finished answer can be read again."""
+
+
+class Jobs(Struct, frozen=True, kw_only=True):
+    """How documents are read in."""
+
+    concurrency: int = 4
+    """Jobs that one process does at the same time."""
+    attempts: int = 5
+    """How often one is tried that fails by what may pass, such as an embedding server that is away."""
+    first_pause: timedelta = timedelta(seconds=1)
+    """Before the second attempt; it doubles from one to the next."""
+    lease: timedelta = timedelta(seconds=15)
+    """For how long a process may be silent before others take its jobs."""
+    failures_kept_for: timedelta = timedelta(days=7)
+    """How long one can ask why a document failed."""
+
+    def __post_init__(self) -> None:
+        refuse(self._faults())
+
+    def _faults(self) -> Iterator[tuple[str, str]]:
+        for key, value in (("concurrency", self.concurrency), ("attempts", self.attempts)):
+            if value < 1:
+                yield key, "must be at least 1"
+        if self.lease < timedelta(seconds=1):
+            yield "lease", "must be at least 1s"
 
 
 class Limits(Struct, frozen=True, kw_only=True):
@@ -339,93 +224,9 @@ class Limits(Struct, frozen=True, kw_only=True):
     idempotency_kept_for: timedelta = timedelta(hours=24)
 
 
-class EmbeddingModel(Struct, frozen=True, kw_only=True):
-    """A model behind an OpenAI-compatible `/embeddings`."""
-
-    name: str
-    base_url: str
-    model: str
-    dimensions: int
-    api_key: ApiKey = None
-    batch: int = 32
-    """Texts in one request."""
-
-    def __post_init__(self) -> None:
-        refuse(self._faults())
-
-    def _faults(self) -> Iterator[tuple[str, str]]:
-        yield from _url_faults(self.base_url)
-        for key, value in (("dimensions", self.dimensions), ("batch", self.batch)):
-            if value < 1:
-                yield key, "must be at least 1"
-
-
-class Parsing(Struct, frozen=True, kw_only=True):
-    """What reading one document may cost, in a process of its own."""
-
-    memory: Size = Size(600 * _MIB)
-    """Address space, some 100 MiB of which are mapped before any work; the worst file measured takes 509 MiB."""
-    cpu: timedelta = timedelta(seconds=8)
-    time: timedelta = timedelta(seconds=8)
-    text: Size = Size(20 * _MIB)
-    """The longest text that is taken from a document."""
-    processes: int = 2
-    """Documents that are read at the same time."""
-
-    def __post_init__(self) -> None:
-        refuse([("processes", "must be at least 1")] if self.processes < 1 else [])
-
-
-def _default_embedding_models() -> tuple[EmbeddingModel, ...]:
-    tree = tree_of_mapping({"embedding_models": DEFAULT_EMBEDDING_MODELS})
-    return read_struct(Rag, tree, {}, source="The default").embedding_models
-
-
-class Rag(Struct, frozen=True, kw_only=True):
-    """How documents are read, found and used."""
-
-    service_addr: str | None = None
-    """Of the old product; read and ignored."""
-    lancedb_uri: str | None = None
-    """A folder or s3://bucket/prefix; `lancedb` in the data folder, unless it says something else."""
-    kept_versions: timedelta = timedelta(hours=1)
-    """How long what was replaced in the index is kept, for searches that began before; longer than any search."""
-    default_embedding_model: str = LEXICAL_MODEL
-    """`hash-1024` is built in: lexical, offline, without a download."""
-    embedding_models: tuple[EmbeddingModel, ...] = field(default_factory=_default_embedding_models)
-    answer_without_passages: bool = False
-    """Whether the model is asked even when the knowledge base has nothing relevant; otherwise that is a 404."""
-    parsing: Parsing = Parsing()
-
-    def __post_init__(self) -> None:
-        refuse(self._faults())
-
-    def _faults(self) -> Iterator[tuple[str, str]]:
-        if "://" in (self.lancedb_uri or "") and not S3_PLACE.fullmatch(self.lancedb_uri or ""):
-            yield "lancedb_uri", "must be a folder, or s3://bucket/prefix with a bucket of at least 3 characters"
-        if self.kept_versions < SHORTEST_KEPT:
-            yield "kept_versions", "must be at least 1m, or searches would lose what they read from"
-        names = [LEXICAL_MODEL, *(model.name for model in self.embedding_models)]
-        yield from _repeated("embedding_models", names)
-        if self.default_embedding_model not in names:
-            yield "default_embedding_model", f"must be one of {', '.join(names)}"
-
-
 def _is_database(url: str) -> bool:
     try:
         parts = urlsplit(url)
         return parts.scheme == "postgresql+asyncpg" and parts.path not in {"", "/"} and parts.port != 0
     except ValueError:  # a port that is none
         return False
-
-
-def _url_faults(url: str | None) -> Iterator[tuple[str, str]]:
-    if url is None:
-        yield "base_url", "is missing"
-    elif not url.startswith(("http://", "https://")) or "@" in url or any(mark in url for mark in " ?#"):
-        yield "base_url", "must be a URL such as https://api.example.org/v1, without user, query or blanks"
-
-
-def _repeated(key: str, names: list[str], *, what: str = "name") -> Iterator[tuple[str, str]]:
-    for name in sorted({name for name in names if names.count(name) > 1}):
-        yield key, f"has the {what} {name!r} more than once"

@@ -9,22 +9,9 @@ from typing import Any, Final
 from msgspec import Struct, field
 
 from llm_backend.config.faults import refuse
+from llm_backend.config.models import DEFAULT_EMBEDDING_MODELS, DEFAULT_PROVIDERS, Llm, Rag
 from llm_backend.config.reading import read_struct, read_struct_after
-from llm_backend.config.sections import (
-    DEFAULT_EMBEDDING_MODELS,
-    DEFAULT_PROVIDERS,
-    Answers,
-    Database,
-    Jwt,
-    Limits,
-    Llm,
-    Log,
-    ObjectStorage,
-    Rag,
-    Redis,
-    Server,
-    Sqlite,
-)
+from llm_backend.config.sections import Answers, Database, Jobs, Jwt, Limits, Log, ObjectStorage, Redis, Server, Sqlite
 from llm_backend.config.trees import Tree, overridden, tree_of_file, tree_of_mapping
 from llm_backend.domain.secrets import Secret
 
@@ -55,6 +42,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     """The same keys, written here, for replicas that share no disk; 64 hexadecimal digits each."""
     llm: Llm = field(default_factory=Llm)
     answers: Answers = Answers()
+    jobs: Jobs = Jobs()
     limits: Limits = Limits()
     rag: Rag = field(default_factory=Rag)
 
@@ -103,8 +91,13 @@ class Settings(Struct, frozen=True, kw_only=True):
 
     @property
     def uploads_folder(self) -> Path:
-        """Where uploads wait until they have been read."""
+        """Where files pass through on their way in, for the length of a request or of a look at them."""
         return self.data_folder / "uploads"
+
+    @property
+    def originals_folder(self) -> Path:
+        """Where uploaded files are kept until they have been read."""
+        return self.data_folder / "originals"
 
     @property
     def jwt_secret_file(self) -> Path:

@@ -321,6 +321,18 @@ class UnsupportedDocument(Unsupported):
     default_message = "Documents of this type cannot be read"
 
 
+class IngestionFailed(DomainError):
+    """A bug, or a file that brought down whoever read it, again and again."""
+
+    code = "ingestion_failed"
+    default_message = "The document could not be processed"
+
+
+class IngestionCancelled(Conflict):
+    code = "ingestion_cancelled"
+    default_message = "The processing of the document was cancelled"
+
+
 class EmbeddingFailed(UpstreamFailed):
     code = "embedding_failed"
     default_message = "The embedding model's server could not be used"
@@ -337,6 +349,11 @@ class DatabaseUnavailable(Unavailable):
 class IndexUnavailable(Unavailable):
     code = "index_unavailable"
     default_message = "The search index is temporarily unavailable"
+
+
+class BlobsUnavailable(Unavailable):
+    code = "blobs_unavailable"
+    default_message = "The store of uploaded files is temporarily unavailable"
 
 
 class ShuttingDown(Unavailable):

@@ -39,17 +39,19 @@ class KnowledgeBase:
 
 
 class DocumentState(StrEnum):
-    """`PENDING` documents are being read in; only `READY` ones are listed and searched; `DELETED` is a tombstone
-    that stays until nothing of the document is left anywhere."""
+    """`PENDING` documents are being read in; only `READY` ones are listed and searched; `FAILED` ones can be asked
+    for their reason; `DELETED` is a tombstone that stays until nothing of the document is left anywhere."""
 
     PENDING = "pending"
     READY = "ready"
+    FAILED = "failed"
     DELETED = "deleted"
 
 
 @dataclass(slots=True, kw_only=True)
 class Document:
-    """An uploaded file. `attempt` tells the passages of one try at reading it in from those of an earlier one."""
+    """An uploaded file. `attempt` tells the passages of one try at reading it in from those of an earlier one, and
+    is 0 before the first. `reason` is the code of what a failed one failed by."""
 
     id: DocumentId
     knowledge_base: KnowledgeBaseId
@@ -60,6 +62,7 @@ class Document:
     sha256: str
     state: DocumentState = DocumentState.PENDING
     attempt: int = 1
+    reason: str | None = None
     created_at: datetime
 
 
@@ -71,6 +74,38 @@ class DocumentSummary:
     knowledge_base: KnowledgeBaseId
     name: str
     file_type: str
+
+
+class IngestionStep(StrEnum):
+    """Where a document is on its way in. `WAITING`: for the next try, after one that failed."""
+
+    QUEUED = "queued"
+    PARSING = "parsing"
+    EMBEDDING = "embedding"
+    INDEXING = "indexing"
+    WAITING = "waiting"
+    DONE = "done"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DocumentStatus:
+    """How far a document has come: `percent` of the way in, and into how many chunks it was cut."""
+
+    document: Document
+    chunks: int
+    step: IngestionStep = IngestionStep.DONE
+    percent: int = 100
+
+    @property
+    def is_settled(self) -> bool:
+        return self.document.state is not DocumentState.PENDING
+
+    @classmethod
+    def at_rest(cls, document: Document, chunks: int) -> "DocumentStatus":
+        """What can be told of a document without a look at its job."""
+        if document.state is DocumentState.PENDING:
+            return cls(document=document, chunks=chunks, step=IngestionStep.QUEUED, percent=0)
+        return cls(document=document, chunks=chunks)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,14 +205,30 @@ class KnowledgeBases(Protocol):
 class Documents(Protocol):
     """The documents of everybody; what a user asks for sees only those of `owner`.
 
-    The methods without an owner are the housekeeper's: they finish what a crash cut off.
+    The methods without an owner are for those who read documents in, and for the housekeeper, who finishes what a
+    crash cut off.
     """
 
-    async def add(self, document: Document, text: str, chunks: Sequence[Chunk]) -> None:
-        """The document with its canonical text and chunks. Raises `KnowledgeBaseNotFound` if that is gone."""
+    async def add(self, document: Document, text: str = "", chunks: Sequence[Chunk] = ()) -> None:
+        """The document, with its canonical text and chunks if they are known already. Raises `KnowledgeBaseNotFound`
+        if that is gone."""
 
     async def get(self, owner: UserId, knowledge_base: KnowledgeBaseId, document: DocumentId) -> Document:
-        """Neither pending nor deleted ones. Raises `DocumentNotFound`."""
+        """Only a ready one. Raises `DocumentNotFound`."""
+
+    async def find(self, document: DocumentId) -> tuple[Document, EmbeddingSpace] | None:
+        """In whatever state, with the space that its vectors belong in. The knowledge base of a tombstone is empty
+        if it is gone as well."""
+
+    async def begin_attempt(self, document: DocumentId) -> int | None:
+        """The number of the next attempt at a pending document; what earlier ones write from now on has no effect.
+        None when it is not pending."""
+
+    async def store_contents(
+        self, document: DocumentId, attempt: int, file_type: str, text: str, chunks: Sequence[Chunk]
+    ) -> bool:
+        """What was read, in place of what an earlier attempt has read. False when the document has been deleted,
+        cancelled or tried again in the meantime; nothing happens then."""
 
     async def store_vectors(
         self, document: DocumentId, attempt: int, vectors: Sequence[bytes], statistics: bytes | None = None
@@ -186,16 +237,22 @@ class Documents(Protocol):
         document's terms (see `Embedder`)."""
 
     async def mark_ready(self, document: DocumentId, attempt: int) -> bool:
-        """False when the document has been deleted or tried again in the meantime; nothing happens then."""
+        """False when the document has been deleted, cancelled or tried again in the meantime; nothing happens then."""
+
+    async def mark_failed(self, document: DocumentId, reason: str) -> bool:
+        """A pending document fails, and what was read of it is dropped. False when it is not pending."""
+
+    async def cancel(self, owner: UserId, document: DocumentId, reason: str) -> bool:
+        """The same at the wish of its owner. False when it is not pending, or not theirs."""
 
     async def bury(self, owner: UserId, knowledge_base: KnowledgeBaseId, document: DocumentId) -> None:
-        """Make a ready document a tombstone. Raises `DocumentNotFound`."""
+        """Make a document a tombstone, however far it has come. Raises `DocumentNotFound`."""
 
-    async def bury_unfinished(self, document: DocumentId) -> None:
-        """Make a pending document a tombstone; no error if there is none."""
+    async def pending(self) -> Sequence[DocumentId]:
+        """All that are to be read in, oldest first."""
 
-    async def unfinished(self, *, before: datetime) -> Sequence[DocumentId]:
-        """Pending documents made before that time."""
+    async def bury_failed(self, *, before: datetime) -> int:
+        """Make tombstones of failed documents made before that time; return of how many."""
 
     async def tombstones(self) -> Sequence[tuple[DocumentId, EmbeddingSpace]]:
         """Deleted documents, with the space their vectors are in."""

@@ -38,14 +38,24 @@ class FastPasswords:
 
 
 class PlainTextParser:
-    """Takes every file for UTF-8 text of one paragraph, unless `error` is set, and remembers where it found it."""
+    """Takes every file for UTF-8 text of one paragraph, unless `error` is set, and remembers where it found it.
+
+    With `slowly` it has to be let `go_on` for each file, after it `began`.
+    """
 
     def __init__(self) -> None:
         self.files: list[Path] = []
         self.sizes: list[int] = []
         self.error: Exception | None = None
+        self.slowly = False
+        self.began = asyncio.Event()
+        self.go_on = asyncio.Event()
 
     async def parse(self, file: Path, name: str) -> ParsedDocument:
+        self.began.set()
+        if self.slowly:
+            await self.go_on.wait()
+            self.go_on.clear()
         content = await asyncio.to_thread(file.read_bytes)
         self.files.append(file)
         self.sizes.append(len(content))

@@ -59,6 +59,25 @@ class Client:
         files = {"file": (name, text if content is None else content)}
         return await self.post("/api/rag/doc/upload", data={"kb_id": kb_id}, files=files, **options)
 
+    async def submit(self, kb_id: str, name: str = "合同协议.txt", content: bytes | None = None, **options: Any) -> str:
+        """A document that will be read in."""
+        reply = await self.upload(kb_id, name, content, params={"wait": "false"}, **options)
+        assert reply.status_code == 202, reply.text
+        identifier: str = reply.json()["doc_id"]
+        return identifier
+
+    async def status(self, doc_id: str) -> dict[str, Any]:
+        reply = await self.get("/api/rag/doc/status", params={"doc_id": doc_id})
+        assert reply.status_code == 200, reply.text
+        status: dict[str, Any] = reply.json()
+        return status
+
+    async def settled(self, doc_id: str) -> dict[str, Any]:
+        """The status of a document once it is ready or has failed."""
+        events = await self.get("/api/rag/doc/events", params={"doc_id": doc_id})
+        assert events.status_code == 200, events.text
+        return await self.status(doc_id)
+
     async def new_document(self, kb_id: str) -> str:
         reply = await self.upload(kb_id)
         assert reply.status_code == 200, reply.text

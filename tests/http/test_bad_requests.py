@@ -31,6 +31,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "/api/rag/kb/create": {"kb_name": "x"},
     "/api/rag/kb/delete": {"kb_id": "{kb}"},
     "/api/rag/doc/delete": {"kb_id": "{kb}", "doc_id": "x"},
+    "/api/rag/doc/cancel": {"doc_id": "x"},
     "/api/rag/retrieve": {"kb_id": "{kb}", "query": "x"},
     "/api/rag/chat": {"conversation_id": 1, "kb_id": "{kb}", "message": "x"},
 }
@@ -111,6 +112,8 @@ async def test_nul_is_refused_in_every_text(alice: Client) -> None:
                 bad = {**body, "kb_id": kb_id, field: "a\x00b"}
                 assert_error(await alice.post(route.format(conversation=conversation), bad), 400)
     assert_error(await alice.get("/api/rag/doc/list?kb_id=a%00b"), 400)
+    assert_error(await alice.get("/api/rag/doc/status?doc_id=a%00b"), 400)
+    assert_error(await alice.get("/api/rag/doc/events?doc_id=a%00b"), 400)
     assert_error(await alice.upload("a\x00b"), 400)
 
 

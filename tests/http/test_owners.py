@@ -68,6 +68,11 @@ NAMING: dict[str, list[Any]] = {
             "/api/rag/doc/upload",
             {"data": {"kb_id": theirs.kb}, "files": {"file": ("a.txt", b"text")}},
         ),
+        lambda _, theirs: (
+            "POST",
+            "/api/rag/doc/upload?wait=false",
+            {"data": {"kb_id": theirs.kb}, "files": {"file": ("a.txt", b"text")}},
+        ),
     ],
     "GET /api/rag/doc/list": [
         lambda _, theirs: ("GET", f"/api/rag/doc/list?kb_id={theirs.kb}", {}),
@@ -75,6 +80,15 @@ NAMING: dict[str, list[Any]] = {
     "POST /api/rag/doc/delete": [
         lambda _, theirs: ("POST", "/api/rag/doc/delete", {"json": {"kb_id": theirs.kb, "doc_id": theirs.doc}}),
         lambda mine, theirs: ("POST", "/api/rag/doc/delete", {"json": {"kb_id": mine.kb, "doc_id": theirs.doc}}),
+    ],
+    "GET /api/rag/doc/status": [
+        lambda _, theirs: ("GET", f"/api/rag/doc/status?doc_id={theirs.doc}", {}),
+    ],
+    "GET /api/rag/doc/events": [
+        lambda _, theirs: ("GET", f"/api/rag/doc/events?doc_id={theirs.doc}", {}),
+    ],
+    "POST /api/rag/doc/cancel": [
+        lambda _, theirs: ("POST", "/api/rag/doc/cancel", {"json": {"doc_id": theirs.doc}}),
     ],
     "POST /api/rag/retrieve": [
         lambda _, theirs: ("POST", "/api/rag/retrieve", {"json": {"kb_id": theirs.kb, "query": "what"}}),
@@ -106,9 +120,10 @@ async def everything_of(user: Client, belongings: Belongings) -> list[Any]:
         await user.get(f"/api/chat/{belongings.conversation}/stream"),
         await user.get("/api/rag/kb/list"),
         await user.get(f"/api/rag/doc/list?kb_id={belongings.kb}"),
+        await user.get(f"/api/rag/doc/status?doc_id={belongings.doc}"),
         await user.post("/api/rag/retrieve", {"kb_id": belongings.kb, "query": "不可抗力条款"}),
     ]
-    assert [reply.status_code for reply in replies] == [200] * 6
+    assert [reply.status_code for reply in replies] == [200] * 7
     return [reply.text for reply in replies]
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -41,7 +42,7 @@ async def names(user: Client, kb_id: str) -> list[str]:
 
 
 async def test_a_large_file_passes_through_the_disk_in_pieces(
-    alice: Client, parser: PlainTextParser, options: HttpOptions
+    alice: Client, parser: PlainTextParser, options: HttpOptions, tmp_path: Path
 ) -> None:
     kb_id = await alice.new_knowledge_base()
     content = "".join(f"Line {number} of a long text.\n" for number in range(80_000)).encode()
@@ -51,8 +52,9 @@ async def test_a_large_file_passes_through_the_disk_in_pieces(
     assert reply.status_code == 200
     assert parser.sizes == [len(content)]
     assert options.scratch is not None
-    assert parser.files[0].parent == options.scratch
-    assert list(options.scratch.iterdir()) == []
+    assert parser.files[0].is_relative_to(tmp_path / "uploads")
+    for folder in (options.scratch, parser.files[0].parent, tmp_path / "originals"):
+        assert list(folder.iterdir()) == []
 
 
 @pytest.mark.parametrize(

@@ -118,16 +118,20 @@ class Audit:
     # Documents -------------------------------------------------------------------------------------------------------
 
     async def _shelf(self, client: Client, user: User) -> None:
+        for paper in user.papers:
+            if paper.id:
+                await client.get("/api/rag/doc/events", params={"doc_id": paper.id})  # until it has been read in
         reply = await client.get("/api/rag/doc/list", params={"kb_id": user.shelf})
         listed = {document["doc_id"]: document["doc_name"] for document in reply.json()["docs"]}
         for paper in user.papers:
             await self._paper(client, user, paper, listed)
-        assert set(listed) == {paper.id for paper in user.papers if not paper.deleted}
+        assert set(listed) == {paper.id for paper in user.papers if paper.id and not paper.deleted}
 
     async def _paper(self, client: Client, user: User, paper: Paper, listed: dict[str, str]) -> None:
         if not paper.id:
             paper.id = next((id_ for id_, name in listed.items() if name == paper.name), "")
-            paper.deleted = not paper.id
+        if not paper.id:
+            return  # it may have been stored, and come in yet
         if paper.deleted is None:
             paper.deleted = paper.id not in listed
         assert (paper.id in listed) is not paper.deleted, paper

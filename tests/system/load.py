@@ -191,8 +191,10 @@ class Load:
         user.papers.append(paper)
         sentences = [f"{self._chance.choice(WORDS)} and {self._chance.choice(WORDS)}." for _ in range(60)]
         content = " ".join([*sentences, f"The word of this paper is {paper.word}."])
-        reply = await client.upload(user.shelf, paper.name, content.encode())
-        assert reply.status_code == 200, reply.text
+        wait = self._chance.random() < 0.5
+        params = {"wait": str(wait).lower()}
+        reply = await client.upload(user.shelf, paper.name, content.encode(), params=params)
+        assert reply.status_code == (200 if wait else 202), reply.text
         paper.id = reply.json()["doc_id"]
         await self._acknowledge()
 

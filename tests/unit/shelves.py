@@ -3,23 +3,37 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from itertools import count
 from pathlib import Path
 from typing import TypeVar
 
-from llm_backend.application.indexing import SweepDocuments
-from llm_backend.application.ingestion import UploadDocument, Uploaded
+from llm_backend.application.ingestion import IngestDocument
+from llm_backend.application.job_runner import JobRunner
 from llm_backend.application.knowledge import CreateKnowledgeBase, DeleteDocument, DeleteKnowledgeBase
 from llm_backend.application.mending import IndexState, MendIndex, Reindex
+from llm_backend.application.ports.blobs import BlobKey
 from llm_backend.application.ports.embedder import Embedded, Embedder, Vector
 from llm_backend.application.ports.idempotency import IdempotencyKey
+from llm_backend.application.ports.jobs import JobId, Lease
 from llm_backend.application.retrieval import CorpusSummaries, Retrieve
-from llm_backend.domain.errors import DocumentUnreadable, EmbeddingFailed
-from llm_backend.domain.ids import KnowledgeBaseId, UserId
-from llm_backend.domain.knowledge import Block, EmbeddingSpace, ParsedDocument
+from llm_backend.application.standstill import Standstills
+from llm_backend.application.sweeping import SweepDocuments
+from llm_backend.application.uploads import CancelDocument, CheckDocument, SubmitDocument, Uploaded, failure_of
+from llm_backend.domain.errors import DocumentUnreadable, DomainError, EmbeddingFailed
+from llm_backend.domain.ids import DocumentId, KnowledgeBaseId, UserId
+from llm_backend.domain.knowledge import (
+    Block,
+    DocumentState,
+    DocumentStatus,
+    EmbeddingSpace,
+    ParsedDocument,
+)
 from llm_backend.infrastructure.embedding.configured import ConfiguredEmbedders
 from llm_backend.infrastructure.embedding.hashing import HashEmbedder
+from llm_backend.infrastructure.memory.blobs import MemoryBlobs
 from llm_backend.infrastructure.memory.cache import MemoryCache
+from llm_backend.infrastructure.memory.jobs import MemoryJobs
 from llm_backend.infrastructure.memory.passage_index import MemoryPassageIndex
 from llm_backend.infrastructure.memory.store import MemoryStore
 from llm_backend.infrastructure.text.folding import OpenCcFolding
@@ -29,6 +43,8 @@ from tests.builders import a_user
 
 ALICE = UserId(1)
 BOB = UserId(2)
+
+LEASE = timedelta(seconds=15)
 
 P = TypeVar("P")
 
@@ -85,7 +101,8 @@ class FailingEmbedder:
 class Shelf:
     """The use cases of knowledge bases over one store and one index, and a knowledge base of Alice's in it.
 
-    `faults` make the ports of uploads, deletions and sweeps fail; what the tests look through stays whole.
+    Jobs are done when a test says so, in its own task. `faults` make the ports of uploads, jobs, deletions and sweeps
+    fail; what the tests look through stays whole.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -94,6 +111,10 @@ class Shelf:
         self.index = MemoryPassageIndex()
         self.embedder = FailingEmbedder()
         self.clock = ManualClock()
+        self.blobs = MemoryBlobs()
+        self.jobs = MemoryJobs(monotonic=self.clock.monotonic)
+        self.unneeded = Standstills[BlobKey](self.clock.monotonic)
+        self.steps: list[str] = []
         self.ids = CountingIds()
         self.faults: Faults | None = None
         self.id = KnowledgeBaseId("")
@@ -120,11 +141,46 @@ class Shelf:
 
     @property
     def delete_document(self) -> DeleteDocument:
-        return DeleteDocument(self._port(self.store.transactions), self._port(self.index))
+        return DeleteDocument(
+            self._port(self.store.transactions), self._port(self.index), self._port(self.jobs), self.runner
+        )
 
     @property
     def sweep(self) -> SweepDocuments:
-        return SweepDocuments(self._port(self.store.transactions), self._port(self.index), self.clock)
+        return SweepDocuments(
+            self._port(self.store.transactions),
+            self._port(self.index),
+            self._port(self.blobs),
+            self._port(self.jobs),
+            self.runner,
+            self.clock,
+            unneeded=self.unneeded,
+        )
+
+    @property
+    def runner(self) -> JobRunner:
+        """Never started: it is only nudged."""
+        return JobRunner(jobs=self.jobs, work=self.ingest)
+
+    @property
+    def ingest(self) -> IngestDocument:
+        return IngestDocument(
+            self._port(self.store.transactions),
+            self._port(self.blobs),
+            self._port(ParagraphParser()),
+            OpenCcFolding(),
+            self._embedders(),
+            self._port(self.index),
+            self.folder,
+        )
+
+    @property
+    def check(self) -> CheckDocument:
+        return CheckDocument(self.store.knowledge_views, self.jobs)
+
+    @property
+    def cancel(self) -> CancelDocument:
+        return CancelDocument(self._port(self.store.transactions), self._port(self.jobs), self.runner, self.check)
 
     @property
     def reindex(self) -> Reindex:
@@ -146,6 +202,32 @@ class Shelf:
             threshold,
         )
 
+    @property
+    def handing_in(self) -> SubmitDocument:
+        return SubmitDocument(
+            self._port(self.store.transactions),
+            self._port(self.store.knowledge_views),
+            self._port(self.blobs),
+            self._port(self.jobs),
+            self.runner,
+            self._embedders(),
+            self.ids,
+            self.clock,
+        )
+
+    async def submit(
+        self,
+        text: str,
+        name: str = "notes.txt",
+        *,
+        owner: UserId = ALICE,
+        shelf: KnowledgeBaseId | None = None,
+        idempotency: IdempotencyKey | None = None,
+    ) -> DocumentId:
+        file = self.folder / f"upload-{next(self._uploads)}"
+        file.write_text(text)
+        return await self.handing_in(owner, shelf or self.id, file, name, idempotency=idempotency)
+
     async def upload(
         self,
         text: str,
@@ -155,19 +237,45 @@ class Shelf:
         shelf: KnowledgeBaseId | None = None,
         idempotency: IdempotencyKey | None = None,
     ) -> Uploaded:
-        file = self.folder / f"upload-{next(self._uploads)}"
-        file.write_text(text)
-        upload = UploadDocument(
-            self._port(self.store.transactions),
-            self._port(self.store.knowledge_views),
-            self._port(ParagraphParser()),
-            OpenCcFolding(),
-            self._embedders(),
-            self._port(self.index),
-            self.ids,
-            self.clock,
-        )
-        return await upload(owner, shelf or self.id, file, name, idempotency=idempotency)
+        """Hand it in, and do all jobs once. Raises what the document failed by."""
+        document = await self.submit(text, name, owner=owner, shelf=shelf, idempotency=idempotency)
+        await self.work()
+        status = await self.status(document)
+        if status.document.state is DocumentState.FAILED:
+            raise failure_of(status.document)
+        return Uploaded(status.document, status.chunks)
+
+    async def work(self, *, most: int = 1000) -> None:
+        """Do the jobs that are there, each with a single attempt."""
+        jobs = self._port(self.jobs)
+        for _ in range(most):
+            lease = await jobs.take(LEASE)
+            if lease is None:
+                break
+            await self.do(lease)
+            await jobs.done(lease)
+
+    async def pending(self) -> list[JobId]:
+        """The documents whose jobs have been asked for and are not done."""
+        async with self.store.transactions() as work:
+            documents = [JobId(document) for document in await work.documents.pending()]
+        return list(await self.jobs.unfinished(documents))
+
+    async def do(self, lease: Lease) -> None:
+        try:
+            await self.ingest(lease.job, lambda progress: self.steps.append(progress.step))
+        except DomainError as error:
+            await self.ingest.give_up(lease.job, error, lambda progress: self.steps.append(progress.step))
+
+    async def recover(self) -> None:
+        """What a new process does with what a dead one left: sweeps and jobs, until no lease and no file is left."""
+        for _ in range(3):
+            await self.sweep()
+            await self.work()
+            self.clock.advance(max(LEASE, self.sweep.orphaned_after))
+
+    async def status(self, document: DocumentId, owner: UserId = ALICE) -> DocumentStatus:
+        return await self.check(owner, document)
 
     async def listed(self) -> list[str]:
         return [document.name for document in await self.store.knowledge_views.documents(ALICE, self.id)]

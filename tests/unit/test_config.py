@@ -118,7 +118,12 @@ class TestDefaults:
     def test_everything_without_a_path_of_its_own_is_in_the_data_folder(self, tmp_path: Path) -> None:
         settings = Settings(data_folder=tmp_path)
 
-        places = [settings.database_file, Path(settings.lancedb_uri), settings.uploads_folder]
+        places = [
+            settings.database_file,
+            Path(settings.lancedb_uri),
+            settings.uploads_folder,
+            settings.originals_folder,
+        ]
         assert all(place.parent == tmp_path for place in [*places, settings.jwt_secret_file, settings.key_file])
 
     def test_the_file_of_the_working_directory_is_found(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -198,6 +203,11 @@ class TestValues:
         limits = Settings.from_mapping({"limits": {"login_failures": text}}).limits
 
         assert limits.login_failures == RateLimit(count=count, period=timedelta(minutes=minutes))
+
+    @pytest.mark.parametrize(("key", "value"), [("concurrency", 0), ("attempts", -1), ("lease", "0s")])
+    def test_jobs_that_would_never_be_done_are_refused(self, key: str, value: object) -> None:
+        with pytest.raises(ConfigurationError, match=f"jobs.{key}"):
+            Settings.from_mapping({"jobs": {key: value}})
 
     def test_null_lifts_a_limit(self) -> None:
         settings = Settings.from_mapping({"limits": {"login_failures": None, "upload": None}})

@@ -1,5 +1,5 @@
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
@@ -7,11 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from llm_backend.application.ports.blobs import BlobKey
+from llm_backend.application.ports.embedder import Embedded
 from llm_backend.application.ports.idempotency import IdempotencyKey
+from llm_backend.application.uploads import FollowDocument, UploadDocument
 from llm_backend.domain.errors import (
+    BlobsUnavailable,
     DatabaseUnavailable,
     DocumentNotFound,
-    DocumentUnreadable,
+    DomainError,
     EmbeddingFailed,
     IdempotencyMismatch,
     IndexUnavailable,
@@ -21,8 +25,9 @@ from llm_backend.domain.errors import (
     UnknownEmbeddingModel,
 )
 from llm_backend.domain.ids import DocumentId, KnowledgeBaseId
+from llm_backend.infrastructure.embedding.hashing import HashEmbedder
 from llm_backend.testing.faults import Faults, faults_at_every_call
-from tests.unit.shelves import ALICE, BOB, Shelf
+from tests.unit.shelves import ALICE, BOB, LEASE, Shelf
 
 TEXT = "The quick brown fox jumps over the lazy dog.\n\nNothing else happened that day."
 
@@ -79,14 +84,28 @@ async def test_a_shelf_that_is_not_theirs_is_refused_before_the_file_is_read(she
         await shelf.upload("broken", "", owner=owner, shelf=theirs)  # type: ignore[arg-type]
 
 
-async def test_what_cannot_be_read_leaves_nothing_behind(shelf: Shelf) -> None:
-    with pytest.raises(DocumentUnreadable):
-        await shelf.upload("broken")
+async def test_what_cannot_be_read_leaves_nothing_behind_but_the_reason(shelf: Shelf) -> None:
+    document = await shelf.submit("broken")
+    await shelf.work()
     with pytest.raises(InvalidDocumentName):
-        await shelf.upload(TEXT, "/")
+        await shelf.submit(TEXT, "/")
 
     assert not await shelf.listed()
     assert not await shelf.tombstones()
+    assert not await shelf.blobs.keys()
+    assert (await shelf.status(document)).document.reason == "document_unreadable"
+
+
+async def test_a_document_goes_through_all_steps(shelf: Shelf) -> None:
+    document = await shelf.submit(TEXT)
+    queued = await shelf.status(document)
+    await shelf.work()
+    ready = await shelf.status(document)
+
+    assert (queued.document.state, queued.step, queued.percent) == ("pending", "queued", 0)
+    assert shelf.steps == ["parsing", "embedding", "indexing", "done"]
+    assert (ready.document.state, ready.step, ready.percent, ready.chunks) == ("ready", "done", 100, 1)
+    assert not await shelf.blobs.keys()
 
 
 async def test_without_vectors_an_upload_fails_as_a_whole(shelf: Shelf) -> None:
@@ -97,51 +116,248 @@ async def test_without_vectors_an_upload_fails_as_a_whole(shelf: Shelf) -> None:
 
     assert not await shelf.listed()
     assert not await shelf.indexed("fox")
+
+
+async def test_a_file_that_is_gone_is_a_failure(shelf: Shelf) -> None:
+    document = await shelf.submit(TEXT)
+    await shelf.blobs.delete([BlobKey(document)])
+
+    await shelf.work()
+
+    assert (await shelf.status(document)).document.reason == "ingestion_failed"
+
+
+async def test_failures_are_forgotten_after_a_week(shelf: Shelf) -> None:
+    document = await shelf.submit("broken")
+    await shelf.work()
+
+    assert await shelf.sweep() == 0
+    shelf.clock.advance(2 * shelf.sweep.failures_kept_for)
     assert await shelf.sweep() == 1
 
+    with pytest.raises(DocumentNotFound):
+        await shelf.status(document)
 
-@pytest.mark.parametrize("error", [DatabaseUnavailable, IndexUnavailable, PowerCut])
+
+@pytest.mark.parametrize("error", [DatabaseUnavailable, IndexUnavailable, BlobsUnavailable, PowerCut])
 @pytest.mark.parametrize("afterwards", [False, True])
 async def test_an_upload_cut_off_anywhere_is_whole_or_not_listed(
     tmp_path: Path, error: Callable[[], BaseException], afterwards: bool
 ) -> None:
     for faults in faults_at_every_call(error, afterwards=afterwards):
-        shelf = await Shelf(tmp_path).open()
-        shelf.faults = faults
-        failed = False
-        try:
-            await shelf.upload(TEXT)
-        except (DatabaseUnavailable, IndexUnavailable, PowerCut):
-            failed = True
-        shelf.faults = None
-
-        listed, found = await shelf.listed(), await shelf.found("quick fox")
-        assert len(listed) == len(found)
-        assert failed or listed == ["notes.txt"]
-
-        shelf.clock.advance(shelf.sweep.patience * 2)
-        await shelf.sweep()
-        assert await shelf.indexed("fox") == len(await shelf.listed()) == len(listed)
-        assert not await shelf.tombstones()
+        await check_an_upload_with(faults, tmp_path)
 
 
 @pytest.mark.parametrize("afterwards", [False, True])
 async def test_a_process_killed_anywhere_leaves_nothing_half_listed(tmp_path: Path, afterwards: bool) -> None:
     for at in count(1):
-        shelf = await Shelf(tmp_path).open()
-        shelf.faults = faults = DeadFrom(error=PowerCut, at=at, afterwards=afterwards)
-        with suppress(PowerCut):
-            await shelf.upload(TEXT)
-        shelf.faults = None
-
-        listed = await shelf.listed()
-        assert len(listed) == len(await shelf.found("quick fox"))
-
-        shelf.clock.advance(shelf.sweep.patience * 2)
-        await shelf.sweep()
-        assert await shelf.indexed("fox") == len(await shelf.listed()) == len(listed)
+        faults = DeadFrom(error=PowerCut, at=at, afterwards=afterwards)
+        await check_an_upload_with(faults, tmp_path)
         if not faults.struck:
             break
+
+
+async def check_an_upload_with(faults: Faults, folder: Path) -> None:
+    """What was acknowledged comes to its end, and nothing is ever there by halves."""
+    shelf = await Shelf(folder).open()
+    shelf.faults = faults
+    acknowledged = None
+    with suppress(DomainError, PowerCut):
+        acknowledged = await shelf.submit(TEXT)
+        await shelf.work()
+    shelf.faults = None
+
+    assert len(await shelf.listed()) == len(await shelf.found("quick fox"))
+
+    await shelf.recover()
+    listed = await shelf.listed()
+    assert await shelf.indexed("fox") == len(await shelf.found("quick fox")) == len(listed)
+    assert not await shelf.tombstones()
+    assert not await shelf.blobs.keys()
+    if acknowledged:
+        status = await shelf.status(acknowledged)
+        assert status.is_settled
+        assert (status.document.state == "ready") == (listed == ["notes.txt"])
+        assert status.document.reason in {None, "database_unavailable", "index_unavailable", "blobs_unavailable"}
+
+
+async def test_a_job_that_got_lost_is_asked_for_again(shelf: Shelf) -> None:
+    shelf.faults = Faults(error=DatabaseUnavailable, only={"enqueue"})
+    document = await shelf.submit(TEXT)
+    shelf.faults = None
+    await shelf.work()
+    assert (await shelf.status(document)).document.state == "pending"
+
+    await shelf.sweep()
+    await shelf.work()
+
+    assert await shelf.listed() == ["notes.txt"]
+
+
+async def test_a_file_whose_document_was_never_stored_is_given_up_in_the_end(shelf: Shelf) -> None:
+    shelf.faults = Faults(error=DatabaseUnavailable, only={"commit"})
+    with pytest.raises(DatabaseUnavailable):
+        await shelf.submit(TEXT)
+    shelf.faults = None
+
+    await shelf.sweep()
+    assert len(await shelf.blobs.keys()) == 1  # its document might come yet
+    shelf.clock.advance(shelf.sweep.orphaned_after)
+    await shelf.sweep()
+
+    assert not await shelf.blobs.keys()
+
+
+async def test_whoever_was_outrun_leaves_nothing_of_its_own_and_all_of_the_others(shelf: Shelf) -> None:
+    """It was silent for so long that somebody else took its job, and came back to life at the end of its work."""
+    document = await shelf.submit(TEXT)
+
+    async def outrun() -> None:
+        shelf.embedder.inside = HashEmbedder()
+        await shelf.jobs.take(LEASE)
+        shelf.clock.advance(LEASE)
+        await shelf.work()
+
+    await during_embedding(shelf, outrun)
+
+    assert await shelf.listed() == ["notes.txt"]
+    assert await shelf.indexed("fox") == len(await shelf.found("quick fox")) == 1
+    assert (await shelf.status(document)).document.attempt == 2
+
+
+async def test_a_document_deleted_while_it_is_read_in_leaves_nothing_behind(shelf: Shelf) -> None:
+    document = await shelf.submit(TEXT)
+
+    async def delete() -> None:
+        await shelf.delete_document(ALICE, shelf.id, document)
+        await shelf.sweep()  # which leaves it to the job, that is not done yet
+
+    await during_embedding(shelf, delete)
+
+    assert not await shelf.indexed("fox")
+    assert not await shelf.blobs.keys()
+    await shelf.sweep()
+    assert not await shelf.tombstones()
+
+
+async def test_the_sweeper_leaves_what_was_deleted_to_its_job_as_long_as_there_is_one(shelf: Shelf) -> None:
+    document = await shelf.submit(TEXT)
+    lease = await shelf.jobs.take(LEASE)
+    assert lease
+    await shelf.delete_document(ALICE, shelf.id, document)
+
+    assert await shelf.sweep() == 0
+    await shelf.do(lease)
+    await shelf.jobs.done(lease)
+    assert await shelf.sweep() == 1
+
+    assert not await shelf.blobs.keys()
+
+
+async def test_the_key_of_a_document_that_was_deleted_finds_nothing(shelf: Shelf) -> None:
+    key = IdempotencyKey(key="k", fingerprint="f")
+    document, _ = await shelf.upload(TEXT, idempotency=key)
+    await shelf.delete_document(ALICE, shelf.id, document.id)
+
+    with pytest.raises(DocumentNotFound):
+        await shelf.submit(TEXT, idempotency=key)
+
+
+async def test_a_job_of_a_dead_process_is_cleared_up_after_its_document_was_deleted(shelf: Shelf) -> None:
+    document = await shelf.submit(TEXT)
+    shelf.faults = DeadFrom(error=PowerCut, at=1, only={"store_vectors", "remove", "delete"})
+    with suppress(PowerCut):
+        await shelf.work()
+    shelf.faults = None
+    assert await shelf.indexed("fox") == 1
+    await shelf.delete_document(ALICE, shelf.id, document)
+
+    await shelf.recover()
+
+    assert not await shelf.indexed("fox")
+    assert not await shelf.tombstones()
+
+
+async def test_a_document_that_is_cancelled_has_failed_and_leaves_nothing_behind(shelf: Shelf) -> None:
+    document = await shelf.submit(TEXT)
+
+    async def cancel() -> None:
+        assert (await shelf.cancel(ALICE, document)).document.reason == "ingestion_cancelled"
+
+    await during_embedding(shelf, cancel)
+
+    assert (await shelf.status(document)).document.state == "failed"
+    assert not await shelf.listed()
+    assert not await shelf.indexed("fox")
+    assert not await shelf.blobs.keys()
+
+
+async def test_what_somebody_waits_for_goes_before_what_was_left_to_be_read_in(shelf: Shelf) -> None:
+    left = await shelf.submit(TEXT, "left.txt")
+    file = shelf.folder / "waited-for"
+    await asyncio.to_thread(file.write_text, TEXT)
+    upload = UploadDocument(shelf.handing_in, FollowDocument(shelf.check, shelf.runner), shelf.store.knowledge_views)
+
+    waiting = asyncio.create_task(upload(ALICE, shelf.id, file, "waited-for.txt"))
+    while len(await shelf.pending()) < 2:  # noqa: ASYNC110 - nobody says when
+        await asyncio.sleep(0)
+    await shelf.work(most=1)
+    document, _ = await waiting
+
+    assert document.name == "waited-for.txt"
+    assert (await shelf.status(left)).document.state == "pending"
+
+
+async def test_what_is_ready_cannot_be_cancelled_any_more(shelf: Shelf) -> None:
+    document, _ = await shelf.upload(TEXT)
+
+    assert (await shelf.cancel(ALICE, document.id)).document.state == "ready"
+
+    assert await shelf.listed() == ["notes.txt"]
+
+
+async def test_nobody_sees_or_cancels_what_belongs_to_another(shelf: Shelf) -> None:
+    document = await shelf.submit(TEXT)
+
+    with pytest.raises(DocumentNotFound):
+        await shelf.status(document, BOB)
+    with pytest.raises(DocumentNotFound):
+        await shelf.cancel(BOB, document)
+
+    await shelf.work()
+    assert await shelf.listed() == ["notes.txt"]
+
+
+async def during_embedding(shelf: Shelf, interlude: Callable[[], Awaitable[None]]) -> None:
+    """Do the jobs; something happens in the middle of the first."""
+    embed = shelf.embedder.inside.embed_document
+    happened = False
+
+    class Slow(HashEmbedder):
+        async def embed_document(self, texts: Sequence[str]) -> Embedded:
+            nonlocal happened
+            if not happened:
+                happened = True
+                await interlude()
+            return await embed(texts)
+
+    shelf.embedder.inside = Slow()
+    await shelf.work()
+    assert happened
+
+
+async def test_a_failed_upload_can_be_tried_again_under_the_same_key(shelf: Shelf) -> None:
+    key = IdempotencyKey(key="k", fingerprint="f")
+    shelf.embedder.on = False
+    with pytest.raises(EmbeddingFailed):
+        await shelf.upload(TEXT, idempotency=key)
+    shelf.embedder.on = True
+
+    document, _ = await shelf.upload(TEXT, idempotency=key)
+    again, _ = await shelf.upload(TEXT, idempotency=key)
+
+    assert document.id == again.id
+    assert await shelf.listed() == ["notes.txt"]
 
 
 async def test_a_repeated_upload_with_the_same_key_is_the_same_document(shelf: Shelf) -> None:
@@ -173,19 +389,16 @@ async def test_the_same_key_at_the_same_time_makes_one_document(shelf: Shelf) ->
 
 
 async def test_a_shelf_deleted_during_an_upload_takes_the_document_along(shelf: Shelf) -> None:
-    delete, embed = shelf.delete, shelf.embedder.inside.embed_document
+    document = await shelf.submit(TEXT)
 
-    class Slow(type(shelf.embedder.inside)):  # type: ignore[misc]
-        async def embed_document(self, texts: list[str]) -> object:
-            await delete(ALICE, shelf.id)
-            await shelf.sweep()
-            return await embed(texts)
+    async def delete() -> None:
+        await shelf.delete(ALICE, shelf.id)
+        await shelf.sweep()
 
-    shelf.embedder.inside = Slow()
+    await during_embedding(shelf, delete)
 
-    with pytest.raises(KnowledgeBaseNotFound):
-        await shelf.upload(TEXT)
-
+    with pytest.raises(DocumentNotFound):
+        await shelf.status(document)
     await shelf.sweep()
     assert not await shelf.indexed("fox")
     assert not await shelf.tombstones()
@@ -264,16 +477,12 @@ async def test_deleting_a_shelf_takes_its_documents_along(shelf: Shelf) -> None:
 
 
 async def test_an_upload_that_goes_on_is_not_swept_away(shelf: Shelf) -> None:
-    sweep, embed = shelf.sweep, shelf.embedder.inside.embed_document
+    await shelf.submit(TEXT)
 
-    class Slow(type(shelf.embedder.inside)):  # type: ignore[misc]
-        async def embed_document(self, texts: list[str]) -> object:
-            assert await sweep() == 0
-            return await embed(texts)
+    async def sweep() -> None:
+        assert await shelf.sweep() == 0
 
-    shelf.embedder.inside = Slow()
-
-    await shelf.upload(TEXT)
+    await during_embedding(shelf, sweep)
 
     assert await shelf.listed() == ["notes.txt"]
 

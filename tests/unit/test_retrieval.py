@@ -179,7 +179,7 @@ class ForgetfulIndex(MemoryPassageIndex):
         super().__init__()
         self.depths: list[int] = []
 
-    async def remove(self, space: EmbeddingSpace, documents: Sequence[str]) -> None:
+    async def remove(self, space: EmbeddingSpace, documents: Sequence[str], *, attempt: int | None = None) -> None:
         """Lost."""
 
     async def search(

@@ -32,6 +32,9 @@ class IdempotencyRecords(Protocol):
     async def record(self, owner: UserId, key: IdempotencyKey, outcome: str, *, at: datetime) -> None:
         """Raises `AlreadyRecorded`, at the latest at commit, when somebody else was faster."""
 
+    async def forget(self, owner: UserId, key: IdempotencyKey) -> None:
+        """The key is new again; no error if it is."""
+
     async def forget_before(self, moment: datetime) -> int:
         """Return how many were forgotten."""
 

@@ -33,8 +33,10 @@ class PassageIndex(Protocol):
         anything, the empty text included; so may be the name of the knowledge base.
         """
 
-    async def remove(self, space: EmbeddingSpace, documents: Sequence[DocumentId]) -> None:
-        """All chunks of all attempts at these documents; no error if there are none."""
+    async def remove(
+        self, space: EmbeddingSpace, documents: Sequence[DocumentId], *, attempt: int | None = None
+    ) -> None:
+        """All chunks of all attempts at these documents, or of that attempt alone; no error if there are none."""
 
     async def clear(self) -> None:
         """Everything, of all spaces: before a rebuild."""

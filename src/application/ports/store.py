@@ -4,6 +4,7 @@ from typing import Protocol
 
 from llm_backend.application.ports.answer_journal import AnswerJournal
 from llm_backend.application.ports.answer_leases import AnswerLeases
+from llm_backend.application.ports.jobs import Jobs
 from llm_backend.application.ports.sealed_secrets import SealedSecrets
 from llm_backend.application.ports.sessions import SessionViews
 from llm_backend.application.ports.unit_of_work import UnitOfWorkFactory
@@ -34,6 +35,9 @@ class Store(Protocol):
 
     @property
     def sealed_secrets(self) -> SealedSecrets: ...
+
+    @property
+    def jobs(self) -> Jobs: ...
 
     async def check(self) -> None:
         """Raises `Unavailable` when the database cannot be reached."""

@@ -9,7 +9,13 @@ from typing import Protocol
 
 from llm_backend.domain.conversations import ConversationSummary, Thread
 from llm_backend.domain.ids import ConversationId, DocumentId, KnowledgeBaseId, UserId
-from llm_backend.domain.knowledge import DocumentSummary, EmbeddingSpace, KnowledgeBase, StoredChunk
+from llm_backend.domain.knowledge import (
+    DocumentStatus,
+    DocumentSummary,
+    EmbeddingSpace,
+    KnowledgeBase,
+    StoredChunk,
+)
 
 
 class ConversationViews(Protocol):
@@ -33,7 +39,7 @@ class ReadyDocument:
 
 
 class KnowledgeViews(Protocol):
-    """Knowledge bases to look at. Documents that are not ready are in none of these views, except `chunks`."""
+    """Knowledge bases to look at. Documents that are not ready are in none of these views, except `document`."""
 
     async def knowledge_bases(self, owner: UserId) -> Sequence[KnowledgeBase]:
         """Oldest first."""
@@ -43,6 +49,10 @@ class KnowledgeViews(Protocol):
 
     async def documents(self, owner: UserId, knowledge_base: KnowledgeBaseId) -> Sequence[DocumentSummary]:
         """Oldest first. Raises `KnowledgeBaseNotFound`."""
+
+    async def document(self, owner: UserId, document: DocumentId) -> DocumentStatus:
+        """One that is being read in, ready, or failed; its step is what can be told without its job. Raises
+        `DocumentNotFound`."""
 
     async def ready(
         self, owner: UserId, knowledge_base: KnowledgeBaseId, documents: Sequence[DocumentId]

@@ -57,9 +57,11 @@ class Database:
             return []
         return await table.table.search(knowledge_base, text=text, vector=vector, limit=limit)
 
-    async def remove(self, space: EmbeddingSpace, documents: Sequence[DocumentId]) -> None:
+    async def remove(
+        self, space: EmbeddingSpace, documents: Sequence[DocumentId], *, attempt: int | None = None
+    ) -> None:
         if table := await self._table(table_name(space)):
-            await table.table.remove(documents)
+            await table.table.remove(documents, attempt)
 
     async def clear(self) -> None:
         """Other programs' tables stay."""

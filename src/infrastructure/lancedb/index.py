@@ -78,8 +78,10 @@ class LanceDbPassageIndex:
             within=self._short,
         )
 
-    async def remove(self, space: EmbeddingSpace, documents: Sequence[DocumentId]) -> None:
-        await self._call(lambda database: database.remove(space, documents), within=self._short)
+    async def remove(
+        self, space: EmbeddingSpace, documents: Sequence[DocumentId], *, attempt: int | None = None
+    ) -> None:
+        await self._call(lambda database: database.remove(space, documents, attempt=attempt), within=self._short)
 
     async def clear(self) -> None:
         await self._call(lambda database: database.clear())

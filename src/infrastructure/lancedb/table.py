@@ -73,9 +73,11 @@ class PassageTable:
         # A vector that is missing is "bad" to it; of others there are none.
         await despite_conflicts(partial(upsert.execute, rows, on_bad_vectors="null"))
 
-    async def remove(self, documents: Sequence[DocumentId]) -> None:
+    async def remove(self, documents: Sequence[DocumentId], attempt: int | None) -> None:
         for some in _slices(documents):
-            await self._delete(_is_in("document", some).to_sql())
+            theirs = _is_in("document", some)
+            wanted = theirs if attempt is None else theirs & (col("attempt") == lit(attempt))
+            await self._delete(wanted.to_sql())
 
     async def clear(self) -> None:
         """Not by dropping the table: what another process is writing would bring back a torn one."""

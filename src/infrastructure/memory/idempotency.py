@@ -24,6 +24,9 @@ class MemoryIdempotencyRecords:
             raise AlreadyRecorded
         records[owner, key.key] = Outcome(fingerprint=key.fingerprint, outcome=outcome, at=at)
 
+    async def forget(self, owner: UserId, key: IdempotencyKey) -> None:
+        self.place.tables.idempotency.pop((owner, key.key), None)
+
     async def forget_before(self, moment: datetime) -> int:
         records = self.place.tables.idempotency
         old = [key for key, record in records.items() if record.at < moment]

@@ -37,16 +37,46 @@ class MemoryDocuments:
 
     place: Place
 
-    async def add(self, document: Document, text: str, chunks: Sequence[Chunk]) -> None:
+    async def add(self, document: Document, text: str = "", chunks: Sequence[Chunk] = ()) -> None:
         tables = self.place.tables
         shelf = knowledge_base_of(tables, document.owner, document.knowledge_base)
-        stored = tuple(_stored(document, chunk) for chunk in sorted(chunks, key=lambda chunk: chunk.position))
         tables.documents[document.id] = DocumentRow(
-            document=replace(document), space=shelf.space, text=text, chunks=stored
+            document=replace(document), space=shelf.space, text=text, chunks=_stored(document, chunks)
         )
 
     async def get(self, owner: UserId, knowledge_base: KnowledgeBaseId, document: DocumentId) -> Document:
         return replace(self._ready(owner, knowledge_base, document).document)
+
+    async def find(self, document: DocumentId) -> tuple[Document, EmbeddingSpace] | None:
+        row = self.place.tables.documents.get(document)
+        if row is None:
+            return None
+        shelf = row.document.knowledge_base
+        known = shelf if shelf in self.place.tables.knowledge_bases else KnowledgeBaseId("")
+        return replace(row.document, knowledge_base=known), row.space
+
+    async def begin_attempt(self, document: DocumentId) -> int | None:
+        row = self._pending(document)
+        if row is None:
+            return None
+        attempt = row.document.attempt + 1
+        self.place.tables.documents[document] = replace(row, document=replace(row.document, attempt=attempt))
+        return attempt
+
+    async def store_contents(
+        self, document: DocumentId, attempt: int, file_type: str, text: str, chunks: Sequence[Chunk]
+    ) -> bool:
+        row = self._pending(document)
+        if row is None or row.document.attempt != attempt:
+            return False
+        self.place.tables.documents[document] = replace(
+            row,
+            document=replace(row.document, file_type=file_type),
+            text=text,
+            chunks=_stored(row.document, chunks),
+            statistics=None,
+        )
+        return True
 
     async def store_vectors(
         self, document: DocumentId, attempt: int, vectors: Sequence[bytes], statistics: bytes | None = None
@@ -64,18 +94,35 @@ class MemoryDocuments:
         _put_in_state(self.place.tables, row, DocumentState.READY)
         return True
 
+    async def mark_failed(self, document: DocumentId, reason: str) -> bool:
+        row = self._pending(document)
+        if row is None:
+            return False
+        failed = replace(row.document, state=DocumentState.FAILED, reason=reason)
+        self.place.tables.documents[document] = DocumentRow(document=failed, space=row.space, text="", chunks=())
+        return True
+
+    async def cancel(self, owner: UserId, document: DocumentId, reason: str) -> bool:
+        row = self._pending(document)
+        return row is not None and row.document.owner == owner and await self.mark_failed(document, reason)
+
     async def bury(self, owner: UserId, knowledge_base: KnowledgeBaseId, document: DocumentId) -> None:
-        row = self._ready(owner, knowledge_base, document)
+        row = self.place.tables.documents.get(document)
+        if row is None or not is_seen(row, owner) or row.document.knowledge_base != knowledge_base:
+            raise DocumentNotFound
         _put_in_state(self.place.tables, row, DocumentState.DELETED)
 
-    async def bury_unfinished(self, document: DocumentId) -> None:
-        row = self._pending(document)
-        if row is not None:
-            _put_in_state(self.place.tables, row, DocumentState.DELETED)
-
-    async def unfinished(self, *, before: datetime) -> Sequence[DocumentId]:
+    async def pending(self) -> Sequence[DocumentId]:
         documents = [row.document for row in self.place.tables.documents.values()]
-        return [one.id for one in documents if one.state is DocumentState.PENDING and one.created_at < before]
+        return [one.id for one in documents if one.state is DocumentState.PENDING]
+
+    async def bury_failed(self, *, before: datetime) -> int:
+        rows = list(self.place.tables.documents.values())
+        failed = [row for row in rows if row.document.state is DocumentState.FAILED]
+        old = [row for row in failed if row.document.created_at < before]
+        for row in old:
+            _put_in_state(self.place.tables, row, DocumentState.DELETED)
+        return len(old)
 
     async def tombstones(self) -> Sequence[tuple[DocumentId, EmbeddingSpace]]:
         rows = self.place.tables.documents.values()
@@ -105,6 +152,10 @@ def knowledge_base_of(tables: Tables, owner: UserId, knowledge_base: KnowledgeBa
     return found
 
 
+def is_seen(row: DocumentRow, owner: UserId) -> bool:
+    return row.document.state is not DocumentState.DELETED and row.document.owner == owner
+
+
 def is_ready(row: DocumentRow, owner: UserId) -> bool:
     return row.document.state is DocumentState.READY and row.document.owner == owner
 
@@ -113,7 +164,9 @@ def _put_in_state(tables: Tables, row: DocumentRow, state: DocumentState) -> Non
     tables.documents[row.document.id] = replace(row, document=replace(row.document, state=state))
 
 
-def _stored(document: Document, chunk: Chunk) -> StoredChunk:
-    return StoredChunk(
-        knowledge_base=document.knowledge_base, document=document.id, attempt=document.attempt, chunk=chunk
+def _stored(document: Document, chunks: Sequence[Chunk]) -> tuple[StoredChunk, ...]:
+    """By position."""
+    return tuple(
+        StoredChunk(knowledge_base=document.knowledge_base, document=document.id, attempt=document.attempt, chunk=chunk)
+        for chunk in sorted(chunks, key=lambda chunk: chunk.position)
     )

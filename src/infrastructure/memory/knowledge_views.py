@@ -5,16 +5,18 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 
 from llm_backend.application.ports.views import ReadyDocument
+from llm_backend.domain.errors import DocumentNotFound
 from llm_backend.domain.ids import DocumentId, KnowledgeBaseId, UserId
 from llm_backend.domain.knowledge import (
     Document,
     DocumentState,
+    DocumentStatus,
     DocumentSummary,
     EmbeddingSpace,
     KnowledgeBase,
     StoredChunk,
 )
-from llm_backend.infrastructure.memory.knowledge import is_ready, knowledge_base_of
+from llm_backend.infrastructure.memory.knowledge import is_ready, is_seen, knowledge_base_of
 from llm_backend.infrastructure.memory.tables import DocumentRow, Place
 
 
@@ -33,6 +35,12 @@ class MemoryKnowledgeViews:
     async def documents(self, owner: UserId, knowledge_base: KnowledgeBaseId) -> Sequence[DocumentSummary]:
         knowledge_base_of(self.place.tables, owner, knowledge_base)
         return [_summary(row.document) for row in self._ready(knowledge_base)]
+
+    async def document(self, owner: UserId, document: DocumentId) -> DocumentStatus:
+        row = self.place.tables.documents.get(document)
+        if row is None or not is_seen(row, owner):
+            raise DocumentNotFound
+        return DocumentStatus.at_rest(replace(row.document), len(row.chunks))
 
     async def ready(
         self, owner: UserId, knowledge_base: KnowledgeBaseId, documents: Sequence[DocumentId]

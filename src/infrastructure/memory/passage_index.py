@@ -49,10 +49,12 @@ class MemoryPassageIndex:
             if (key := _key(one)) in bm25 or key in nearest
         ]
 
-    async def remove(self, space: EmbeddingSpace, documents: Sequence[DocumentId]) -> None:
-        gone = set(documents)
-        kept = {key: one for key, one in self._chunks.get(space, {}).items() if one.document not in gone}
-        self._chunks[space] = kept
+    async def remove(
+        self, space: EmbeddingSpace, documents: Sequence[DocumentId], *, attempt: int | None = None
+    ) -> None:
+        mine = self._chunks.get(space, {}).items()
+        gone = {key for key, one in mine if one.document in documents and attempt in {None, one.attempt}}
+        self._chunks[space] = {key: one for key, one in mine if key not in gone}
 
     async def clear(self) -> None:
         self._chunks.clear()

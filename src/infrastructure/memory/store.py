@@ -9,6 +9,7 @@ from llm_backend.infrastructure.memory.answer_journal import MemoryAnswerJournal
 from llm_backend.infrastructure.memory.answer_leases import MemoryAnswerLeases
 from llm_backend.infrastructure.memory.conversations import MemoryConversations, MemoryConversationViews
 from llm_backend.infrastructure.memory.idempotency import MemoryIdempotencyRecords
+from llm_backend.infrastructure.memory.jobs import MemoryJobs
 from llm_backend.infrastructure.memory.knowledge import MemoryDocuments, MemoryKnowledgeBases
 from llm_backend.infrastructure.memory.knowledge_views import MemoryKnowledgeViews
 from llm_backend.infrastructure.memory.sealed_secrets import MemorySealedSecrets
@@ -46,6 +47,7 @@ class MemoryStore:
         me = WriterId(str(uuid4()))
         self.journal = self.journal_of(me)
         self.leases = self.leases_of(me)
+        self.jobs = MemoryJobs()
         self.sealed_secrets = MemorySealedSecrets(self._committed)
 
     def journal_of(self, me: WriterId) -> MemoryAnswerJournal:

@@ -28,7 +28,6 @@ _OPEN = (
     select(*OPEN_ANSWER_COLUMNS)
     .join(conversations, conversations.c.id == answers.c.conversation_id)
     .where(answers.c.state == RUNNING)
-    .order_by(answers.c.started_at, answers.c.id)
 )
 _MINE = select(answers.c.id, answers.c.stop_wanted).where(_IS_MINE)
 _TAKEN = {"writer": _ME, "takeovers": answers.c.takeovers + 1}

@@ -256,6 +256,7 @@ DOCUMENT_COLUMNS = (
     rows.documents.c.state,
     rows.documents.c.attempt,
     rows.documents.c.created_at,
+    rows.documents.c.reason,
 )
 
 DOCUMENT_SUMMARY_COLUMNS = (
@@ -303,10 +304,10 @@ def knowledge_base_values(knowledge_base: KnowledgeBase) -> Values:
 
 
 def document_from(row: Row) -> Document:
-    id_, knowledge_base, owner, name, file_type, size, sha256, state, attempt, created_at = row
+    id_, knowledge_base, owner, name, file_type, size, sha256, state, attempt, created_at, reason = row
     return Document(
         id=DocumentId(id_),
-        knowledge_base=KnowledgeBaseId(knowledge_base),
+        knowledge_base=KnowledgeBaseId(knowledge_base or ""),
         owner=UserId(owner),
         name=name,
         file_type=file_type,
@@ -314,6 +315,7 @@ def document_from(row: Row) -> Document:
         sha256=sha256,
         state=DocumentState(state),
         attempt=attempt,
+        reason=reason,
         created_at=created_at,
     )
 
@@ -332,6 +334,7 @@ def document_values(document: Document, space: EmbeddingSpace) -> Values:
         "state": document.state.value,
         "attempt": document.attempt,
         "created_at": document.created_at,
+        "reason": document.reason,
     }
 
 

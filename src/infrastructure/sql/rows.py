@@ -38,6 +38,7 @@ metadata = MetaData(
 RUNNING = literal_column("'running'", Text)
 PENDING = literal_column("'pending'", Text)
 READY = literal_column("'ready'", Text)
+FAILED = literal_column("'failed'", Text)
 DELETED = literal_column("'deleted'", Text)
 
 users = Table(
@@ -180,6 +181,7 @@ documents = Table(
     Column("state", Text, nullable=False),
     Column("attempt", Integer, nullable=False),
     Column("created_at", UtcTime, nullable=False),
+    Column("reason", Text),
     Index(None, "knowledge_base_id", "state", "sequence"),
     Index(None, "state", "id"),
     sqlite_autoincrement=True,
@@ -215,4 +217,23 @@ chunks = Table(
     Column("page", Integer),
     Column("search_text", Text, nullable=False),
     Column("vector", LargeBinary),
+)
+
+# Work to do, of whatever kind; no row, no job. Whoever has seen `version` stand still for `patience` milliseconds may
+# take the job.
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("sequence", Serial, primary_key=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("rank", Integer, nullable=False),
+    Column("version", BigInteger, nullable=False),
+    Column("patience", Integer, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("holder", Text),
+    Column("cancelled", Boolean, nullable=False),
+    Column("step", Text),
+    Column("percent", Integer, nullable=False),
+    Index(None, "patience", "rank", "sequence"),
+    sqlite_autoincrement=True,
 )

@@ -19,6 +19,7 @@ from llm_backend.application.ports.sessions import SessionViews
 from llm_backend.application.ports.unit_of_work import UnitOfWorkFactory
 from llm_backend.application.ports.views import ConversationViews, KnowledgeViews
 from llm_backend.domain.ids import WriterId
+from llm_backend.infrastructure.sql.jobs import SqlJobs
 from llm_backend.infrastructure.sql.journal import SqlAnswerJournal
 from llm_backend.infrastructure.sql.leases import SqlAnswerLeases
 from llm_backend.infrastructure.sql.migrating import migrate, pending
@@ -52,12 +53,14 @@ class SqlStore:
     journal: AnswerJournal
     leases: AnswerLeases
     sealed_secrets: SealedSecrets
+    jobs: SqlJobs
 
     def __init__(self, transactions: UnitOfWorkFactory, reader: Reader, writer: Writer) -> None:
         self.transactions = transactions
         self.session_views = SqlSessionViews(reader)
         self.conversation_views = SqlConversationViews(reader)
         self.knowledge_views = SqlKnowledgeViews(reader)
+        self.jobs = SqlJobs(reader, writer)
         self.sealed_secrets = SqlSealedSecrets(reader, writer)
         me = WriterId(str(uuid4()))
         self._reader = reader

@@ -7,19 +7,27 @@ from sqlalchemy import BigInteger, Integer, Text, and_, bindparam, exists, func,
 
 from llm_backend.application.ports.views import ReadyDocument
 from llm_backend.domain.conversations import ConversationSummary, Thread
-from llm_backend.domain.errors import ConversationNotFound, KnowledgeBaseNotFound
+from llm_backend.domain.errors import ConversationNotFound, DocumentNotFound, KnowledgeBaseNotFound
 from llm_backend.domain.ids import ConversationId, DocumentId, KnowledgeBaseId, UserId
-from llm_backend.domain.knowledge import DocumentSummary, EmbeddingSpace, KnowledgeBase, StoredChunk
+from llm_backend.domain.knowledge import (
+    DocumentStatus,
+    DocumentSummary,
+    EmbeddingSpace,
+    KnowledgeBase,
+    StoredChunk,
+)
 from llm_backend.domain.users import Session
 from llm_backend.infrastructure.sql.dialects import IsMember
 from llm_backend.infrastructure.sql.mapping import (
     CONVERSATION_COLUMNS,
+    DOCUMENT_COLUMNS,
     DOCUMENT_SUMMARY_COLUMNS,
     KNOWLEDGE_BASE_COLUMNS,
     MESSAGE_COLUMNS,
     STORED_CHUNK_COLUMNS,
     SUMMARY_COLUMNS,
     conversation_from,
+    document_from,
     document_summary_from,
     knowledge_base_from,
     message_from,
@@ -28,6 +36,7 @@ from llm_backend.infrastructure.sql.mapping import (
 )
 from llm_backend.infrastructure.sql.ports import Reader
 from llm_backend.infrastructure.sql.rows import (
+    DELETED,
     READY,
     TEXT_PART,
     chunks,
@@ -141,6 +150,10 @@ _KNOWLEDGE_BASE = select(*KNOWLEDGE_BASE_COLUMNS).where(_OWNED_SHELF)
 _READY_ON_SHELF = and_(documents.c.knowledge_base_id == _SHELF, documents.c.state == READY)
 _OWNED_READY_ON_SHELF = and_(_READY_ON_SHELF, documents.c.owner == _OWNER)
 _DOCUMENTS = select(*DOCUMENT_SUMMARY_COLUMNS).where(_OWNED_READY_ON_SHELF).order_by(documents.c.sequence)
+_CHUNKS_OF = select(func.count()).where(chunks.c.document_id == documents.c.id).scalar_subquery()
+_DOCUMENT_STATUS = select(*DOCUMENT_COLUMNS, _CHUNKS_OF).where(
+    documents.c.id == _DOCUMENT, documents.c.owner == _OWNER, documents.c.state != DELETED
+)
 _READY = select(documents.c.id, documents.c.name, documents.c.attempt).where(
     _OWNED_READY_ON_SHELF, IsMember(documents.c.id, bindparam("documents", type_=Text))
 )
@@ -203,6 +216,7 @@ class SqlKnowledgeViews:
         self._knowledge_bases = reader.prepare(_KNOWLEDGE_BASES)
         self._knowledge_base = reader.prepare(_KNOWLEDGE_BASE)
         self._documents = reader.prepare(_DOCUMENTS)
+        self._document_status = reader.prepare(_DOCUMENT_STATUS)
         self._ready = reader.prepare(_READY)
         self._is_ready = reader.prepare(_IS_READY)
         self._parts = reader.prepare(_PARTS)
@@ -229,6 +243,13 @@ class SqlKnowledgeViews:
         if not shelf:
             raise KnowledgeBaseNotFound
         return list(map(document_summary_from, found))
+
+    async def document(self, owner: UserId, document: DocumentId) -> DocumentStatus:
+        (found,) = await self._reader.fetch(Query(self._document_status, {"owner": owner, "document": document}))
+        if not found:
+            raise DocumentNotFound
+        *columns, number = found[0]
+        return DocumentStatus.at_rest(document_from(columns), number)
 
     async def ready(
         self, owner: UserId, knowledge_base: KnowledgeBaseId, documents: Sequence[DocumentId]

@@ -21,7 +21,8 @@ from llm_backend.interface.http.requests import ApiRequest
 from llm_backend.interface.http.rest.answers import Answers
 from llm_backend.interface.http.rest.chat import ChatController, missing_goes_first
 from llm_backend.interface.http.rest.conversations import ConversationsController
-from llm_backend.interface.http.rest.rag import RagController, UploadsController
+from llm_backend.interface.http.rest.ingestion import Documents, IngestionController, UploadsController
+from llm_backend.interface.http.rest.rag import RagController
 from llm_backend.interface.http.rest.users import UsersController
 from llm_backend.interface.http.uploads import Uploads
 
@@ -56,7 +57,7 @@ def _routes(backend: Backend, options: HttpOptions) -> list[ControllerRouterHand
     uploads = Router(path="/", route_handlers=[UploadsController], request_max_body_size=options.upload_limit)
     api = Router(
         path="/api",
-        route_handlers=[UsersController, ConversationsController, chat, RagController, uploads],
+        route_handlers=[UsersController, ConversationsController, chat, RagController, IngestionController, uploads],
         guards=[require_session(backend.authenticate)],
     )
     documentation = documentation_routes() if options.documentation else []
@@ -64,7 +65,7 @@ def _routes(backend: Backend, options: HttpOptions) -> list[ControllerRouterHand
 
 
 def _dependencies(backend: Backend, options: HttpOptions) -> dict[str, Provide]:
-    """Each use case under its name in the `Backend`, and the two things that are made of use cases and options."""
+    """Each use case under its name in the `Backend`, and the few things that are made of use cases and options."""
     named: dict[str, Any] = {field.name: getattr(backend, field.name) for field in fields(Backend)}
     answers = Answers(
         send=backend.send_message,
@@ -76,8 +77,14 @@ def _dependencies(backend: Backend, options: HttpOptions) -> dict[str, Provide]:
         framing=options.framing,
         keep_alive=options.keep_alive,
     )
-    uploads = Uploads(backend.upload_document, options.scratch)
-    return {name: _given(value) for name, value in {**named, "answers": answers, "uploads": uploads}.items()}
+    made = {
+        "answers": answers,
+        "uploads": Uploads(backend.upload_document, backend.submit_document, options.scratch),
+        "documents": Documents(
+            backend.check_document, backend.follow_document, backend.cancel_document, options.keep_alive
+        ),
+    }
+    return {name: _given(value) for name, value in {**named, **made}.items()}
 
 
 def _given(value: Any) -> Provide:

@@ -14,9 +14,10 @@ from typing import BinaryIO
 
 from multipart import MultipartError, MultipartSegment, PushMultipartParser  # type: ignore[import-untyped]
 
-from llm_backend.application.ingestion import UploadDocument, Uploaded
+from llm_backend.application.ports.idempotency import IdempotencyKey
+from llm_backend.application.uploads import SubmitDocument, UploadDocument, Uploaded
 from llm_backend.domain.errors import StorageFull
-from llm_backend.domain.ids import KnowledgeBaseId
+from llm_backend.domain.ids import DocumentId, KnowledgeBaseId
 from llm_backend.interface.http.errors import InvalidForm, MissingFormField
 from llm_backend.interface.http.idempotency import idempotency
 from llm_backend.interface.http.requests import ApiRequest, checked_text
@@ -37,19 +38,38 @@ class Form:
 
 @dataclass(frozen=True, slots=True)
 class Uploads:
-    """Receive a form and hand its file to the use case. The file is gone afterwards, whatever happened."""
+    """Receive a form and hand its file to a use case. The file is gone from here afterwards, whatever happened."""
 
     upload_document: UploadDocument
+    submit_document: SubmitDocument
     scratch: Path | None = None
 
-    async def receive(self, request: ApiRequest) -> Uploaded:
+    async def read_in(self, request: ApiRequest) -> Uploaded:
+        """Returns when the document is ready."""
+        async with self._received(request) as sent:
+            return await self.upload_document(
+                request.owner, sent.knowledge_base, sent.file, sent.name, idempotency=sent.idempotency
+            )
+
+    async def accept(self, request: ApiRequest) -> DocumentId:
+        """Returns when the document is sure to be read in."""
+        async with self._received(request) as sent:
+            return await self.submit_document(
+                request.owner, sent.knowledge_base, sent.file, sent.name, idempotency=sent.idempotency
+            )
+
+    @asynccontextmanager
+    async def _received(self, request: ApiRequest) -> AsyncIterator["_Sent"]:
         async with self._scratch_file() as path:
             form = await _received(request, path)
             if not form.kb_id or not form.file_name:
                 raise MissingFormField
-            shelf = KnowledgeBaseId(checked_text(form.kb_id))
-            key = idempotency(request.scope, [form.kb_id, form.file_name, form.sha256])
-            return await self.upload_document(request.owner, shelf, path, form.file_name, idempotency=key)
+            yield _Sent(
+                knowledge_base=KnowledgeBaseId(checked_text(form.kb_id)),
+                file=path,
+                name=form.file_name,
+                idempotency=idempotency(request.scope, [form.kb_id, form.file_name, form.sha256]),
+            )
 
     @asynccontextmanager
     async def _scratch_file(self) -> AsyncIterator[Path]:
@@ -63,6 +83,14 @@ class Uploads:
         handle, name = tempfile.mkstemp(prefix="upload-", dir=self.scratch)
         os.close(handle)
         return Path(name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Sent:
+    knowledge_base: KnowledgeBaseId
+    file: Path
+    name: str
+    idempotency: IdempotencyKey | None
 
 
 async def _received(request: ApiRequest, path: Path) -> Form:

@@ -54,6 +54,21 @@ class IdempotencyContract:
             ]
         assert outcomes == ["of 1", "of 2", "of 0"]
 
+    async def test_a_key_that_was_forgotten_is_new(self, store: Store) -> None:
+        await given(store, a_user(1), a_user(2))
+        for owner in (ALICE, BOB):
+            await record(store, owner, "key", "outcome")
+
+        for _ in range(2):
+            async with store.transactions() as work:
+                await work.idempotency.forget(ALICE, a_key())
+                await work.commit()
+
+        async with store.transactions() as work:
+            assert await work.idempotency.outcome(ALICE, a_key()) is None
+            assert await work.idempotency.outcome(BOB, a_key()) == "outcome"
+        await record(store, ALICE, "key", "another")
+
     async def test_a_key_is_recorded_only_once(self, store: Store) -> None:
         await given(store, a_user(1))
         await record(store, ALICE, "key", "first")

@@ -180,7 +180,7 @@ class DocumentsContract(KnowledgeViewsContract):
             await given_pending(store, a_document(owner=owner, knowledge_base=shelf))
 
         async with store.transactions() as work:
-            assert not await work.documents.unfinished(before=NOON + timedelta(days=1))
+            assert not await work.documents.pending()
 
     async def test_a_pending_document_is_nowhere_to_be_seen(self, store: Store) -> None:
         await given_a_shelf(store)
@@ -193,8 +193,6 @@ class DocumentsContract(KnowledgeViewsContract):
         async with store.transactions() as work:
             with pytest.raises(DocumentNotFound):
                 await work.documents.get(ALICE, SHELF, FIRST)
-            with pytest.raises(DocumentNotFound):
-                await work.documents.bury(ALICE, SHELF, FIRST)
         views = store.knowledge_views
         assert await listed(store) == []
         assert not await views.ready(ALICE, SHELF, [FIRST])
@@ -288,30 +286,6 @@ class DocumentsContract(KnowledgeViewsContract):
             await work.commit()
 
         assert await listed(store) == [FIRST]
-
-    async def test_only_unfinished_documents_can_be_buried_as_such(self, store: Store) -> None:
-        await given_a_shelf(store)
-        await given_ready(store, a_document("ready"))
-        await given_pending(store, a_document("pending"))
-
-        async with store.transactions() as work:
-            for name in ("ready", "pending", "unknown"):
-                await work.documents.bury_unfinished(DocumentId(name))
-            await work.commit()
-
-        assert await listed(store) == ["ready"]
-        assert await tombstones(store) == [("pending", SPACE)]
-
-    async def test_unfinished_ones_are_found_by_their_age(self, store: Store) -> None:
-        await given_a_shelf(store)
-        for name, hours in [("old", -2), ("young", 2)]:
-            await given_pending(store, a_document(name, created_at=NOON + timedelta(hours=hours)))
-        await given_ready(store, a_document("ready", created_at=NOON - timedelta(hours=3)))
-
-        async with store.transactions() as work:
-            unfinished = await work.documents.unfinished(before=NOON)
-
-        assert list(unfinished) == ["old"]
 
     async def test_vectors_are_stored_in_the_order_of_positions(self, store: Store) -> None:
         await given_a_shelf(store)

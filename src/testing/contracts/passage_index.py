@@ -207,6 +207,14 @@ class PassageIndexContract:
 
         assert texts(await index.search(SPACE, SHELF, text="fox", vector=EAST, limit=10)) == ["fox three"]
 
+    async def test_one_attempt_can_be_removed_alone(self, index: PassageIndex) -> None:
+        await index.add(SPACE, [stored("fox one", attempt=1), stored("fox two", attempt=2)])
+        await index.add(SPACE, [stored("fox three", document="document-2", attempt=1)])
+
+        await index.remove(SPACE, [DocumentId("document-1")], attempt=1)
+
+        assert texts(await index.search(SPACE, SHELF, text="fox", vector=EAST, limit=10)) == ["fox three", "fox two"]
+
     async def test_many_documents_can_be_removed_at_once(self, index: PassageIndex) -> None:
         await index.add(SPACE, [stored(f"fox {n}", document=f"document-{n}") for n in range(1200)])
 

@@ -10,6 +10,7 @@ from llm_backend.testing.contracts.answer_journal import AnswerJournalContract
 from llm_backend.testing.contracts.answer_leases import AnswerLeasesContract
 from llm_backend.testing.contracts.conversations import ConversationsContract
 from llm_backend.testing.contracts.idempotency import IdempotencyContract
+from llm_backend.testing.contracts.ingestion import IngestionContract
 from llm_backend.testing.contracts.knowledge import DocumentsContract, KnowledgeBasesContract
 from llm_backend.testing.contracts.revocations import RevocationsContract
 from llm_backend.testing.contracts.sealed_secrets import SealedSecretsContract
@@ -70,6 +71,10 @@ class TestKnowledgeBases(KnowledgeBasesContract):
 
 
 class TestDocuments(DocumentsContract):
+    pass
+
+
+class TestIngestion(IngestionContract):
     pass
 
 

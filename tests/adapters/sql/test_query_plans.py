@@ -6,18 +6,18 @@ from pathlib import Path
 import pytest
 from sqlalchemy import ClauseElement, Select, UpdateBase
 
-from llm_backend.infrastructure.sql import SqlStore, journal, views
+from llm_backend.infrastructure.sql import SqlStore, jobs, journal, leases, views
 from llm_backend.infrastructure.sql.repositories import documents
 from llm_backend.infrastructure.sql.sqlite import SqliteReader
 
 STATEMENTS: dict[str, ClauseElement] = {
-    name: statement
-    for module in (views, journal, documents)
+    f"{module.__name__.rpartition('.')[2]}{name}": statement
+    for module in (views, journal, leases, documents, jobs)
     for name, statement in vars(module).items()
     if isinstance(statement, Select | UpdateBase)
 }
 # What looks at everything on purpose.
-EVERYTHING = {"_SPACES", "_COUNT_OUTDATED", "_FORGET"}
+EVERYTHING = {"views_SPACES", "views_COUNT_OUTDATED", "journal_OUTDATED", "leases_BEATS"}
 NO_TABLE = ("SCAN CONSTANT ROW", "SCAN json_each")
 
 

@@ -18,6 +18,7 @@ from llm_backend.infrastructure.sql.mapping import (
 )
 from llm_backend.infrastructure.sql.rows import (
     DELETED,
+    FAILED,
     PENDING,
     READY,
     document_statistics,
@@ -48,9 +49,25 @@ _PENDING_ONE = and_(documents.c.id == bindparam("document"), documents.c.state =
 _TOMBSTONE = and_(documents.c.id == bindparam("document"), documents.c.state == DELETED)
 
 _GET = select(*DOCUMENT_COLUMNS).where(_READY_ONE)
-_BURY = update(documents).where(_READY_ONE).values(state=DELETED)
-_BURY_UNFINISHED = update(documents).where(_PENDING_ONE).values(state=DELETED)
+_FIND = select(*DOCUMENT_COLUMNS, documents.c.embedding_model, documents.c.dimensions).where(
+    documents.c.id == bindparam("document")
+)
+_BEGIN_ATTEMPT = update(documents).where(_PENDING_ONE).values(attempt=documents.c.attempt + 1)
+_ATTEMPT = select(documents.c.attempt).where(documents.c.id == bindparam("document"))
+_NAME_TYPE = update(documents).where(_PENDING_ATTEMPT).values(file_type=bindparam("kind"))
+_BURY = (
+    update(documents)
+    .where(
+        documents.c.id == bindparam("document"),
+        documents.c.knowledge_base_id == bindparam("shelf"),
+        documents.c.owner == bindparam("of"),
+        documents.c.state != DELETED,
+    )
+    .values(state=DELETED)
+)
 _MARK_READY = update(documents).where(_PENDING_ATTEMPT).values(state=READY)
+_MARK_FAILED = update(documents).where(_PENDING_ONE).values(state=FAILED, reason=bindparam("why"))
+_CANCEL = _MARK_FAILED.where(documents.c.owner == bindparam("of"))
 _FORGET = delete(documents).where(_TOMBSTONE)
 _IS_PENDING = select(documents.c.id).where(_PENDING_ATTEMPT).with_for_update(key_share=True)
 _POSITIONS = (
@@ -64,7 +81,17 @@ _STORE_VECTOR = (
     .values(vector=bindparam("bytes"))
 )
 _FORGET_STATISTICS = delete(document_statistics).where(document_statistics.c.document_id == bindparam("document"))
-_UNFINISHED = select(documents.c.id).where(documents.c.state == PENDING, documents.c.created_at < bindparam("before"))
+_DROP_CONTENTS = (
+    delete(document_texts).where(document_texts.c.document_id == bindparam("document")),
+    delete(chunk_rows).where(chunk_rows.c.document_id == bindparam("document")),
+    _FORGET_STATISTICS,
+)
+_ALL_PENDING = select(documents.c.id, documents.c.sequence).where(documents.c.state == PENDING)
+_BURY_FAILED = (
+    update(documents)
+    .where(documents.c.state == FAILED, documents.c.created_at < bindparam("before"))
+    .values(state=DELETED)
+)
 _TOMBSTONES = select(documents.c.id, documents.c.embedding_model, documents.c.dimensions).where(
     documents.c.state == DELETED
 )
@@ -76,14 +103,21 @@ class SqlDocuments:
     def __init__(self, transaction: Transaction) -> None:
         self._transaction = transaction
 
-    async def add(self, document: Document, text: str, chunks: Sequence[Chunk]) -> None:
+    async def add(self, document: Document, text: str = "", chunks: Sequence[Chunk] = ()) -> None:
         space = await self._space(document.owner, document.knowledge_base)
         try:
             await self._transaction.execute(insert(documents), document_values(document, space))
         except Violation as error:  # elsewhere than in SQLite it may have been removed meanwhile
             raise KnowledgeBaseNotFound from error
-        await self._transaction.execute_each(insert(document_texts), text_values(document.id, text))
-        await self._transaction.execute_each(insert(chunk_rows), [chunk_values(document.id, chunk) for chunk in chunks])
+        await self._add_contents(document.id, text, chunks)
+
+    async def _add_contents(self, document: DocumentId, text: str, chunks: Sequence[Chunk]) -> None:
+        await self._transaction.execute_each(insert(document_texts), text_values(document, text))
+        await self._transaction.execute_each(insert(chunk_rows), [chunk_values(document, chunk) for chunk in chunks])
+
+    async def _drop_contents(self, document: DocumentId) -> None:
+        for step in _DROP_CONTENTS:
+            await self._transaction.execute(step, {"document": document})
 
     async def _space(self, owner: UserId, knowledge_base: KnowledgeBaseId) -> EmbeddingSpace:
         row = (await self._transaction.execute(_SPACE, {"shelf": knowledge_base, "of": owner})).first()
@@ -98,6 +132,31 @@ class SqlDocuments:
         if row is None:
             raise DocumentNotFound
         return document_from(row)
+
+    async def find(self, document: DocumentId) -> tuple[Document, EmbeddingSpace] | None:
+        row = (await self._transaction.execute(_FIND, {"document": document})).first()
+        if row is None:
+            return None
+        *columns, model, dimensions = row
+        return document_from(columns), EmbeddingSpace(model=model, dimensions=dimensions)
+
+    async def begin_attempt(self, document: DocumentId) -> int | None:
+        result = await self._transaction.execute(_BEGIN_ATTEMPT, {"document": document})
+        if not result.rowcount:
+            return None
+        attempt: int = (await self._transaction.execute(_ATTEMPT, {"document": document})).scalar_one()
+        return attempt
+
+    async def store_contents(
+        self, document: DocumentId, attempt: int, file_type: str, text: str, chunks: Sequence[Chunk]
+    ) -> bool:
+        values = {"document": document, "number": attempt, "kind": file_type}
+        result = await self._transaction.execute(_NAME_TYPE, values)
+        if not result.rowcount:
+            return False
+        await self._drop_contents(document)  # of an attempt that was cut off
+        await self._add_contents(document, text, chunks)
+        return True
 
     async def store_vectors(
         self, document: DocumentId, attempt: int, vectors: Sequence[bytes], statistics: bytes | None = None
@@ -128,11 +187,25 @@ class SqlDocuments:
         if not result.rowcount:
             raise DocumentNotFound
 
-    async def bury_unfinished(self, document: DocumentId) -> None:
-        await self._transaction.execute(_BURY_UNFINISHED, {"document": document})
+    async def mark_failed(self, document: DocumentId, reason: str) -> bool:
+        result = await self._transaction.execute(_MARK_FAILED, {"document": document, "why": reason})
+        return await self._failed(document, result.rowcount)
 
-    async def unfinished(self, *, before: datetime) -> Sequence[DocumentId]:
-        return (await self._transaction.execute(_UNFINISHED, {"before": before})).scalars().all()
+    async def cancel(self, owner: UserId, document: DocumentId, reason: str) -> bool:
+        result = await self._transaction.execute(_CANCEL, {"of": owner, "document": document, "why": reason})
+        return await self._failed(document, result.rowcount)
+
+    async def _failed(self, document: DocumentId, changed: int) -> bool:
+        if changed:
+            await self._drop_contents(document)
+        return changed > 0
+
+    async def pending(self) -> Sequence[DocumentId]:
+        found = await self._transaction.execute(_ALL_PENDING)
+        return [id_ for id_, _ in sorted(found, key=lambda row: row.sequence)]
+
+    async def bury_failed(self, *, before: datetime) -> int:
+        return (await self._transaction.execute(_BURY_FAILED, {"before": before})).rowcount
 
     async def tombstones(self) -> Sequence[tuple[DocumentId, EmbeddingSpace]]:
         found = await self._transaction.execute(_TOMBSTONES)

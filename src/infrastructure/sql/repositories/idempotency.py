@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import BigInteger, Text, bindparam, delete, insert, select
+from sqlalchemy import BigInteger, Text, and_, bindparam, delete, insert, select
 
 from llm_backend.application.ports.idempotency import AlreadyRecorded, IdempotencyKey
 from llm_backend.domain.errors import IdempotencyMismatch
@@ -14,10 +14,9 @@ from llm_backend.infrastructure.sql.transaction import Transaction
 
 _OWNER = bindparam("owner", type_=BigInteger)
 _KEY = bindparam("key", type_=Text)
+_NAMED = and_(idempotency_keys.c.owner == _OWNER, idempotency_keys.c.key == _KEY)
 _TAKE_TURN = select(TurnOfKey(_OWNER, _KEY))
-_OUTCOME = select(idempotency_keys.c.fingerprint, idempotency_keys.c.outcome).where(
-    idempotency_keys.c.owner == _OWNER, idempotency_keys.c.key == _KEY
-)
+_OUTCOME = select(idempotency_keys.c.fingerprint, idempotency_keys.c.outcome).where(_NAMED)
 
 
 class SqlIdempotencyRecords:
@@ -49,6 +48,9 @@ class SqlIdempotencyRecords:
             await self._transaction.execute(insert(idempotency_keys), values)
         except Violation as error:
             raise AlreadyRecorded from error
+
+    async def forget(self, owner: UserId, key: IdempotencyKey) -> None:
+        await self._transaction.execute(delete(idempotency_keys).where(_NAMED), {"owner": owner, "key": key.key})
 
     async def forget_before(self, moment: datetime) -> int:
         result = await self._transaction.execute(delete(idempotency_keys).where(idempotency_keys.c.created_at < moment))

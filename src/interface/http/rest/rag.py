@@ -20,7 +20,6 @@ from llm_backend.interface.http.documentation import (
     SIGNED_IN,
     AskOperation,
     RepeatableOperation,
-    UploadOperation,
     failures,
     streams,
 )
@@ -29,7 +28,6 @@ from llm_backend.interface.http.idempotency import idempotency
 from llm_backend.interface.http.requests import ApiRequest, checked_text
 from llm_backend.interface.http.rest.answers import Answers
 from llm_backend.interface.http.rest.parameters import Asked, Body
-from llm_backend.interface.http.uploads import Uploads
 
 DEFAULT_TOP_K = 5
 TAGS = ["Knowledge bases"]
@@ -82,12 +80,6 @@ class KnowledgeBaseOut(msgspec.Struct):
 class KnowledgeBasesOut(msgspec.Struct):
     success: bool
     kbs: list[KnowledgeBaseOut]
-    message: str
-
-
-class DocumentMadeOut(msgspec.Struct):
-    success: bool
-    doc_id: str
     message: str
 
 
@@ -213,25 +205,6 @@ class RagController(Controller):
     def list_models(self, list_embedding_models: Asked[ListEmbeddingModels]) -> ModelsOut:
         """The embedding models that a knowledge base can be bound to, the default first."""
         return ModelsOut(True, list(list_embedding_models()), "支持的Embedding模型列表获取成功")
-
-
-class UploadsController(Controller):
-    """Apart from the others, because its bodies may be larger."""
-
-    path = "/rag"
-    security = SIGNED_IN
-    tags = TAGS
-
-    @post(
-        "/doc/upload",
-        status_code=200,
-        operation_class=UploadOperation,
-        responses=failures(400, 401, 404, 409, 413, 415, 500, 503, 507),
-    )
-    async def upload_document(self, uploads: Asked[Uploads], request: ApiRequest) -> DocumentMadeOut:
-        """Read a document into a knowledge base. It can be found as soon as this has been answered."""
-        document, chunks = await uploads.receive(request)
-        return DocumentMadeOut(True, document.id, f"文档上传处理成功,共分割并添加 {chunks} 个文本块")
 
 
 def knowledge_base_out(knowledge_base: KnowledgeBase) -> KnowledgeBaseOut:

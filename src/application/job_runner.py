@@ -1,0 +1,260 @@
+"""Doing jobs: a bounded number of them at a time in this process, each in a task of its own."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import partial
+from typing import Protocol, Self
+
+from llm_backend.application.ports.jobs import Hold, JobId, Jobs, Lease, Progress
+from llm_backend.domain.errors import (
+    DomainError,
+    QuotaExceeded,
+    ShuttingDown,
+    StorageFull,
+    Unavailable,
+    UpstreamFailed,
+)
+
+logger = logging.getLogger(__name__)
+
+PASSING = (Unavailable, StorageFull, UpstreamFailed, QuotaExceeded)  # what may have passed at the next attempt
+LONGEST_PAUSE = timedelta(minutes=5)
+BEATS = 5  # signs of life within a lease, of which some may be late
+NOTHING_DONE = Progress(step="", percent=0)
+WAITING = Progress(step="waiting", percent=0)  # for the next attempt
+Report = Callable[[Progress], None]
+
+
+class Exhausted(Exception):
+    """A job was begun as often as it may be, and nobody lived to tell what became of it."""
+
+
+class Work(Protocol):
+    """What a job consists of. Both methods may be cut off anywhere, and called again by anybody."""
+
+    async def __call__(self, job: JobId, report: Report) -> None:
+        """Do it; or clear up, when nobody wants it any more. `report` costs nothing."""
+
+    async def give_up(self, job: JobId, error: Exception, report: Report) -> None:
+        """Note down that it has failed for good, and clear up."""
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class _Running:
+    lease: Lease
+    progress: Progress = NOTHING_DONE
+    beat: asyncio.Event = field(default_factory=asyncio.Event)  # set when the others should hear of us at once
+    work: "asyncio.Task[None] | None" = None
+    task: "asyncio.Task[None] | None" = None
+    hold: Hold = Hold.KEPT
+
+
+@dataclass(slots=True, kw_only=True)
+class JobRunner:
+    """Takes jobs and does them. `async with` it: at the end, those that are not done are handed back.
+
+    A job that fails by something that may pass is tried again, up to `attempts` times, after pauses that double from
+    `first_pause` on; what cannot pass fails at once.
+    """
+
+    jobs: Jobs
+    work: Work
+    concurrency: int = 4
+    attempts: int = 5
+    first_pause: timedelta = timedelta(seconds=1)
+    lease: timedelta = timedelta(seconds=15)  # for how long a process may be silent before others take its jobs
+    beat_pause: timedelta = timedelta(milliseconds=100)  # at least: so that short jobs write no progress
+    poll_every: timedelta = timedelta(seconds=1)
+    grace: timedelta = timedelta(seconds=30)  # how long running jobs may go on at shutdown
+    _running: dict[str, _Running] = field(default_factory=dict)  # by holder: a lost job may come back to us
+    _watchers: dict[JobId, list[asyncio.Event]] = field(default_factory=dict)
+    _news: asyncio.Event = field(default_factory=asyncio.Event)
+    _dispatcher: "asyncio.Task[None] | None" = None
+    _closing: bool = False
+    _out_of_time: bool = False
+    _closed: bool = False
+
+    async def __aenter__(self) -> Self:
+        self._dispatcher = asyncio.create_task(self._dispatch(), name="jobs")
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.drain()
+
+    # What others ask of it -------------------------------------------------------------------------------------------
+
+    def check_open(self) -> None:
+        """Raises `ShuttingDown` once `drain` has begun."""
+        if self._closing:
+            raise ShuttingDown
+
+    def check_running(self) -> None:
+        """Raises `ShuttingDown` when `drain` is over: nothing will happen here any more."""
+        if self._closed:
+            raise ShuttingDown
+
+    def nudge(self) -> None:
+        """There is something to do: look now, and not at the next poll."""
+        self._news.set()
+
+    def look_again(self, job: JobId) -> None:
+        """Let a job that runs here find out at once that it was cancelled."""
+        for running in self._running.values():
+            if running.lease.job == job:
+                running.beat.set()
+        self.nudge()
+
+    @contextmanager
+    def watching(self, job: JobId) -> Iterator[asyncio.Event]:
+        """An event that is set whenever this process has news of the job. Others' news it does not hear of."""
+        event = asyncio.Event()
+        watchers = self._watchers.setdefault(job, [])
+        watchers.append(event)
+        try:
+            yield event
+        finally:
+            watchers.remove(event)
+            if not watchers:
+                self._watchers.pop(job, None)
+
+    async def drain(self) -> None:
+        """Take no more jobs, let the running ones go on for `grace`, then hand back the rest."""
+        self._closing = True
+        self.nudge()
+        if self._dispatcher:
+            await asyncio.wait([self._dispatcher])
+        if tasks := [running.task for running in self._running.values() if running.task]:
+            await asyncio.wait(tasks, timeout=self.grace.total_seconds())
+            self._out_of_time = True
+            for running in self._running.values():
+                _interrupt(running)
+            await asyncio.wait(tasks)
+        self._closed = True
+        for job in list(self._watchers):
+            self._tell(job)
+
+    # Taking ----------------------------------------------------------------------------------------------------------
+
+    async def _dispatch(self) -> None:
+        while not self._closing:
+            self._news.clear()
+            while len(self._running) < self.concurrency and (lease := await self._take()):
+                self._start(lease)
+            await _within(self.poll_every, self._news)
+
+    async def _take(self) -> Lease | None:
+        if self._closing:
+            return None
+        try:
+            return await self.jobs.take(self.lease)
+        except (Unavailable, StorageFull) as error:
+            logger.warning("no job could be taken: %s", error.code)
+        except Exception:
+            logger.exception("no job could be taken")
+        return None
+
+    def _start(self, lease: Lease) -> None:
+        running = self._running[lease.holder] = _Running(lease=lease)
+        running.task = asyncio.create_task(self._hold(running), name=f"job {lease.job}")
+
+    # One job ---------------------------------------------------------------------------------------------------------
+
+    async def _hold(self, running: _Running) -> None:
+        """Never raises. When nothing more can be said of a job, its lease runs out, and somebody else takes it."""
+        job = running.lease.job
+        beating = asyncio.create_task(self._beat(running))
+        try:
+            await self._settle(running, await self._outcome(running))
+        except (Unavailable, StorageFull) as error:
+            logger.warning("a job is left for later: %s", error.code, extra={"job": job})
+        except Exception:
+            logger.exception("a job is left for later", extra={"job": job})
+        finally:
+            beating.cancel()
+            await asyncio.wait([beating])
+            del self._running[running.lease.holder]
+            self._tell(job)
+            self.nudge()
+
+    async def _outcome(self, running: _Running) -> Exception | None:
+        """What the work failed by. Raises nothing; being interrupted shows in `work.cancelled()`."""
+        if running.lease.attempt > self.attempts:
+            return Exhausted()
+        running.work = asyncio.create_task(self._begun(running))
+        if self._out_of_time:
+            running.work.cancel()
+        await asyncio.wait([running.work])
+        if running.work.cancelled():
+            return None
+        error = running.work.exception()
+        return error if error is None or isinstance(error, Exception) else Exhausted()
+
+    async def _begun(self, running: _Running) -> None:
+        await self.work(running.lease.job, partial(self._report, running))
+
+    def _report(self, running: _Running, progress: Progress) -> None:
+        running.progress = progress
+        running.beat.set()
+        self._tell(running.lease.job)
+
+    async def _settle(self, running: _Running, error: Exception | None) -> None:
+        lease, work = running.lease, running.work
+        if running.hold is Hold.LOST:
+            return
+        if work and work.cancelled():
+            await self.jobs.hand_back(lease)  # when it was cancelled, the next one clears up
+        elif error is None:
+            await self.jobs.done(lease)
+        elif await self.jobs.extend(lease, WAITING) is Hold.LOST:
+            return  # it is no longer ours to say
+        elif isinstance(error, PASSING) and lease.attempt < self.attempts:
+            logger.warning("a job is tried again: %s", error.code, extra={"job": lease.job})
+            await self.jobs.retry(lease, after=self._pause(lease.attempt))
+        else:
+            await self._give_up(running, error)
+
+    async def _give_up(self, running: _Running, error: Exception) -> None:
+        job = running.lease.job
+        if not isinstance(error, DomainError):
+            logger.error("a job failed unexpectedly", extra={"job": job}, exc_info=error)
+        await self.work.give_up(job, error, partial(self._report, running))
+        await self.jobs.done(running.lease)
+
+    def _pause(self, attempt: int) -> timedelta:
+        return min(self.first_pause * (1 << min(attempt - 1, 16)), LONGEST_PAUSE)
+
+    async def _beat(self, running: _Running) -> None:
+        """Tell the others that we live and how far we are, until it turns out that the work is not wanted of us."""
+        while running.hold is Hold.KEPT:
+            await asyncio.sleep(self.beat_pause.total_seconds())
+            await _within(self.lease / BEATS, running.beat)
+            running.beat.clear()
+            try:
+                running.hold = await self.jobs.extend(running.lease, running.progress)
+            except (Unavailable, StorageFull) as error:
+                logger.warning("a lease could not be extended: %s", error.code, extra={"job": running.lease.job})
+            except Exception:
+                logger.exception("a lease could not be extended", extra={"job": running.lease.job})
+        _interrupt(running)
+
+    def _tell(self, job: JobId) -> None:
+        for event in self._watchers.get(job, ()):
+            event.set()
+
+
+def _interrupt(running: _Running) -> None:
+    if running.work:
+        running.work.cancel()
+
+
+async def _within(duration: timedelta, event: asyncio.Event) -> None:
+    """Wait for the event, but no longer than that."""
+    try:
+        async with asyncio.timeout(duration.total_seconds()):
+            await event.wait()
+    except TimeoutError:
+        pass

@@ -1,0 +1,51 @@
+"""Uploaded files on their way between the disk of this process and where they are kept."""
+
+import asyncio
+import errno
+import os
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+
+from llm_backend.application.ports.blobs import BlobKey, Blobs
+from llm_backend.domain.errors import StorageFull, Unavailable
+
+PIECE = 1024 * 1024  # bytes
+
+
+async def pieces(file: Path) -> AsyncIterator[bytes]:
+    """The content of a file, a mebibyte at a time."""
+    with await asyncio.to_thread(file.open, "rb") as stream:
+        while piece := await asyncio.to_thread(stream.read, PIECE):
+            yield piece
+
+
+@asynccontextmanager
+async def fetched(blobs: Blobs, key: BlobKey, scratch: Path | None) -> AsyncIterator[Path]:
+    """A copy on the disk that only we can read, until the end of the block. Raises `BlobNotFound`, `Unavailable`,
+    `StorageFull`."""
+    with _translated():
+        path = await asyncio.to_thread(_new_file, scratch)
+    try:
+        with _translated(), await asyncio.to_thread(path.open, "wb") as file:
+            async for piece in blobs.read(key):
+                await asyncio.to_thread(file.write, piece)
+        yield path
+    finally:
+        await asyncio.to_thread(path.unlink, missing_ok=True)
+
+
+def _new_file(folder: Path | None) -> Path:
+    handle, name = tempfile.mkstemp(prefix="original-", dir=folder)
+    os.close(handle)
+    return Path(name)
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        full = error.errno in {errno.ENOSPC, errno.EDQUOT}
+        raise (StorageFull() if full else Unavailable("Files cannot be written at the moment")) from error

@@ -1,0 +1,95 @@
+"""An answer while it is being written."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from llm_backend.application.ports.chat_model import ChatRequest, Completion
+from llm_backend.domain.answers import (
+    INTERRUPTED,
+    STOPPED,
+    Answer,
+    AnswerEvent,
+    Cited,
+    Done,
+    Failed,
+    FullText,
+)
+from llm_backend.domain.citations import Citation, cited
+from llm_backend.domain.conversations import Message, MessageState, Role, Seam
+from llm_backend.domain.errors import DomainError
+from llm_backend.domain.ids import AnswerId
+
+REASONS = {
+    STOPPED: "The answer was stopped",
+    INTERRUPTED: "The server was interrupted while it was writing the answer",
+}
+LOST = "lost"  # somebody else writes it now, or its conversation is gone
+HANDED_OVER = "handed_over"  # whoever wants it may go on with it
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Writing:
+    """What came of an answer so far, and how much of it is durable."""
+
+    answer: Answer
+    request: ChatRequest
+    sources: Sequence[Citation]
+    pieces: list[str] = field(default_factory=list)
+    length: int = 0
+    seams: list[Seam] = field(default_factory=list)
+    unsaved: list[AnswerEvent] = field(default_factory=list)
+    unsaved_length: int = 0
+    saved: int = 0  # the number of the last event that is in the journal
+    saving: "asyncio.Task[None] | None" = None
+    begun: "asyncio.Future[AnswerId] | None" = None
+    broken_at: int | None = None  # characters of what another process had written, until the first new piece
+    task: "asyncio.Task[None] | None" = None
+    asking: bool = False  # the model is at work: this, and not the storing before and after it, may be cancelled
+    is_ending: bool = False  # no more checkpoints: the end carries all that is unsaved
+    cut_short: str | None = None  # STOPPED, INTERRUPTED, LOST or HANDED_OVER, once there is a reason to
+
+    @property
+    def text(self) -> str:
+        return "".join(self.pieces)
+
+    def cut(self, reason: str) -> None:
+        """End it where it is. Only the model is interrupted, and not the storing before and after it."""
+        if self.task and self.cut_short is None:
+            self.cut_short = reason
+            if self.asking:
+                self.task.cancel()
+
+    def broken_off(self) -> Failed:
+        """How it ends when it was cut."""
+        reason = self.cut_short if self.cut_short in REASONS else INTERRUPTED
+        return Failed(reason, REASONS[reason])
+
+    def ending(self, completion: Completion) -> list[AnswerEvent]:
+        """How it ends when it is complete."""
+        text = self.text
+        citations: list[AnswerEvent] = [Cited(cited(text, self.sources))] if self.sources else []
+        return [*citations, Done(completion.usage), FullText(text)]
+
+    def message(self, ending: Sequence[AnswerEvent], state: MessageState, *, at: datetime) -> Message:
+        done = next((event for event in ending if isinstance(event, Done)), None)
+        failure = next((event for event in ending if isinstance(event, Failed)), None)
+        citations = next((event.citations for event in ending if isinstance(event, Cited)), ())
+        return Message(
+            number=self.answer.number,
+            role=Role.ASSISTANT,
+            text=self.text,
+            state=state,
+            reason=failure.code if failure else None,
+            model=self.request.model,
+            usage=done.usage if done else None,
+            citations=citations,
+            seams=tuple(self.seams),
+            created_at=at,
+        )
+
+
+def failed(error: DomainError) -> Failed:
+    """An answer that ends with an error."""
+    return Failed(error.code, str(error))

@@ -1,0 +1,115 @@
+"""Documents that nobody waits for: whatever happens to the server, they come in."""
+
+import asyncio
+import json
+import signal
+from pathlib import Path
+from typing import Any
+
+from tests.files import a_pdf
+from tests.http.clients import Client
+from tests.live import ServerProcess
+from tests.system.processes import NewServer, configuration, connected, killed, started, terminated
+from tests.system.streams import SOON, events_of
+from tests.upstream import Upstream
+
+LEASE = "jobs: {lease: 1s}\n"
+PAPERS = 6
+
+
+async def submitted(client: Client, shelf: str) -> list[str]:
+    return [
+        await client.submit(shelf, f"{n}.pdf", a_pdf(f"The word of number {n} is unique{n}x.")) for n in range(PAPERS)
+    ]
+
+
+async def reaches(client: Client, document: str, *steps: str) -> dict[str, Any]:
+    """The first status that has one of these steps."""
+    headers = {"Authorization": f"Bearer {client.token}"}
+    path = "/api/rag/doc/events"
+    async with client.http.stream("GET", path, params={"doc_id": document}, headers=headers) as reply:
+        async for event in events_of(reply):
+            status: dict[str, Any] = json.loads(event.data)
+            if status["step"] in steps:
+                return status
+    raise AssertionError(f"{document} never came to {steps}")
+
+
+async def check_all_came_in(client: Client, shelf: str, documents: list[str]) -> None:
+    async with asyncio.timeout(SOON):
+        states = [(await client.settled(document))["state"] for document in documents]
+    listed = (await client.get("/api/rag/doc/list", params={"kb_id": shelf})).json()["docs"]
+    assert states == ["ready"] * PAPERS
+    assert sorted(document["doc_id"] for document in listed) == sorted(documents)
+    for n in range(PAPERS):
+        query = {"kb_id": shelf, "query": f"unique{n}x", "top_k": 1}
+        (passage,) = (await client.post("/api/rag/retrieve", query)).json()["results"]
+        assert f"unique{n}x" in passage["content"]
+
+
+async def check_nothing_is_left(server: ServerProcess) -> None:
+    async with asyncio.timeout(SOON):
+        while await asyncio.to_thread(files_of, server):  # noqa: ASYNC110 - they go after the word that all is done
+            await asyncio.sleep(0)
+
+
+def files_of(server: ServerProcess) -> list[Path]:
+    """On their way in."""
+    data = server.folder / "data"
+    return [*(data / "originals").glob("*"), *(data / "uploads").glob("run-*/*")]
+
+
+async def test_a_document_that_was_accepted_survives_kill_9_in_the_middle_of_its_job(
+    new_server: NewServer, config: str
+) -> None:
+    server = await started(new_server(config + LEASE))
+    async with connected(server) as client:
+        alice = await client.new_user()
+        shelf = await alice.new_knowledge_base()
+        documents = await submitted(alice, shelf)
+        await reaches(alice, documents[0], "parsing")
+        await killed(server)
+
+    await started(server)
+    async with connected(server) as client:
+        alice = Client(client.http, alice.token)
+        await check_all_came_in(alice, shelf, documents)
+    await check_nothing_is_left(server)
+
+
+async def test_at_the_end_of_a_server_its_jobs_are_handed_to_the_next(
+    new_server: NewServer, upstream: Upstream
+) -> None:
+    server = await started(new_server(configuration(upstream.base_url, grace="0s")))
+    async with connected(server) as client:
+        alice = await client.new_user()
+        shelf = await alice.new_knowledge_base()
+        documents = await submitted(alice, shelf)
+        status = await terminated(server, signal.SIGTERM)
+
+    await started(server)
+    async with connected(server) as client:
+        await check_all_came_in(Client(client.http, alice.token), shelf, documents)
+    assert status == 0
+    assert "Traceback" not in server.output
+
+
+async def test_a_document_deleted_in_the_middle_of_its_job_leaves_nothing_behind(
+    new_server: NewServer, config: str
+) -> None:
+    server = await started(new_server(config + LEASE))
+    async with connected(server) as client:
+        alice = await client.new_user()
+        shelf = await alice.new_knowledge_base()
+        (document, *others) = await submitted(alice, shelf)
+        await reaches(alice, document, "parsing", "embedding", "indexing", "done")
+
+        deleted = await alice.post("/api/rag/doc/delete", {"kb_id": shelf, "doc_id": document})
+
+        assert deleted.status_code == 200
+        assert (await alice.get("/api/rag/doc/status", params={"doc_id": document})).status_code == 404
+        states = [(await alice.settled(other))["state"] for other in others]
+        assert states == ["ready"] * (PAPERS - 1)
+        listed = (await alice.get("/api/rag/doc/list", params={"kb_id": shelf})).json()["docs"]
+        assert sorted(document["doc_id"] for document in listed) == sorted(others)
+    await check_nothing_is_left(server)
