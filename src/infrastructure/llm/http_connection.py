@@ -5,6 +5,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import cast
 
+from llm_backend.infrastructure.llm.gathering import Gathering
 from llm_backend.infrastructure.llm.http_exchange import Exchange
 
 _LINGER = 1.0
@@ -14,8 +15,14 @@ _LINGER = 1.0
 class HttpConnection(asyncio.Protocol):
     """A socket between exchanges. It closes itself when the server speaks unasked."""
 
-    def __init__(self, freed: Callable[["HttpConnection"], None], gone: Callable[["HttpConnection"], None]) -> None:
+    def __init__(
+        self,
+        gathering: Gathering,
+        freed: Callable[["HttpConnection"], None],
+        gone: Callable[["HttpConnection"], None],
+    ) -> None:
         self.idle_since = 0.0
+        self._gathering = gathering
         self._freed = freed
         self._gone = gone
         self._loop = asyncio.get_running_loop()
@@ -68,6 +75,15 @@ class HttpConnection(asyncio.Protocol):
     def linger(self) -> None:
         self._lingering = self._loop.call_later(_LINGER, partial(self.over, reusable=False))
 
+    # For the gathering
+
+    def take(self, data: bytes) -> None:
+        if self._exchange is not None:  # which may have been given up meanwhile
+            self._exchange.received(data)
+
+    def give_up(self) -> None:
+        self.abort()
+
     # For the event loop
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -77,12 +93,13 @@ class HttpConnection(asyncio.Protocol):
         if self._exchange is None:
             self.abort()  # an answer to no question: what follows on this connection cannot be trusted
         else:
-            self._exchange.received(data)
+            self._gathering.add(self, data)
 
     def eof_received(self) -> bool:
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._gathering.hand_on()
         if self._exchange is not None:
             self._exchange.closed(exc)
         self._gone(self)

@@ -12,6 +12,7 @@ from typing import TypeAlias, TypeVar
 
 import httpx
 
+from llm_backend.infrastructure.llm.gathering import Gathering
 from llm_backend.infrastructure.llm.http_connection import HttpConnection
 from llm_backend.infrastructure.llm.http_exchange import PUSH, Exchange
 
@@ -34,6 +35,7 @@ class HttptoolsTransport(httpx.AsyncBaseTransport):
         self._keep_alive = keep_alive
         self._idle: defaultdict[Origin, list[HttpConnection]] = defaultdict(list)
         self._all: set[HttpConnection] = set()
+        self._gathering: Gathering | None = None  # until there is an event loop
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         if request.url.scheme != "http":
@@ -69,8 +71,9 @@ class HttptoolsTransport(httpx.AsyncBaseTransport):
         return await _with_head(connection.send(payload), timeouts)
 
     async def _connected(self, origin: Origin, timeouts: Timeouts) -> HttpConnection:
+        gathering = self._gathering = self._gathering or Gathering()
         connecting = asyncio.get_running_loop().create_connection(
-            lambda: HttpConnection(partial(self._keep, origin), partial(self._forget, origin)), *origin
+            lambda: HttpConnection(gathering, partial(self._keep, origin), partial(self._forget, origin)), *origin
         )
         try:
             _, connection = await _within(timeouts.get("connect"), connecting, httpx.ConnectTimeout)
