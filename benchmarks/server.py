@@ -34,10 +34,10 @@ class Server:
     pid: int
 
 
-def configure(folder: Path, upstream: int = NO_UPSTREAM) -> Path:
-    """Write the configuration of a server whose data live in `folder`."""
+def configure(folder: Path, upstream: int = NO_UPSTREAM, more: str = "") -> Path:
+    """Write the configuration of a server whose data live in `folder`, unless `more` of it says otherwise."""
     file = folder / "config.yaml"
-    file.write_text(CONFIGURATION.format(folder=folder, upstream=upstream))
+    file.write_text(CONFIGURATION.format(folder=folder, upstream=upstream) + more)
     return file
 
 
