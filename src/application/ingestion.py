@@ -20,7 +20,7 @@ from llm_backend.application.ports.jobs import JobId, Progress
 from llm_backend.application.ports.passage_index import PassageIndex
 from llm_backend.application.ports.unit_of_work import UnitOfWorkFactory
 from llm_backend.domain.chunking import chunks_of, search_text_of
-from llm_backend.domain.errors import DomainError, EmbeddingFailed, IngestionFailed
+from llm_backend.domain.errors import DomainError, EmbeddingFailed, IngestionFailed, OriginalMissing
 from llm_backend.domain.ids import DocumentId
 from llm_backend.domain.knowledge import (
     Chunk,
@@ -63,7 +63,7 @@ class IngestDocument:
 
     async def __call__(self, job: JobId, report: Report) -> None:
         """Raises what the parser raises, `UnknownEmbeddingModel`, `EmbeddingFailed`, `Unavailable`, `StorageFull`, or
-        `IngestionFailed` when the file is gone."""
+        `OriginalMissing` when the file is not kept here."""
         begun = await self._begin(DocumentId(job))
         if begun is None:
             await self._clear(DocumentId(job))
@@ -109,7 +109,7 @@ class IngestDocument:
             async with fetched(self.blobs, BlobKey(document.id), self.scratch) as file:
                 return await self.parser.parse(file, document.name)
         except BlobNotFound as error:
-            raise IngestionFailed from error
+            raise OriginalMissing from error
 
     def _chunks(self, parsed: ParsedDocument, name: str) -> list[Chunk]:
         title = parsed.title or name

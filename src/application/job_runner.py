@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -12,6 +12,7 @@ from typing import Protocol, Self
 from llm_backend.application.ports.jobs import Hold, JobId, Jobs, Lease, Progress
 from llm_backend.domain.errors import (
     DomainError,
+    OriginalMissing,
     QuotaExceeded,
     ShuttingDown,
     StorageFull,
@@ -22,6 +23,8 @@ from llm_backend.domain.errors import (
 logger = logging.getLogger(__name__)
 
 PASSING = (Unavailable, StorageFull, UpstreamFailed, QuotaExceeded)  # what may have passed at the next attempt
+ELSEWHERE = (OriginalMissing,)  # what may be otherwise in another process
+OTHERS_TURN = 3  # looks that others get then before we try again
 LONGEST_PAUSE = timedelta(minutes=5)
 BEATS = 5  # signs of life within a lease, of which some may be late
 NOTHING_DONE = Progress(step="", percent=0)
@@ -58,12 +61,12 @@ class JobRunner:
     """Takes jobs and does them. `async with` it: at the end, those that are not done are handed back.
 
     A job that fails by something that may pass is tried again, up to `attempts` times, after pauses that double from
-    `first_pause` on; what cannot pass fails at once.
+    `first_pause` on; what cannot pass fails at once. What may be otherwise in another process is left to others first.
     """
 
     jobs: Jobs
     work: Work
-    concurrency: int = 4
+    concurrency: int = 4  # 0: they are left to others
     attempts: int = 5
     first_pause: timedelta = timedelta(seconds=1)
     lease: timedelta = timedelta(seconds=15)  # for how long a process may be silent before others take its jobs
@@ -71,6 +74,7 @@ class JobRunner:
     poll_every: timedelta = timedelta(seconds=1)
     grace: timedelta = timedelta(seconds=30)  # how long running jobs may go on at shutdown
     _running: dict[str, _Running] = field(default_factory=dict)  # by holder: a lost job may come back to us
+    _left_to_others: dict[JobId, float] = field(default_factory=dict)  # until when, on the clock of the loop
     _watchers: dict[JobId, list[asyncio.Event]] = field(default_factory=dict)
     _news: asyncio.Event = field(default_factory=asyncio.Event)
     _dispatcher: "asyncio.Task[None] | None" = None
@@ -150,12 +154,18 @@ class JobRunner:
         if self._closing:
             return None
         try:
-            return await self.jobs.take(self.lease)
+            return await self.jobs.take(self.lease, but=self._others())
         except (Unavailable, StorageFull) as error:
             logger.warning("no job could be taken: %s", error.code)
         except Exception:
             logger.exception("no job could be taken")
         return None
+
+    def _others(self) -> Collection[JobId]:
+        """What this process has left to the others."""
+        now = asyncio.get_running_loop().time()
+        self._left_to_others = {job: until for job, until in self._left_to_others.items() if until > now}
+        return self._left_to_others.keys()
 
     def _start(self, lease: Lease) -> None:
         running = self._running[lease.holder] = _Running(lease=lease)
@@ -213,9 +223,17 @@ class JobRunner:
             return  # it is no longer ours to say
         elif isinstance(error, PASSING) and lease.attempt < self.attempts:
             logger.warning("a job is tried again: %s", error.code, extra={"job": lease.job})
-            await self.jobs.retry(lease, after=self._pause(lease.attempt))
+            await self._put_back(lease, error)
         else:
             await self._give_up(running, error)
+
+    async def _put_back(self, lease: Lease, error: Exception) -> None:
+        pause = self._pause(lease.attempt)
+        if isinstance(error, ELSEWHERE):
+            pause = max(pause, self.poll_every)
+            ours_again = pause + OTHERS_TURN * self.poll_every
+            self._left_to_others[lease.job] = asyncio.get_running_loop().time() + ours_again.total_seconds()
+        await self.jobs.retry(lease, after=pause)
 
     async def _give_up(self, running: _Running, error: Exception) -> None:
         job = running.lease.job

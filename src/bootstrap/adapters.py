@@ -113,7 +113,7 @@ async def open_adapters(settings: Settings, given: Ports, stack: AsyncExitStack)
     stream_log, stop_signals = await _relay(settings, stack)
     return Adapters(
         store=store,
-        blobs=given.get("blobs") or FolderBlobs(settings.originals_folder),
+        blobs=given.get("blobs") or open_blobs(settings, stack),
         jobs=given.get("jobs") or store.jobs,
         stream_log=given.get("stream_log") or stream_log,
         stop_signals=given.get("stop_signals") or stop_signals,
@@ -137,6 +137,25 @@ async def _store(settings: Settings, stack: AsyncExitStack) -> Store:
     from llm_backend.bootstrap.databases import open_store
 
     return await open_store(settings, stack)
+
+
+def open_blobs(settings: Settings, stack: AsyncExitStack) -> Blobs:
+    """Uploaded files in a folder, or in an object store."""
+    place = settings.originals_uri
+    if place is None or not place.startswith("s3://"):
+        return FolderBlobs(settings.originals_folder)
+    from llm_backend.infrastructure.objects.blobs import Access, S3Blobs
+
+    storage = settings.object_storage
+    access = Access(
+        endpoint=storage.endpoint,
+        region=storage.region,
+        access_key=storage.access_key,
+        secret_key=storage.secret_key,
+    )
+    blobs = S3Blobs(place, access)
+    stack.callback(blobs.close)
+    return blobs
 
 
 async def _shared(settings: Settings, stack: AsyncExitStack, parts: dict[str, Part]) -> tuple[RateLimiter, Cache]:

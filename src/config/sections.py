@@ -191,7 +191,7 @@ class Jobs(Struct, frozen=True, kw_only=True):
     """How documents are read in."""
 
     concurrency: int = 4
-    """Jobs that one process does at the same time."""
+    """Jobs that one process does at the same time; 0 leaves them to others, such as `llm-backend worker`."""
     attempts: int = 5
     """How often one is tried that fails by what may pass, such as an embedding server that is away."""
     first_pause: timedelta = timedelta(seconds=1)
@@ -205,9 +205,10 @@ class Jobs(Struct, frozen=True, kw_only=True):
         refuse(self._faults())
 
     def _faults(self) -> Iterator[tuple[str, str]]:
-        for key, value in (("concurrency", self.concurrency), ("attempts", self.attempts)):
-            if value < 1:
-                yield key, "must be at least 1"
+        if self.concurrency < 0:
+            yield "concurrency", "must not be negative"
+        if self.attempts < 1:
+            yield "attempts", "must be at least 1"
         if self.lease < timedelta(seconds=1):
             yield "lease", "must be at least 1s"
 

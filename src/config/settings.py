@@ -9,7 +9,7 @@ from typing import Any, Final
 from msgspec import Struct, field
 
 from llm_backend.config.faults import refuse
-from llm_backend.config.models import DEFAULT_EMBEDDING_MODELS, DEFAULT_PROVIDERS, Llm, Rag
+from llm_backend.config.models import DEFAULT_EMBEDDING_MODELS, DEFAULT_PROVIDERS, S3_PLACE, Llm, Rag
 from llm_backend.config.reading import read_struct, read_struct_after
 from llm_backend.config.sections import Answers, Database, Jobs, Jwt, Limits, Log, ObjectStorage, Redis, Server, Sqlite
 from llm_backend.config.trees import Tree, overridden, tree_of_file, tree_of_mapping
@@ -26,6 +26,9 @@ class Settings(Struct, frozen=True, kw_only=True):
 
     data_folder: Path = Path("data")
     """Where everything is kept that has no path of its own: database, vectors, uploads, keys."""
+    originals_uri: str | None = None
+    """Where uploaded files are kept until they have been read: a folder, or s3://bucket/prefix; `originals` in the data
+    folder, unless it says something else. Whoever does the jobs must have the same."""
     server: Server = Server()
     log: Log = Log()
     redis: Redis = Redis()
@@ -53,6 +56,10 @@ class Settings(Struct, frozen=True, kw_only=True):
         for index, key in enumerate(self.secrets_keys):
             if not _SECRETS_KEY.fullmatch(key.reveal()):
                 yield f"secrets_keys[{index}]", f"must have 64 hexadecimal digits; {_HOW_TO_MAKE_A_KEY}"
+        if "://" in (self.originals_uri or "") and not S3_PLACE.fullmatch(self.originals_uri or ""):
+            yield "originals_uri", "must be a folder, or s3://bucket/prefix with a bucket of at least 3 characters"
+        if self.jobs.concurrency == 0 and self.database.url is None:
+            yield "jobs.concurrency", "must be at least 1 where there is no database.url: nobody else does the jobs"
         if self.secrets_keys and self.secrets_key_file:
             yield "secrets_keys", "cannot be given beside secrets_key_file; use one of them"
 
@@ -96,8 +103,8 @@ class Settings(Struct, frozen=True, kw_only=True):
 
     @property
     def originals_folder(self) -> Path:
-        """Where uploaded files are kept until they have been read."""
-        return self.data_folder / "originals"
+        """Where uploaded files are kept until they have been read, unless that is an object store."""
+        return Path(self.originals_uri or self.data_folder / "originals")
 
     @property
     def jwt_secret_file(self) -> Path:

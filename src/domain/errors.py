@@ -328,6 +328,13 @@ class IngestionFailed(DomainError):
     default_message = "The document could not be processed"
 
 
+class OriginalMissing(Unavailable):
+    """Whoever was to read the document in does not keep its file; somebody else may."""
+
+    code = "original_missing"
+    default_message = "The uploaded file was not found where documents are read in"
+
+
 class IngestionCancelled(Conflict):
     code = "ingestion_cancelled"
     default_message = "The processing of the document was cancelled"

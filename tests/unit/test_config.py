@@ -204,10 +204,25 @@ class TestValues:
 
         assert limits.login_failures == RateLimit(count=count, period=timedelta(minutes=minutes))
 
-    @pytest.mark.parametrize(("key", "value"), [("concurrency", 0), ("attempts", -1), ("lease", "0s")])
+    @pytest.mark.parametrize(("key", "value"), [("concurrency", -1), ("attempts", 0), ("lease", "0s")])
     def test_jobs_that_would_never_be_done_are_refused(self, key: str, value: object) -> None:
         with pytest.raises(ConfigurationError, match=f"jobs.{key}"):
             Settings.from_mapping({"jobs": {key: value}})
+
+    def test_jobs_can_be_left_to_others_where_there_may_be_others(self) -> None:
+        nobody = {"jobs": {"concurrency": 0}}
+        database = {"url": "postgresql+asyncpg://me:hush@db/name"}
+
+        assert Settings.from_mapping({**nobody, "database": database}).jobs.concurrency == 0
+        with pytest.raises(ConfigurationError, match=r"jobs\.concurrency: must be at least 1 where"):
+            Settings.from_mapping(nobody)
+
+    def test_uploaded_files_may_be_elsewhere(self) -> None:
+        assert Settings.from_mapping({"originals_uri": "/srv/originals"}).originals_folder == Path("/srv/originals")
+        assert Settings.from_mapping({"originals_uri": "s3://bucket/originals"}).originals_uri
+        for nowhere in ("s3://", "s3://b/x", "http://bucket/x", "s3://bucket/x?y"):
+            with pytest.raises(ConfigurationError, match="originals_uri"):
+                Settings.from_mapping({"originals_uri": nowhere})
 
     def test_null_lifts_a_limit(self) -> None:
         settings = Settings.from_mapping({"limits": {"login_failures": None, "upload": None}})

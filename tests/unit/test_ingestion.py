@@ -118,13 +118,13 @@ async def test_without_vectors_an_upload_fails_as_a_whole(shelf: Shelf) -> None:
     assert not await shelf.indexed("fox")
 
 
-async def test_a_file_that_is_gone_is_a_failure(shelf: Shelf) -> None:
+async def test_a_file_that_nobody_has_is_a_failure(shelf: Shelf) -> None:
     document = await shelf.submit(TEXT)
     await shelf.blobs.delete([BlobKey(document)])
 
     await shelf.work()
 
-    assert (await shelf.status(document)).document.reason == "ingestion_failed"
+    assert (await shelf.status(document)).document.reason == "original_missing"
 
 
 async def test_failures_are_forgotten_after_a_week(shelf: Shelf) -> None:

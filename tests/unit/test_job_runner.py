@@ -12,7 +12,13 @@ import pytest
 
 from llm_backend.application.job_runner import Exhausted, JobRunner, Report
 from llm_backend.application.ports.jobs import JobId, Jobs, Progress
-from llm_backend.domain.errors import DatabaseUnavailable, DocumentUnreadable, EmbeddingFailed, ShuttingDown
+from llm_backend.domain.errors import (
+    DatabaseUnavailable,
+    DocumentUnreadable,
+    EmbeddingFailed,
+    OriginalMissing,
+    ShuttingDown,
+)
 from llm_backend.infrastructure.memory.jobs import MemoryJobs, SharedJobs
 from llm_backend.testing.clock import ManualClock
 from llm_backend.testing.faults import Faults
@@ -138,6 +144,42 @@ async def test_but_not_for_ever(jobs: MemoryJobs, shared: SharedJobs, work: Erra
 
     assert isinstance(error, EmbeddingFailed)
     assert work.begun.qsize() == 3
+
+
+async def test_what_another_process_may_be_able_to_do_is_left_to_it(shared: SharedJobs) -> None:
+    without, having = Errands(errors=[OriginalMissing() for _ in range(10)]), Errands()
+    await MemoryJobs(shared).enqueue(JOB)
+
+    async with running(MemoryJobs(shared), without):
+        await without.begun.get()
+        async with running(MemoryJobs(shared), having):
+            ended = await having.ended.get()
+            await until(lambda: not shared.rows)
+
+    assert ended == (JOB, None)
+    assert without.ended.empty()
+
+
+async def test_but_where_nobody_can_it_fails_in_the_end(jobs: MemoryJobs, shared: SharedJobs, work: Errands) -> None:
+    work.errors = [OriginalMissing() for _ in range(10)]
+    await jobs.enqueue(JOB)
+
+    async with running(jobs, work, attempts=3, first_pause=timedelta(0)):
+        _, error = await work.ended.get()
+        await until(lambda: not shared.rows)
+
+    assert isinstance(error, OriginalMissing)
+    assert work.begun.qsize() == 3
+
+
+async def test_whoever_does_no_jobs_leaves_them_to_others(shared: SharedJobs, work: Errands) -> None:
+    nothing = Errands()
+    async with running(MemoryJobs(shared), nothing, concurrency=0) as idle, running(MemoryJobs(shared), work):
+        await MemoryJobs(shared).enqueue(JOB)
+        idle.nudge()
+        assert await work.ended.get() == (JOB, None)
+
+    assert nothing.begun.empty()
 
 
 @pytest.mark.parametrize("error", [DocumentUnreadable(), ZeroDivisionError()])

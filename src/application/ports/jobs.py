@@ -48,9 +48,9 @@ class Jobs(Protocol):
         """Ask for it, durably; what is `urgent` goes before all that is not. Nothing happens when it has been asked
         for and is not done."""
 
-    async def take(self, lease: timedelta) -> Lease | None:
+    async def take(self, lease: timedelta, *, but: Collection[JobId] = ()) -> Lease | None:
         """A job that nobody holds: those first that have been left lying, then the urgent, then the oldest; or None. It
-        is lost when it stands still for `lease`.
+        is lost when it stands still for `lease`. What has been left lying and is one of `but` stays there for others.
 
         Call it often, also when there is nothing to expect: that is how the leases of others are watched.
         """

@@ -43,10 +43,10 @@ class MemoryJobs:
     async def enqueue(self, job: JobId, *, urgent: bool = False) -> None:
         self._shared.rows.setdefault(job, JobRow(version=next(self._shared.numbers), urgent=urgent))
 
-    async def take(self, lease: timedelta) -> Lease | None:
+    async def take(self, lease: timedelta, *, but: Collection[JobId] = ()) -> Lease | None:
         rows = self._shared.rows
         still = self._standstills.look({job: row.version for job, row in rows.items() if row.patience})
-        left_lying = [job for job, duration in still.items() if duration >= rows[job].patience]
+        left_lying = [job for job, duration in still.items() if duration >= rows[job].patience and job not in but]
         free = sorted((job for job, row in rows.items() if not row.patience), key=lambda job: not rows[job].urgent)
         found = [*left_lying, *free]
         return self._taken(found[0], lease) if found else None

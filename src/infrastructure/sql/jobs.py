@@ -131,11 +131,11 @@ class SqlJobs:
         first = randrange(2**31)  # noqa: S311 - nobody has to guess it
         await self._writer.write_one(Query(self._enqueue, {"job": job, "place": 0 if urgent else 1, "first": first}))
 
-    async def take(self, lease: timedelta) -> Lease | None:
+    async def take(self, lease: timedelta, *, but: Collection[JobId] = ()) -> Lease | None:
         not_free, free = await self._reader.fetch(Query(self._not_free), Query(self._free, {"most": LOOKED_AT}))
         patience = {(JobId(job), version): milliseconds * A_MILLISECOND for job, version, milliseconds in not_free}
         still = self._standstills.look(dict.fromkeys(patience))
-        left_lying = [seen for seen, duration in still.items() if duration >= patience[seen]]
+        left_lying = [seen for seen, duration in still.items() if duration >= patience[seen] and seen[0] not in but]
         seen = [*left_lying, *((JobId(job), version) for job, version in free)]
         return await self._writer.write(lambda: self._taking(seen, lease // A_MILLISECOND)) if seen else None
 

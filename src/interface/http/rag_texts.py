@@ -34,6 +34,7 @@ RAG_TEXTS = {
     "document_empty": "文档中没有文本；扫描件需要先进行文字识别",
     "unsupported_document": "不支持该类型的文档",
     "ingestion_failed": "文档处理失败",
+    "original_missing": "处理文档的服务器上找不到已上传的文件",
     "ingestion_cancelled": "文档处理已取消",
     "embedding_failed": "Embedding 服务不可用",
     "conversation_not_found": "会话不存在",

@@ -163,6 +163,17 @@ class JobsContract:
 
         assert (await taken(jobs)).attempt == 2
 
+    async def test_what_is_left_to_others_is_taken_by_others(self, worker: OpenWorker, pass_time: Pass) -> None:
+        one, other = worker(), worker()
+        await one.enqueue(JobId("job"))
+        await one.retry(await taken(one), after=timedelta(seconds=3))
+        assert await one.take(LEASE) is None
+        assert await other.take(LEASE) is None
+        await pass_time(timedelta(seconds=3))
+
+        assert await one.take(LEASE, but=[JobId("job"), JobId("unknown")]) is None
+        assert (await taken(other)).attempt == 2
+
     async def test_another_attempt_can_come_at_once(self, jobs: Jobs) -> None:
         await jobs.enqueue(JobId("job"))
 
