@@ -39,6 +39,15 @@ def _serve(given: argparse.Namespace) -> None:
     bootstrap.serve(settings)
 
 
+def _work(given: argparse.Namespace) -> None:
+    settings = _settings(given)
+    if given.concurrency is not None:
+        settings = replace(settings, jobs=replace(settings.jobs, concurrency=given.concurrency))
+    from llm_backend import bootstrap
+
+    bootstrap.work(settings)
+
+
 def _migrate(given: argparse.Namespace) -> int:
     settings = _settings(given)
     from llm_backend import bootstrap
@@ -110,6 +119,12 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--host", help="address to listen on, in place of server.host")
     serve.add_argument("--port", type=_port, help="port to listen on, in place of server.port; 0 takes a free one")
     serve.set_defaults(run=_serve)
+
+    worker = commands.add_parser(
+        "worker", parents=[configured], help="do the jobs of servers that share a PostgreSQL, without HTTP"
+    )
+    worker.add_argument("--concurrency", type=int, metavar="N", help="jobs at a time, in place of jobs.concurrency")
+    worker.set_defaults(run=_work)
 
     migrate = commands.add_parser("migrate", parents=[configured], help="bring the database to the current schema")
     migrate.add_argument(

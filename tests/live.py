@@ -14,7 +14,7 @@ import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Self
+from typing import ClassVar, Self
 
 from litestar.types import ASGIApp
 
@@ -53,11 +53,14 @@ async def serving(
 
 
 class ServerProcess:
-    """`llm-backend serve` in a process of its own, on a free port, with its data in `folder`.
+    """`llm-backend serve` (or what `command` says) in a process of its own, on a free port, with its data in `folder`.
 
     `config` is the text of its configuration; `environment` goes over that of the tests. Can be started again after
     `kill` or `terminate`, on the same data. What it wrote so far is in `output`.
     """
+
+    command: ClassVar[Sequence[str]] = ("serve", "--port", "0")
+    ready: ClassVar[str] = r"https?://[\w.\[\]:]+:\d+"  # what is read when it has started
 
     def __init__(
         self,
@@ -88,7 +91,7 @@ class ServerProcess:
 
     def start(self) -> Self:
         """Returns when it listens."""
-        command = [sys.executable, "-m", "llm_backend", "serve", "--config", str(self._config), "--port", "0"]
+        command = [sys.executable, "-m", "llm_backend", *self.command, "--config", str(self._config)]
         self._process = subprocess.Popen(
             [*command, *self._arguments],
             cwd=self.folder,
@@ -133,7 +136,14 @@ class ServerProcess:
         with process.stdout as lines:
             for line in lines:
                 self._lines.append(line)
-                if not self.url and (url := re.search(r"https?://[\w.\[\]:]+:\d+", line)):
+                if not self.url and (url := re.search(self.ready, line)):
                     self.url = url[0]
                     found.set()
         found.set()
+
+
+class WorkerProcess(ServerProcess):
+    """`llm-backend worker` in a process of its own; it has no `url`."""
+
+    command = ("worker",)
+    ready = "works: .* at a time"

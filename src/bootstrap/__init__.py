@@ -17,6 +17,7 @@ __all__ = [
     "reindex",
     "rotate_keys",
     "serve",
+    "work",
 ]
 
 
@@ -25,6 +26,13 @@ def serve(settings: Settings) -> None:
     from llm_backend.bootstrap import commands
 
     commands.serve(settings)
+
+
+def work(settings: Settings) -> None:
+    """Do jobs and whatever else is left to do, without HTTP, until SIGTERM or SIGINT."""
+    from llm_backend.bootstrap import working
+
+    working.work(settings)
 
 
 def migrate(settings: Settings) -> None:

@@ -6,22 +6,21 @@ from contextlib import ExitStack, suppress
 from importlib.metadata import version
 
 from llm_backend.bootstrap.opening import open_backend
+from llm_backend.bootstrap.processes import begin
 from llm_backend.config import Provider, Settings
 from llm_backend.infrastructure.files.scratch import Scratch
 from llm_backend.interface.http.app import create_app
 from llm_backend.interface.http.options import MIB, FramingChoice, HttpOptions
-from llm_backend.interface.http.server import ServerOptions, run
+from llm_backend.interface.http.server import ServerOptions
 from llm_backend.interface.http.server import serve as serve_app
-from llm_backend.interface.logs import set_up_logs
+from llm_backend.interface.running import run
 
 UNLIMITED = 1024 * 1024 * MIB  # a limit that is lifted
 
 
 def serve(settings: Settings) -> None:
     """Serve HTTP until SIGTERM or SIGINT."""
-    _keep_to_ourselves()
-    log = settings.log
-    set_up_logs(log.level, json=None if log.format == "auto" else log.format == "json")
+    begin(settings)
     run(_serve(settings))
 
 

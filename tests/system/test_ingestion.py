@@ -1,50 +1,17 @@
 """Documents that nobody waits for: whatever happens to the server, they come in."""
 
 import asyncio
-import json
 import signal
 from pathlib import Path
-from typing import Any
 
-from tests.files import a_pdf
 from tests.http.clients import Client
 from tests.live import ServerProcess
+from tests.system.papers import PAPERS, check_all_came_in, reaches, submitted
 from tests.system.processes import NewServer, configuration, connected, killed, started, terminated
-from tests.system.streams import SOON, events_of
+from tests.system.streams import SOON
 from tests.upstream import Upstream
 
 LEASE = "jobs: {lease: 1s}\n"
-PAPERS = 6
-
-
-async def submitted(client: Client, shelf: str) -> list[str]:
-    return [
-        await client.submit(shelf, f"{n}.pdf", a_pdf(f"The word of number {n} is unique{n}x.")) for n in range(PAPERS)
-    ]
-
-
-async def reaches(client: Client, document: str, *steps: str) -> dict[str, Any]:
-    """The first status that has one of these steps."""
-    headers = {"Authorization": f"Bearer {client.token}"}
-    path = "/api/rag/doc/events"
-    async with client.http.stream("GET", path, params={"doc_id": document}, headers=headers) as reply:
-        async for event in events_of(reply):
-            status: dict[str, Any] = json.loads(event.data)
-            if status["step"] in steps:
-                return status
-    raise AssertionError(f"{document} never came to {steps}")
-
-
-async def check_all_came_in(client: Client, shelf: str, documents: list[str]) -> None:
-    async with asyncio.timeout(SOON):
-        states = [(await client.settled(document))["state"] for document in documents]
-    listed = (await client.get("/api/rag/doc/list", params={"kb_id": shelf})).json()["docs"]
-    assert states == ["ready"] * PAPERS
-    assert sorted(document["doc_id"] for document in listed) == sorted(documents)
-    for n in range(PAPERS):
-        query = {"kb_id": shelf, "query": f"unique{n}x", "top_k": 1}
-        (passage,) = (await client.post("/api/rag/retrieve", query)).json()["results"]
-        assert f"unique{n}x" in passage["content"]
 
 
 async def check_nothing_is_left(server: ServerProcess) -> None:

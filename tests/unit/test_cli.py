@@ -45,7 +45,7 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
 
     shown = capsys.readouterr().out
     assert ended.value.code == 0
-    assert all(command in shown for command in ("serve", "migrate", "reindex", "rotate-keys", "config"))
+    assert all(command in shown for command in ("serve", "worker", "migrate", "reindex", "rotate-keys", "config"))
 
 
 def test_help_imports_nothing_heavy(tmp_path: Path) -> None:
@@ -81,7 +81,9 @@ def test_without_a_command_the_usage_is_shown(tmp_path: Path) -> None:
     assert "usage: llm-backend" in done.stderr
 
 
-@pytest.mark.parametrize("command", [["serve"], ["migrate"], ["reindex"], ["rotate-keys"], ["config", "check"]])
+@pytest.mark.parametrize(
+    "command", [["serve"], ["worker"], ["migrate"], ["reindex"], ["rotate-keys"], ["config", "check"]]
+)
 def test_a_wrong_configuration_ends_every_command_with_all_faults(command: list[str], tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text("server:\n  prot: 1\njwt:\n  secret: short\n", encoding="utf-8")
 
@@ -135,6 +137,26 @@ def test_checking_shows_where_the_database_is_and_no_password(tmp_path: Path) ->
 
     assert "PostgreSQL at db.example:5433/chats" in done.stdout
     assert "tell-nobody" not in done.stdout + done.stderr
+
+
+def test_a_worker_without_others_says_who_does_the_jobs(tmp_path: Path) -> None:
+    done = run("worker", folder=tmp_path)
+
+    assert done.returncode == 2
+    assert "database.url: is missing" in done.stderr
+    assert "`llm-backend serve` does all jobs itself" in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("options", [[], ["--concurrency", "0"], ["--concurrency", "-1"]])
+def test_a_worker_that_would_do_nothing_does_not_start(options: list[str], tmp_path: Path) -> None:
+    environ = {"LLM_BACKEND__DATABASE__URL": "postgresql+asyncpg://me:tell-nobody@127.0.0.1:1/chats"}
+
+    done = run("worker", *options, folder=tmp_path, LLM_BACKEND__JOBS__CONCURRENCY="0", **environ)
+
+    assert done.returncode == 2
+    assert "concurrency" in done.stderr
+    assert "tell-nobody" not in done.stderr
 
 
 def test_a_database_server_that_is_not_there_ends_a_command_without_a_traceback(tmp_path: Path) -> None:

@@ -6,14 +6,12 @@ import logging
 import os
 import signal
 import socket
-import sys
 import threading
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from types import FrameType
-from typing import Any, TypeVar
 
 import uvicorn
 from litestar.types import ASGIApp
@@ -23,8 +21,6 @@ from llm_backend.interface.http.connections import PatientConnection
 BACKLOG = 2048
 KEEP_ALIVE = 65  # seconds; longer than the 60 of common proxies, so that they, and not we, hang up first
 AFTERGLOW = timedelta(seconds=5)  # for clients to read the end of their streams, once all answers have ended
-
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,16 +116,6 @@ def _spare_the_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
-
-
-def run(main: Coroutine[Any, Any, Result]) -> Result:
-    """Run the main coroutine of a server, on uvloop where there is one."""
-    if sys.platform == "win32":
-        return asyncio.run(main)
-    import uvloop
-
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(main)
 
 
 def _config(app: ASGIApp, options: ServerOptions) -> uvicorn.Config:
