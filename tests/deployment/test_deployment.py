@@ -17,6 +17,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from llm_backend.cli import _parser
 from llm_backend.config import Settings
 from llm_backend.interface.http.health import alive, ready
 
@@ -31,6 +32,8 @@ SECRETS = {
     "REDIS_ADDRESS": "rediss://:hush@redis:6379",
     "JWT_SECRET": "6e" * 32,
     "SECRETS_KEY": "6f" * 32,
+    "AWS_ACCESS_KEY_ID": "key",
+    "AWS_SECRET_ACCESS_KEY": "hush",
 }
 
 
@@ -50,6 +53,30 @@ def pods() -> Iterator[dict[str, Any]]:
 def seconds(text: str) -> timedelta:
     assert text.endswith("s")
     return timedelta(seconds=int(text[:-1]))
+
+
+def keeps_nothing_on_its_disk(settings: Settings) -> bool:
+    return all((place or "").startswith("s3://") for place in (settings.originals_uri, settings.rag.lancedb_uri))
+
+
+def commands() -> Iterator[list[str]]:
+    """What servers and workers are started with, except for the command of the image."""
+    yield from (
+        service["command"]
+        for service in compose()["services"].values()
+        if service["image"] == "llm-backend" and "command" in service
+    )
+    yield from (container["args"] for pod in pods() for container in pod["spec"]["containers"])
+
+
+def test_servers_leave_jobs_to_workers_and_these_are_told_to_do_some() -> None:
+    given = [_parser().parse_args(command) for command in commands()]
+
+    at_once = [command.concurrency for command in given if "concurrency" in command]
+    assert at_once == [4, 4]
+    assert len(given) == 5
+    for config in ((DEPLOY / "scaled.yaml").read_text(), of_kind("ConfigMap")[0]["data"]["config.yaml"]):
+        assert yaml.safe_load(config)["jobs"] == {"concurrency": 0}
 
 
 # The image
@@ -160,6 +187,8 @@ def test_the_replicas_of_the_compose_file_have_a_configuration_that_can_be_used(
     (network,) = compose()["networks"]["inside"]["ipam"]["config"]
     assert settings.server.trusted_proxies == (network["subnet"],)
     assert settings.server.host == "0.0.0.0"
+    assert settings.object_storage.endpoint == given["AWS_ENDPOINT"]
+    assert keeps_nothing_on_its_disk(settings)
 
 
 # Kubernetes
@@ -227,6 +256,7 @@ def test_the_configuration_of_the_manifests_can_be_used(tmp_path: Path) -> None:
     settings = Settings.from_file(file, environ=SECRETS)
 
     assert settings.server.shutdown_grace == GRACE
+    assert keeps_nothing_on_its_disk(settings)
 
 
 def test_the_manifests_hold_no_secrets() -> None:
