@@ -79,7 +79,7 @@ def _check(given: argparse.Namespace) -> None:
     print("The configuration is fine.")
     database = f"PostgreSQL at {settings.database.place}" if settings.database.url else settings.database_file
     print(f"  database   {database}")
-    print(f"  redis      {settings.redis.address or 'none: one process, nothing shared'}")
+    print(f"  redis      {settings.redis.place or 'none: one process, nothing shared'}")
     for provider in settings.llm.providers:
         print(f"  provider   {provider.name}: {', '.join(provider.models)} ({_key_of(provider)})")
 

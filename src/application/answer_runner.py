@@ -2,10 +2,13 @@
 
 Each answer is written by a task of its own into the stream log, where its readers follow it, and from there into the
 journal: what readers have seen for half a second is durable, and an answer is announced as done only when it is stored.
+
+Long because: it is one life, and each of its ends has to know of the others.
 """
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -20,7 +23,6 @@ from llm_backend.application.ports.stream_log import StreamLog
 from llm_backend.application.writing import HANDED_OVER, LOST, REASONS, Writing, failed
 from llm_backend.domain.answers import (
     INTERRUPTED,
-    INTERRUPTION_GAP,
     LONGEST_ANSWER,
     STOPPED,
     Answer,
@@ -46,6 +48,10 @@ logger = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 REMEMBERED_ANSWERS = 4096
+PATIENCE_AT_THE_END = timedelta(seconds=10)  # with a database that is away at shutdown
+# Where answers can be taken over, nothing more is told of one that this process has not known to hold for that long:
+# two thirds of the time after which others take a silent process for dead (see `heartbeat`).
+SURE_FOR = timedelta(seconds=10)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -59,10 +65,11 @@ class AnswerRunner:
     now: Clock
     checkpoint_every: timedelta = timedelta(seconds=0.5)
     checkpoint_size: int = 2048  # characters
-    store_patience: timedelta = timedelta(seconds=30)  # how long a finished answer waits for a database that is away
+    store_patience: timedelta = timedelta(minutes=30)  # how long a finished answer waits for a database that is away
     grace: timedelta = timedelta(seconds=30)  # how long running answers may go on at shutdown
     hands_over: bool = False  # what is left then goes on in another process, if there may be one
     heed_every: timedelta = timedelta(seconds=0.5)  # how often to look at what others want of the answers written here
+    monotonic: Callable[[], float] = time.monotonic
     _writing: dict[AnswerId, Writing] = field(default_factory=dict)
     _recent: dict[AnswerId, Answer] = field(default_factory=dict)  # oldest first
     _tickers: "list[asyncio.Task[None]]" = field(default_factory=list)
@@ -107,10 +114,14 @@ class AnswerRunner:
         request: ChatRequest,
         events: Sequence[NumberedEvent],
         sources: Sequence[Citation] = (),
-    ) -> None:
-        """Go on with an answer that this process has taken over. `events` are all that is in the journal, and
-        `request.so_far` is their text."""
-        last = events[-1][0] + INTERRUPTION_GAP - 1 if events else INTERRUPTION_GAP
+        *,
+        after: int,
+    ) -> bool:
+        """Go on with an answer that this process has taken over; False once `drain` has begun. `events` are all that
+        is in the journal, and `request.so_far` is their text. What comes now is numbered from `after` + 1 on, where
+        nobody else has been."""
+        if self._closing:
+            return False
         writing = Writing(
             answer=answer,
             request=request,
@@ -118,11 +129,17 @@ class AnswerRunner:
             pieces=[request.so_far],
             length=len(request.so_far),
             seams=[event.seam for _, event in events if isinstance(event, Continued)],
-            saved=last,
+            saved=after,
             broken_at=len(request.so_far) or None,
         )
         self._writing[answer.id] = writing
-        writing.task = asyncio.create_task(self._go_on(writing, last), name=f"answer {answer.id}")
+        writing.task = asyncio.create_task(self._go_on(writing, after), name=f"answer {answer.id}")
+        return True
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether `drain` has begun."""
+        return self._closing
 
     def is_writing(self, answer: AnswerId) -> bool:
         return answer in self._writing
@@ -140,12 +157,13 @@ class AnswerRunner:
         return sum(writing.answer.owner == owner for writing in self._writing.values())
 
     async def stop(self, answer: AnswerId) -> bool:
-        """End an answer where it is and wait until its text is stored. False when it is not being written here."""
+        """End an answer where it is and wait until its text is stored. False when it did not end here: it is written
+        elsewhere, or goes on there."""
         writing = self._writing.get(answer)
         if writing is None:
             return False
         await self._cut_short([writing], STOPPED)
-        return True
+        return writing.has_ended
 
     def stop_soon(self, answer: AnswerId) -> None:
         """The same without waiting, for a wish that comes from elsewhere."""
@@ -161,9 +179,10 @@ class AnswerRunner:
     async def drain(self) -> None:
         """Take no more answers, let the running ones go on for `grace`, then store what there is of the rest and hand
         it over, or close it."""
+        grace = timedelta(0) if self._closing else self.grace
         self._closing = True
         if tasks := [writing.task for writing in self._writing.values() if writing.task]:
-            await asyncio.wait(tasks, timeout=self.grace.total_seconds())
+            await asyncio.wait(tasks, timeout=grace.total_seconds())
         await self._cut_short(list(self._writing.values()), HANDED_OVER if self.hands_over else INTERRUPTED)
 
     async def _cut_short(self, writings: Sequence[Writing], reason: str) -> None:
@@ -182,9 +201,10 @@ class AnswerRunner:
         try:
             number = await self.journal.begin(turn)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is the caller's
-            begun.set_exception(error)
             await self._take_back(answer, error)
+            begun.set_exception(error)
         else:
+            self._be_sure_of(writing)
             begun.set_result(number)
             if number == answer:
                 await self._write(writing)
@@ -192,10 +212,11 @@ class AnswerRunner:
             self.log.close(answer)
             del self._writing[answer]
 
-    async def _go_on(self, writing: Writing, last: int) -> None:
+    async def _go_on(self, writing: Writing, after: int) -> None:
         answer = writing.answer.id
+        self._be_sure_of(writing)
         try:
-            self.log.open(answer, after=last)
+            self.log.open(answer, after=after)
             self._remember(writing.answer)
             await self._write(writing)
         finally:
@@ -203,13 +224,14 @@ class AnswerRunner:
             del self._writing[answer]
 
     async def _take_back(self, answer: AnswerId, error: Exception) -> None:
-        """The caller hears that nothing was begun: see to it that nothing was, as only the word may have been lost."""
+        """The caller hears that nothing was begun: see to it before that nothing was, as only the word may have been
+        lost. What cannot be taken back now stays, and is answered when the database is back."""
         self._recent.pop(answer, None)
         if isinstance(error, Unavailable | StorageFull):
             try:
-                await self._patiently(self.journal.withdraw, answer)
+                await self.journal.withdraw(answer)
             except (Unavailable, StorageFull):
-                logger.warning("a question may be left open until the next housekeeping", extra={"answer": answer})
+                logger.warning("a question may have been stored all the same", extra={"answer": answer})
 
     def _remember(self, answer: Answer) -> None:
         self._recent[answer.id] = answer
@@ -261,7 +283,10 @@ class AnswerRunner:
             writing.seams.append(deltas[0].seam)
         writing.unsaved += deltas
         writing.unsaved_length += length
-        self.log.append(writing.answer.id, deltas)
+        if self.hands_over and (writing.held or self.monotonic() > writing.sure_until):
+            writing.held += deltas
+        else:
+            self.log.append(writing.answer.id, deltas)
         if writing.unsaved_length >= self.checkpoint_size:
             self._checkpoint(writing)
 
@@ -290,12 +315,28 @@ class AnswerRunner:
             await asyncio.sleep(self.heed_every.total_seconds())
             if asking := [writing for writing in self._writing.values() if writing.asking]:
                 try:
-                    mine = await self.leases.mine()
+                    await self._heed_now(asking)
                 except (Unavailable, StorageFull):
-                    continue
-                for writing in asking:
-                    if mine.get(writing.answer.id, True) and writing.asking:
-                        writing.cut(STOPPED if writing.answer.id in mine else LOST)
+                    pass  # nobody can have taken anything, either; not for a while
+                except Exception:
+                    logger.exception("what is wanted of answers could not be found out")
+
+    async def _heed_now(self, asking: Sequence[Writing]) -> None:
+        now = self.monotonic()
+        mine = await self.leases.mine()
+        for writing in asking:
+            if mine.get(writing.answer.id, True):
+                if writing.asking:
+                    writing.cut(STOPPED if writing.answer.id in mine else LOST)
+            elif writing.asking:
+                self._be_sure_of(writing, since=now)
+
+    def _be_sure_of(self, writing: Writing, *, since: float | None = None) -> None:
+        """The answer is held by this process: what was kept back while that was unknown may be told."""
+        writing.sure_until = (self.monotonic() if since is None else since) + SURE_FOR.total_seconds()
+        if writing.held:
+            held, writing.held = writing.held, []
+            self.log.append(writing.answer.id, held)
 
     def _checkpoint(self, writing: Writing) -> None:
         if writing.saving is None and not writing.is_ending:
@@ -319,8 +360,7 @@ class AnswerRunner:
         """Store the end of an answer, then tell its readers: what they see as done is durable."""
         failure = ending[-1] if isinstance(ending[-1], Failed) else None
         if failure and not writing.pieces and failure.code not in REASONS:
-            await self._patiently(self.journal.withdraw, writing.answer.id)
-            self.log.append(writing.answer.id, ending)
+            await self._withdraw(writing, ending)
             return
         writing.is_ending = True
         if writing.saving:
@@ -329,11 +369,21 @@ class AnswerRunner:
         events = [*writing.unsaved, *ending]
         kept = await self._patiently(self.journal.finish, writing.answer.id, writing.saved + 1, events, message)
         if kept:
-            self.log.append(writing.answer.id, ending)
+            writing.has_ended = True
+            self.log.append(writing.answer.id, [*writing.held, *ending])
         else:
             await self._give_up(writing)
 
+    async def _withdraw(self, writing: Writing, ending: list[AnswerEvent]) -> None:
+        """Not a word came, so that nothing was asked, either."""
+        await self._patiently(self.journal.withdraw, writing.answer.id)
+        writing.has_ended = True
+        self.log.append(writing.answer.id, ending)
+
     async def _hand_over(self, writing: Writing) -> None:
+        if not writing.pieces:
+            await self._withdraw(writing, [failed(ShuttingDown())])
+            return
         writing.is_ending = True
         if writing.saving:
             await asyncio.wait([writing.saving])
@@ -356,6 +406,8 @@ class AnswerRunner:
             try:
                 return await operation(*arguments)
             except (Unavailable, StorageFull):
+                if self._closing:
+                    deadline = min(deadline, now() + PATIENCE_AT_THE_END.total_seconds())
                 if now() + pause > deadline:
                     raise
             await asyncio.sleep(pause)

@@ -23,7 +23,7 @@ from llm_backend.domain.answers import (
     AnswerState,
     is_last,
 )
-from llm_backend.domain.errors import AnswerNotFound, InvalidMessage, NothingRelevant, TooManyStreams
+from llm_backend.domain.errors import AnswerNotFound, InvalidMessage, NothingRelevant, TooManyStreams, Unavailable
 from llm_backend.domain.ids import AnswerId, ConversationId, KnowledgeBaseId, UserId
 from llm_backend.domain.prompting import Grounding
 from llm_backend.domain.text import is_storable
@@ -142,6 +142,7 @@ class FollowAnswer:
     log: StreamLog
     runner: AnswerRunner
     poll_every: timedelta = timedelta(seconds=0.3)  # how often the journal is asked while the log knows nothing
+    patience: timedelta = timedelta(seconds=60)  # with a database that is away meanwhile
 
     async def __call__(
         self, owner: UserId, answer: AnswerId, *, after: int = 0
@@ -190,10 +191,20 @@ class FollowAnswer:
         if place.is_last:
             return ()
         start = await self.log.starts_after(answer)  # before the journal is read, which then has all up to there
-        if stored := await self.journal.events(answer, after=place.last):
+        try:
+            stored = await self.journal.events(answer, after=place.last)
+            still_running = await self._is_running(owner, answer)
+        except Unavailable:
+            place.misses += 1
+            if place.misses * self.poll_every > self.patience:
+                raise
+            await asyncio.sleep(self.poll_every.total_seconds())
+            return ()
+        place.misses = 0
+        if stored:
             place.pass_by(stored)
         if not place.is_last:
-            was_running, place.is_running = place.is_running, await self._is_running(owner, answer)
+            was_running, place.is_running = place.is_running, still_running
             place.is_last = not was_running
             if place.is_running and not stored and place.look_after >= start:
                 await asyncio.sleep(self.poll_every.total_seconds())
@@ -215,6 +226,7 @@ class _Place:
     last: int
     look_after: int = field(init=False)
     is_running: bool = True
+    misses: int = 0  # looks at the journal in a row that failed
     is_last: bool = False
 
     def __post_init__(self) -> None:

@@ -32,6 +32,7 @@ class Heartbeat:
     every: timedelta = EVERY
     _beats: Mapping[WriterId, int] = field(default_factory=dict)
     _misses: dict[WriterId, int] = field(default_factory=dict)
+    _unknown: set[WriterId] = field(default_factory=set)  # of whom somebody asked, and nobody has seen a sign of life
     _task: "asyncio.Task[None] | None" = None
 
     async def __aenter__(self) -> Self:
@@ -46,10 +47,15 @@ class Heartbeat:
         await self._leave(self.leases.me)
 
     def is_dead(self, writer: WriterId) -> bool:
-        """Whether nothing more is to be expected of a process: it left, or has given no sign of life for a while."""
+        """Whether nothing more is to be expected of a process, which has given no sign of life for some looks.
+
+        One that was never seen may have begun just now: that, too, takes some looks to tell.
+        """
         if writer == self.leases.me:
             return False
-        return self.alone or writer not in self._beats or self._misses.get(writer, 0) >= MISSES
+        if writer not in self._beats:
+            self._unknown.add(writer)
+        return self.alone or self._misses.get(writer, 0) >= MISSES
 
     async def look(self) -> None:
         """Give a sign of life, and look for those of the others."""
@@ -58,10 +64,10 @@ class Heartbeat:
         except (Unavailable, StorageFull) as error:
             logger.warning("no sign of life could be given: %s", error.code)
             return
-        self._misses = {
-            writer: self._misses.get(writer, 0) + 1 if beat == self._beats.get(writer) else 0
-            for writer, beat in beats.items()
-        }
+        self._unknown -= beats.keys()
+        seen = {writer for writer, beat in beats.items() if beat != self._beats.get(writer)}
+        watched = beats.keys() | self._unknown
+        self._misses = {writer: 0 if writer in seen else self._misses.get(writer, 0) + 1 for writer in watched}
         self._beats = beats
 
     async def bury(self) -> None:
@@ -78,4 +84,7 @@ class Heartbeat:
     async def _again_and_again(self) -> None:
         while True:
             await asyncio.sleep(self.every.total_seconds())
-            await self.look()
+            try:
+                await self.look()
+            except Exception:
+                logger.exception("no sign of life could be given")

@@ -24,7 +24,9 @@ from llm_backend.domain.ids import AnswerId
 
 logger = logging.getLogger(__name__)
 
-MOST_TAKEOVERS = 3  # an answer at which one process after the other dies is perhaps what they die of
+# An answer at which one process after the other dies is perhaps what they die of. Those that were handed over in an
+# orderly way count as well, as in a deployment, and so do attempts that a database cut off.
+MOST_TAKEOVERS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +50,20 @@ class TakeOverAnswers:
     async def __call__(self) -> int:
         """Return how many were taken."""
         orphans = [found for found in await self.leases.open_answers() if self._is_orphan(found)]
-        taken = [orphan for orphan in orphans if await self._take(orphan)]
+        taken = [orphan for orphan in orphans if await self._try_to_take(orphan)]
         if not orphans:
             await self.heartbeat.bury()
         return len(taken)
+
+    async def _try_to_take(self, orphan: OpenAnswer) -> bool:
+        """One that cannot be taken must not keep the others from it."""
+        try:
+            return await self._take(orphan)
+        except (Unavailable, StorageFull) as error:
+            logger.warning("taking over was put off: %s", error.code, extra={"answer": orphan.answer.id})
+        except Exception:
+            logger.exception("taking over failed", extra={"answer": orphan.answer.id})
+        return False
 
     @asynccontextmanager
     async def regularly(self, every: timedelta) -> AsyncIterator[None]:
@@ -84,15 +96,22 @@ class TakeOverAnswers:
         return found.writer is None or found.writer == self.leases.me or self.heartbeat.is_dead(found.writer)
 
     async def _take(self, orphan: OpenAnswer) -> bool:
-        if self.runner.is_writing(orphan.answer.id) or not await self.leases.take_over(orphan.answer.id, orphan.writer):
+        answer = orphan.answer.id
+        if self.runner.is_closing or self.runner.is_writing(answer):
             return False
-        events = await self._all_events(orphan.answer.id)
+        takeovers = await self.leases.take_over(answer, orphan.writer)
+        if takeovers is None:
+            return False
+        events = await self._all_events(answer)
         request = await self._request(orphan, _text(events))
+        after = (events[-1][0] if events else 0) + takeovers * INTERRUPTION_GAP - 1
         if request is None:
-            return await self._close(orphan, events)
-        logger.info("an answer goes on in another process", extra={"answer": orphan.answer.id})
+            return await self._close(orphan, events, after)
         sources = orphan.grounding.sources if orphan.grounding else ()
-        self.runner.take_up(orphan.answer, request, events, sources)
+        if not self.runner.take_up(orphan.answer, request, events, sources, after=after):
+            await self.leases.release(answer)
+            return False
+        logger.info("an answer goes on in another process", extra={"answer": answer})
         return True
 
     async def _all_events(self, answer: AnswerId) -> Sequence[NumberedEvent]:
@@ -100,8 +119,8 @@ class TakeOverAnswers:
         stored = await self.journal.events(answer)
         last = stored[-1][0] if stored else 0
         seen = [event for event in await self.log.tail(answer, after=last) if isinstance(event[1], Delta)]
-        if seen:
-            await self.journal.checkpoint(answer, seen[0][0], [event for _, event in seen])
+        for run in _without_gaps(seen):
+            await self.journal.checkpoint(answer, run[0][0], [event for _, event in run])
         return [*stored, *seen]
 
     async def _request(self, orphan: OpenAnswer, so_far: str) -> ChatRequest | None:
@@ -119,9 +138,8 @@ class TakeOverAnswers:
             logger.warning("an answer cannot be finished: %s", error.code, extra={"answer": answer.id})
             return None
 
-    async def _close(self, orphan: OpenAnswer, events: Sequence[NumberedEvent]) -> bool:
+    async def _close(self, orphan: OpenAnswer, events: Sequence[NumberedEvent], after: int) -> bool:
         reason = STOPPED if orphan.wanted_to_stop else INTERRUPTED
-        last = events[-1][0] if events else 0
         message = Message(
             number=orphan.answer.number,
             role=Role.ASSISTANT,
@@ -133,7 +151,18 @@ class TakeOverAnswers:
             created_at=self.now(),
         )
         ending = [Failed(reason, REASONS[reason])]
-        return await self.journal.finish(orphan.answer.id, last + INTERRUPTION_GAP, ending, message)
+        return await self.journal.finish(orphan.answer.id, after + 1, ending, message)
+
+
+def _without_gaps(events: Sequence[NumberedEvent]) -> list[list[NumberedEvent]]:
+    """Runs of events whose numbers rise by one: what several processes wrote, one after the other."""
+    runs: list[list[NumberedEvent]] = []
+    for event in events:
+        if runs and event[0] == runs[-1][-1][0] + 1:
+            runs[-1].append(event)
+        else:
+            runs.append([event])
+    return runs
 
 
 def _text(events: Sequence[NumberedEvent]) -> str:

@@ -45,9 +45,12 @@ class Writing:
     saving: "asyncio.Task[None] | None" = None
     begun: "asyncio.Future[AnswerId] | None" = None
     broken_at: int | None = None  # characters of what another process had written, until the first new piece
+    sure_until: float = 0.0  # by the monotonic clock: till then it is known that no other process has it
+    held: list[AnswerEvent] = field(default_factory=list)  # not told to anybody, while that is unknown
     task: "asyncio.Task[None] | None" = None
     asking: bool = False  # the model is at work: this, and not the storing before and after it, may be cancelled
     is_ending: bool = False  # no more checkpoints: the end carries all that is unsaved
+    has_ended: bool = False  # here, and durably
     cut_short: str | None = None  # STOPPED, INTERRUPTED, LOST or HANDED_OVER, once there is a reason to
 
     @property

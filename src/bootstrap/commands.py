@@ -81,7 +81,7 @@ def _greet(settings: Settings, url: str) -> None:
 
 def _profile(settings: Settings) -> str:
     """Where things are kept."""
-    shared = f", Redis at {settings.redis.address}" if settings.redis.address else ""
+    shared = f", Redis at {settings.redis.place}" if settings.redis.address else ""
     if settings.database.url is None:
         return f"embedded: everything in {settings.data_folder}{shared}"
     return f"scaled: PostgreSQL at {settings.database.place}{shared}, the rest in {settings.data_folder}"

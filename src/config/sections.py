@@ -77,6 +77,12 @@ class Redis(Struct, frozen=True, kw_only=True):
     password: Secret | None = None
     db: int = 0
 
+    @property
+    def place(self) -> str:
+        """The address as it may be shown: without user and password."""
+        scheme, mark, rest = (self.address or "").rpartition("://")
+        return f"{scheme}{mark}{rest.rpartition('@')[2]}"
+
 
 class Sqlite(Struct, frozen=True, kw_only=True):
     """The embedded database. The keys about connections are the old product's and have no effect."""

@@ -1,9 +1,10 @@
 """Answers whose process is gone: two processes in one, over the same memory."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from llm_backend.application.answer_runner import AnswerRunner
 from llm_backend.application.answering import FollowAnswer, SendMessage, StopAnswer
 from llm_backend.application.composing import ComposeRequest
-from llm_backend.application.heartbeat import Heartbeat
+from llm_backend.application.heartbeat import MISSES, Heartbeat
 from llm_backend.application.ports.answer_journal import NumberedEvent
 from llm_backend.application.taking_over import MOST_TAKEOVERS, TakeOverAnswers
 from llm_backend.domain.answers import INTERRUPTION_GAP, Delta, Failed, FullText, is_last
@@ -27,6 +28,7 @@ from llm_backend.infrastructure.security.secret_box import AesGcmSecretBox
 from llm_backend.testing.builders import a_citation, a_conversation, a_user
 from llm_backend.testing.clock import ManualClock
 from llm_backend.testing.contracts.store import ALICE, given
+from llm_backend.testing.faults import Faults
 from llm_backend.testing.scripted_chat_model import FOREVER, ScriptedChatModel
 
 TEN = ConversationId(10)
@@ -58,7 +60,14 @@ class Cluster:
 
     @asynccontextmanager
     async def replica(
-        self, name: str, model: ScriptedChatModel, *, alone: bool = False, finishing: bool = True
+        self,
+        name: str,
+        model: ScriptedChatModel,
+        *,
+        alone: bool = False,
+        finishing: bool = True,
+        heeds: bool = True,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> AsyncIterator[Replica]:
         journal, leases = self.store.journal_of(WriterId(name)), self.store.leases_of(WriterId(name))
         log, views, compose = MemoryStreamLog(), self.store.conversation_views, ComposeRequest(model, self.box)
@@ -70,9 +79,10 @@ class Cluster:
             log=log,
             now=self.clock,
             checkpoint_every=timedelta(milliseconds=1),
-            heed_every=timedelta(milliseconds=1),
+            heed_every=timedelta(milliseconds=1) if heeds else timedelta(hours=1),
             grace=timedelta(0),
             hands_over=finishing,
+            monotonic=monotonic,
         )
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(heartbeat)
@@ -303,3 +313,134 @@ async def test_the_dead_are_forgotten_once_nothing_of_theirs_is_left(cluster: Cl
         await b.take_over()
 
         assert set(await b.take_over.leases.beat()) == {WriterId("b")}
+
+
+async def test_a_process_that_has_just_begun_is_not_taken_for_dead(cluster: Cluster) -> None:
+    async with cluster.replica("b", ScriptedChatModel()) as b:
+        await b.heartbeat.look()
+        async with cluster.replica("a", ScriptedChatModel("one", FOREVER)) as a:
+            answer = await a.send(ALICE, TEN, "What?")
+
+            taken = [await b.take_over() for _ in range(5)]
+
+            assert taken == [0] * 5
+            assert a.runner.is_writing(answer)
+
+
+async def test_one_that_was_never_seen_is_dead_after_some_looks(cluster: Cluster) -> None:
+    async with (
+        cluster.replica("a", ScriptedChatModel("one ", FOREVER)) as a,
+        cluster.replica("b", ScriptedChatModel("one two")) as b,
+    ):
+        answer = await a.send(ALICE, TEN, "What?")
+        await cluster.stored(answer, "one ")
+        await cluster.store.leases_of(WriterId("gone at once")).take_over(answer, WriterId("a"))
+
+        taken = [await b.take_over()]
+        for _ in range(MISSES):
+            await b.heartbeat.look()
+            taken.append(await b.take_over())
+
+        assert taken == [0] * MISSES + [1]
+
+
+async def test_a_process_that_ends_takes_nothing_over(cluster: Cluster) -> None:
+    async with (
+        cluster.replica("a", ScriptedChatModel("one ", FOREVER)) as a,
+        cluster.replica("b", ScriptedChatModel("one two")) as b,
+    ):
+        answer = await a.send(ALICE, TEN, "What?")
+        await cluster.stored(answer, "one ")
+        await dead(a, b)
+        await b.runner.drain()
+
+        taken = await b.take_over()
+
+        assert taken == 0
+        assert not b.model.requests
+
+
+async def test_each_who_takes_over_numbers_where_nobody_has_been(cluster: Cluster) -> None:
+    async with (
+        cluster.replica("a", ScriptedChatModel("one ", FOREVER)) as a,
+        cluster.replica("c", ScriptedChatModel("one two")) as c,
+    ):
+        answer = await a.send(ALICE, TEN, "What?")
+        await cluster.stored(answer, "one ")
+        await cluster.store.leases_of(WriterId("b")).take_over(answer, WriterId("a"))  # and dies without a checkpoint
+        for _ in range(MISSES + 1):
+            await c.take_over()
+            await c.heartbeat.look()
+
+        await c.take_over()
+        events = await c.read(answer)
+
+        assert [number for number, _ in events][:2] == [1, 1 + 2 * INTERRUPTION_GAP]
+
+
+async def test_one_that_cannot_be_taken_keeps_no_other_from_it(cluster: Cluster) -> None:
+    await given(cluster.store, a_conversation(11, model="gpt-x", api_key=None))
+    async with (
+        cluster.replica("a", ScriptedChatModel("one ", FOREVER)) as a,
+        cluster.replica("b", ScriptedChatModel("one two")) as b,
+    ):
+        answers = [await a.send(ALICE, ConversationId(number), "What?") for number in (10, 11)]
+        for answer in answers:
+            await cluster.stored(answer, "one ")
+        await dead(a, b)
+        faults = Faults(error=ValueError, only=["events"])
+        take_over = replace(b.take_over, journal=faults.wrap(b.take_over.journal))
+
+        taken = await take_over()
+
+        assert taken == 1
+
+
+async def test_what_is_not_known_to_be_held_is_not_told(cluster: Cluster) -> None:
+    """A process that was stopped for a while, and goes on where it was, finds its answer in other hands."""
+    go_on, passed = asyncio.Event(), [0.0]
+    model = ScriptedChatModel("one ", go_on, "two ", "three")
+    async with (
+        cluster.replica("a", model, heeds=False, monotonic=lambda: passed[0]) as a,
+        cluster.replica("b", ScriptedChatModel("one two three")) as b,
+    ):
+        answer = await a.send(ALICE, TEN, "What?")
+        await cluster.stored(answer, "one ")
+        reading = asyncio.create_task(a.read(answer))
+        await dead(a, b)
+        await b.take_over()
+        await b.read(answer)
+
+        passed[0] = 20.0
+        go_on.set()
+        events = await reading
+
+        assert _text(events) == "one two three"
+
+
+async def test_nothing_was_asked_if_the_process_ends_before_the_first_word(cluster: Cluster) -> None:
+    async with cluster.replica("a", ScriptedChatModel(FOREVER)) as a:
+        answer = await a.send(ALICE, TEN, "What?")
+        reading = asyncio.create_task(a.read(answer))
+        await a.model.asked()
+
+    events = await reading
+    assert [type(event) for _, event in events] == [Failed]
+    assert not await cluster.messages()
+
+
+async def test_stopping_what_was_lost_here_stops_it_where_it_is(cluster: Cluster) -> None:
+    async with (
+        cluster.replica("a", ScriptedChatModel("one ", FOREVER), heeds=False) as a,
+        cluster.replica("b", ScriptedChatModel("one two", FOREVER)) as b,
+    ):
+        answer = await a.send(ALICE, TEN, "What?")
+        await cluster.stored(answer, "one ")
+        await dead(a, b)
+        await b.take_over()
+
+        stopped = await asyncio.wait_for(a.stop(ALICE, TEN), SOON)
+
+        assert stopped
+        reply = (await cluster.messages())[1]
+        assert (reply.text, reply.reason) == ("one two", "stopped")

@@ -49,8 +49,11 @@ class AnswerLeases(Protocol):
     async def mine(self) -> Mapping[AnswerId, bool]:
         """The open answers that I hold, and whether each is wanted to stop."""
 
-    async def take_over(self, answer: AnswerId, held_by: WriterId | None) -> bool:
-        """Hold an open answer from now on. False, and nothing happens, when it has ended or another was quicker."""
+    async def take_over(self, answer: AnswerId, held_by: WriterId | None) -> int | None:
+        """Hold an open answer from now on; return how often it has changed hands by now, this time included.
+
+        None, and nothing happens, when it has ended or another was quicker.
+        """
 
     async def release(self, answer: AnswerId) -> None:
         """Let go of an open answer that I hold: anybody may take it over at once."""

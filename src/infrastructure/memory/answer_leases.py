@@ -42,13 +42,13 @@ class MemoryAnswerLeases:
     async def mine(self) -> Mapping[AnswerId, bool]:
         return {row.answer.id: row.stop_wanted for row in self._open() if row.writer == self.me}
 
-    async def take_over(self, answer: AnswerId, held_by: WriterId | None) -> bool:
+    async def take_over(self, answer: AnswerId, held_by: WriterId | None) -> int | None:
         async with self.place.lock:
             row = self._find(answer)
             if row is None or row.writer != held_by:
-                return False
+                return None
             self._put(replace(row, writer=self.me, takeovers=row.takeovers + 1))
-            return True
+            return row.takeovers + 1
 
     async def release(self, answer: AnswerId) -> None:
         async with self.place.lock:

@@ -120,6 +120,9 @@ class Place:
     seen: int
     garbage: "Garbage"
     at: EntryId = field(init=False)
+    jumps: bool = (
+        False  # where a log was opened further on, what came before that is in the journal, and is passed over
+    )
     closed: bool = False  # and nothing came after that
     torn: bool = False  # what comes next is not in this stream
 
@@ -133,6 +136,8 @@ class Place:
             self.at = entry_id
             if (entry := readable(entry_id, fields, self.garbage)) is None:
                 continue
+            if self.jumps and entry_id[1] == Kind.OPENED:
+                self.seen = max(self.seen, entry.start)
             if entry.first > self.seen + 1:
                 self.torn = True
                 break

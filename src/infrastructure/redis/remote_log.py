@@ -66,6 +66,7 @@ class RemoteLog:
 
     async def tail(self, answer: AnswerId, *, after: int) -> list[NumberedEvent]:
         key, place, events = stream_key(answer), self._place(after), list[NumberedEvent]()
+        place.jumps = True
         try:
             while not place.torn and (entries := await self._after(key, place)):
                 events += place.read(entries)

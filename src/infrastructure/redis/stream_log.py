@@ -85,6 +85,7 @@ class RedisStreamLog:
             raise ValueError(f"The log of answer {answer} is not open")
         if events:
             outgoing.events += events
+            outgoing.is_whole = is_last(events[-1])
             if self._away:
                 self._deliver(outgoing, outgoing.last)
             self._write_soon(outgoing)
@@ -130,7 +131,9 @@ class RedisStreamLog:
             async with aclosing(self._local.follow(answer, after=after)) as batches:  # type: ignore[type-var]
                 async for batch in batches:
                     yield batch
-                return
+                    after = batch[-1][0]
+                    if is_last(batch[-1][1]):
+                        return
         except AnswerNotFound:
             pass
         async with aclosing(self._remote.follow(answer, after=after)) as batches:  # type: ignore[type-var]
@@ -227,6 +230,8 @@ class RedisStreamLog:
 
     def _give_up(self, outgoing: "_Outgoing") -> None:
         self._settle(outgoing)
+        if not outgoing.is_whole:
+            return  # it goes on in another process, which writes to the same stream
         self._outdated[outgoing.writer.key] = None
         if len(self._outdated) > MOST_OUTDATED:
             del self._outdated[next(iter(self._outdated))]
@@ -251,6 +256,7 @@ class _Outgoing:
     delivered: int
     events: list[AnswerEvent] = field(default_factory=list)
     opened: bool = False  # in Redis
+    is_whole: bool = False  # the answer has come to its end in it
     closing: bool = False
     closed: bool = False  # in Redis
     settled: bool = False  # its local log is closed
@@ -275,7 +281,9 @@ class _Outgoing:
             size = len(payload)
             commands.append(self.writer.events(self.last, payload))
         if self.closing:
-            commands += [self.writer.closed(self.last), self.writer.lives(ENDED_SECONDS)]
+            commands.append(self.writer.closed(self.last))
+            if self.is_whole:
+                commands.append(self.writer.lives(ENDED_SECONDS))
         elif now >= self.refresh_at:
             commands.append(self.writer.lives(RUNNING_SECONDS))
         return _Part(self, self.last, self.closing, now, commands, size)

@@ -33,6 +33,7 @@ _MINE = select(answers.c.id, answers.c.stop_wanted).where(_IS_MINE)
 _TAKEN = {"writer": _ME, "takeovers": answers.c.takeovers + 1}
 _TAKE_FROM = update(answers).where(_IS_OPEN, answers.c.writer == _HOLDER).values(_TAKEN)
 _TAKE_UP = update(answers).where(_IS_OPEN, answers.c.writer.is_(None)).values(_TAKEN)
+_TAKEOVERS = select(answers.c.takeovers).where(answers.c.id == _ANSWER)
 _RELEASE = update(answers).where(_IS_OPEN, answers.c.writer == _ME).values(writer=None)
 _WANT_STOP = update(answers).where(_IS_OPEN).values(stop_wanted=true())
 
@@ -48,6 +49,7 @@ class SqlAnswerLeases:
         self._leave = writer.prepare(_LEAVE)
         self._take_from = writer.prepare(_TAKE_FROM)
         self._take_up = writer.prepare(_TAKE_UP)
+        self._takeovers = writer.prepare(_TAKEOVERS)
         self._release = writer.prepare(_RELEASE)
         self._want_stop = writer.prepare(_WANT_STOP)
         self._beats = reader.prepare(_BEATS)
@@ -70,13 +72,17 @@ class SqlAnswerLeases:
         (found,) = await self._reader.fetch(Query(self._mine, {"me": self.me}))
         return {AnswerId(answer): bool(stop) for answer, stop in found}
 
-    async def take_over(self, answer: AnswerId, held_by: WriterId | None) -> bool:
+    async def take_over(self, answer: AnswerId, held_by: WriterId | None) -> int | None:
         return await self._writer.write(lambda: self._taking(answer, held_by))
 
-    def _taking(self, answer: AnswerId, held_by: WriterId | None) -> Steps[bool]:
+    def _taking(self, answer: AnswerId, held_by: WriterId | None) -> Steps[int | None]:
         statement = self._take_up if held_by is None else self._take_from
         taken = yield Query(statement, {"answer": answer, "me": self.me, "holder": held_by})
-        return taken.changed == 1
+        if not taken.changed:
+            return None
+        found = yield Query(self._takeovers, {"answer": answer})
+        takeovers: int = found.rows[0][0]
+        return takeovers
 
     async def release(self, answer: AnswerId) -> None:
         await self._writer.write_one(Query(self._release, {"answer": answer, "me": self.me}))

@@ -99,7 +99,7 @@ class AnswerLeasesContract:
 
         taken = await other.take_over(HUNDRED, store.leases.me)
 
-        assert taken
+        assert taken == 1
         assert await store.leases.mine() == {}
         assert await other.mine() == {HUNDRED: False}
         assert [(found.writer, found.takeovers) for found in await other.open_answers()] == [(OTHER, 1)]
@@ -143,8 +143,19 @@ class AnswerLeasesContract:
 
         outcomes = await asyncio.gather(*(other.take_over(HUNDRED, store.leases.me) for other in others))
 
-        assert sorted(outcomes) == [False] * 4 + [True]
-        assert await others[outcomes.index(True)].mine() == {HUNDRED: False}
+        assert sorted(outcomes, key=bool) == [None] * 4 + [1]
+        assert await others[outcomes.index(1)].mine() == {HUNDRED: False}
+
+    async def test_each_take_over_has_a_count_of_its_own(self, store: Store) -> None:
+        await given_a_conversation(store)
+        await store.journal.begin(a_turn(100))
+        other, third = store.leases_of(OTHER), store.leases_of(THIRD)
+
+        counts = [await other.take_over(HUNDRED, store.leases.me), await other.take_over(HUNDRED, OTHER)]
+        await other.release(HUNDRED)
+        counts.append(await third.take_over(HUNDRED, None))
+
+        assert counts == [1, 2, 3]
 
     async def test_what_was_let_go_of_is_anybodys(self, store: Store) -> None:
         await given_a_conversation(store)
@@ -157,7 +168,7 @@ class AnswerLeasesContract:
         in_time = await other.take_over(HUNDRED, None)
         too_late = await store.leases_of(THIRD).take_over(HUNDRED, None)
 
-        assert (too_early, released, in_time, too_late) == (False, [None], True, False)
+        assert (too_early, released, in_time, too_late) == (None, [None], 1, None)
         assert await other.mine() == {HUNDRED: False}
 
     async def test_what_has_ended_is_nobodys(self, store: Store) -> None:
@@ -170,6 +181,6 @@ class AnswerLeasesContract:
         await other.want_stop(HUNDRED)
         await store.leases.release(HUNDRED)
 
-        assert taken == [False, False]
+        assert taken == [None, None]
         assert not await other.open_answers()
         assert not await store.leases.mine()
