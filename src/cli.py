@@ -93,6 +93,13 @@ def _restore(given: argparse.Namespace) -> None:
     bootstrap.restore(settings, given.archive)
 
 
+def _import_old(given: argparse.Namespace) -> None:
+    settings = _settings(given)
+    from llm_backend import bootstrap
+
+    bootstrap.import_old(settings, given.sqlite, given.redis, dry_run=given.dry_run)
+
+
 def _check(given: argparse.Namespace) -> None:
     settings = _settings(given)
     print("The configuration is fine.")
@@ -186,6 +193,11 @@ def _add_moves(add: Callable[..., argparse.ArgumentParser], configured: argparse
         "--from", dest="archive", type=Path, metavar="FILE", required=True, help="what backup has made"
     )
     restore.set_defaults(run=_restore)
+    old = add("import-old", parents=[configured], help="take over users and conversations of the old product")
+    old.add_argument("--sqlite", type=Path, metavar="FILE", required=True, help="its database")
+    old.add_argument("--redis", metavar="HOST:PORT", required=True, help="its Redis, or redis://:PASSWORD@HOST:PORT/DB")
+    old.add_argument("--dry-run", action="store_true", help="change nothing; count, and list what makes no sense")
+    old.set_defaults(run=_import_old)
 
 
 def _add_ways_to_rotate(rotate: argparse.ArgumentParser) -> None:

@@ -15,6 +15,7 @@ __all__ = [
     "Ports",
     "backup",
     "check_migrations",
+    "import_old",
     "migrate",
     "migrate_store",
     "open_backend",
@@ -85,3 +86,10 @@ def restore(settings: Settings, archive: Path) -> None:
     from llm_backend.bootstrap import commands
 
     commands.restore(settings, archive)
+
+
+def import_old(settings: Settings, file: Path, redis: str, *, dry_run: bool = False) -> None:
+    """Take over users and conversations of the old product, from its SQLite file and its Redis, or only count them."""
+    from llm_backend.bootstrap import commands
+
+    commands.import_old(settings, file, redis, dry_run=dry_run)

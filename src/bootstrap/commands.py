@@ -155,6 +155,14 @@ def restore(settings: Settings, archive: Path) -> None:
     reindex(settings)
 
 
+def import_old(settings: Settings, file: Path, redis: str, *, dry_run: bool) -> None:
+    """Take over users and conversations of the old product."""
+    _keep_to_ourselves()
+    from llm_backend.bootstrap import importing
+
+    run(importing.import_old(settings, file, redis, dry_run=dry_run))
+
+
 def _keep_to_ourselves() -> None:
     """What libraries write, too, is for the owner alone: documents are in the files of LanceDB, word for word."""
     os.umask(0o077)

@@ -11,7 +11,7 @@ import pytest
 
 from llm_backend.cli import main
 
-COMMANDS = ("serve", "migrate", "reindex", "rotate-keys", "migrate-store", "backup", "restore", "config")
+COMMANDS = ("serve", "migrate", "reindex", "rotate-keys", "migrate-store", "backup", "restore", "import-old", "config")
 HEAVY = {
     "litestar",
     "sqlalchemy",
@@ -92,6 +92,7 @@ def test_without_a_command_the_usage_is_shown(tmp_path: Path) -> None:
         ["config", "check"],
         ["backup", "--to", "somewhere"],
         ["restore", "--from", "something"],
+        ["import-old", "--sqlite", "some.db", "--redis", "localhost:1"],
         ["migrate-store", "--from", "config.yaml", "--to", "config.yaml"],
     ],
 )
