@@ -20,7 +20,7 @@ from llm_backend.infrastructure.sql import (
 )
 from llm_backend.infrastructure.sql.sqlite import sqlite_engine
 
-MOVING_PATIENCE = timedelta(minutes=10)  # for one statement about a whole table
+MOVING_PATIENCE = timedelta(hours=6)  # also for a snapshot that waits while a large table is being added up elsewhere
 
 
 async def open_store(settings: Settings, stack: AsyncExitStack) -> SqlStore:

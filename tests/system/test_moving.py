@@ -22,6 +22,7 @@ from tests.upstream import Upstream
 
 MANY = 3000  # messages, so that copying takes several pages
 KEY = "sk-of-a-conversation"
+WAITING = bytes(range(256)) * 10_000  # an upload that nobody has read yet, of several pieces
 
 
 @pytest.fixture
@@ -109,6 +110,15 @@ def with_many_messages(database: Path, conversation: int) -> None:
         connection.execute("UPDATE conversations SET last_number = ?", [MANY - 1])
 
 
+def with_an_upload_that_waits(folder: Path) -> None:
+    (folder / "originals").mkdir(exist_ok=True)
+    (folder / "originals" / "an-upload").write_bytes(WAITING)
+
+
+def upload_that_waits(folder: Path) -> bytes:
+    return (folder / "originals" / "an-upload").read_bytes()
+
+
 def names_in(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()}
 
@@ -124,6 +134,7 @@ async def test_there_and_back_with_a_kill_on_each_way(
     household = await furnished(server)
     assert await terminated(server) == 0
     with_many_messages(tmp_path / "data" / "llm_backend.db", household.conversation)
+    with_an_upload_that_waits(tmp_path / "data")
     here, there, back = (
         configured(tmp_path, name, url) for name, url in (("data", ""), ("there", cluster.url()), ("back", ""))
     )
@@ -138,6 +149,7 @@ async def test_there_and_back_with_a_kill_on_each_way(
     assert "was cut off" in refused.stderr
     assert "An earlier attempt was cut off" in first
     assert sums(first) == sums(second)
+    assert upload_that_waits(tmp_path / "back") == WAITING
     assert any(line.split()[:2] == ["messages", str(MANY - 1)] for line in sums(first))
     moved = new_server(config, environment={"LLM_BACKEND__DATA_FOLDER": str(tmp_path / "back")})
     async with connected(await started(moved)) as client:
@@ -238,6 +250,7 @@ async def test_a_restore_that_was_killed_goes_on(new_server: NewServer, config: 
     household = await furnished(server)
     await terminated(server)
     with_many_messages(tmp_path / "data" / "llm_backend.db", household.conversation)
+    with_an_upload_that_waits(tmp_path / "data")
     archive, restored = tmp_path / "backup.tar.gz", configured(tmp_path, "restored")
     await succeeded("backup", "--config", configured(tmp_path, "data"), "--to", archive)
 
@@ -245,3 +258,4 @@ async def test_a_restore_that_was_killed_goes_on(new_server: NewServer, config: 
     done = await succeeded("restore", "--config", restored, "--from", archive)
 
     assert f"messages               {MANY - 1} rows" in done
+    assert upload_that_waits(tmp_path / "restored") == WAITING
