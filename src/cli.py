@@ -1,13 +1,15 @@
 """The command `llm-backend`. What is heavy is imported inside the commands, so that `--help` answers at once."""
 
 import argparse
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from msgspec.structs import replace
 
 from llm_backend.config import ConfigurationError, Provider, Settings
+from llm_backend.config.trees import without_overrides
 from llm_backend.config.values import read_port
 from llm_backend.domain.errors import DomainError
 
@@ -72,6 +74,39 @@ def _rotate_keys(given: argparse.Namespace) -> None:
     bootstrap.rotate_keys(
         settings, tokens=given.tokens, seal_only=given.seal_only, drop_old=given.drop_old, at_once=given.now
     )
+
+
+def _migrate_store(given: argparse.Namespace) -> None:
+    source, target = _settings_of(given.source), _settings_of(given.target)
+    from llm_backend import bootstrap
+
+    bootstrap.migrate_store(source, target)
+
+
+def _settings_of(file: Path) -> Settings:
+    """The file alone: what goes over a configuration from outside would go over both, and make them the same."""
+    return Settings.from_file(file, environ=without_overrides(os.environ))
+
+
+def _backup(given: argparse.Namespace) -> None:
+    settings = _settings(given)
+    from llm_backend import bootstrap
+
+    bootstrap.backup(settings, given.to, with_keys=given.with_keys)
+
+
+def _restore(given: argparse.Namespace) -> None:
+    settings = _settings(given)
+    from llm_backend import bootstrap
+
+    bootstrap.restore(settings, given.archive)
+
+
+def _import_old(given: argparse.Namespace) -> None:
+    settings = _settings(given)
+    from llm_backend import bootstrap
+
+    bootstrap.import_old(settings, given.sqlite, given.redis, dry_run=given.dry_run)
 
 
 def _check(given: argparse.Namespace) -> None:
@@ -144,11 +179,40 @@ def _parser() -> argparse.ArgumentParser:
     _add_ways_to_rotate(rotate)
     rotate.set_defaults(run=_rotate_keys)
 
+    _add_moves(commands.add_parser, configured)
     config = commands.add_parser("config", help="look at the configuration")
     looks = config.add_subparsers(title="commands", metavar="COMMAND", required=True)
     check = looks.add_parser("check", parents=[configured], help="list everything that is wrong with it")
     check.set_defaults(run=_check)
     return parser
+
+
+def _add_moves(add: Callable[..., argparse.ArgumentParser], configured: argparse.ArgumentParser) -> None:
+    move = add("migrate-store", help="copy everything into another store, such as from SQLite to PostgreSQL")
+    for option, name, what in (("--from", "source", "is"), ("--to", "target", "goes")):
+        move.add_argument(
+            option,
+            dest=name,
+            type=Path,
+            metavar="FILE",
+            required=True,
+            help=f"the configuration of where everything {what}",
+        )
+    move.set_defaults(run=_migrate_store)
+    backup = add("backup", parents=[configured], help="save everything in one file, while servers run")
+    backup.add_argument("--to", type=Path, metavar="FILE", required=True, help="a new file, or the folder for one")
+    backup.add_argument("--with-keys", action="store_true", help="also what opens the API keys that are stored")
+    backup.set_defaults(run=_backup)
+    restore = add("restore", parents=[configured], help="bring what was saved into an empty store")
+    restore.add_argument(
+        "--from", dest="archive", type=Path, metavar="FILE", required=True, help="what backup has made"
+    )
+    restore.set_defaults(run=_restore)
+    old = add("import-old", parents=[configured], help="take over users and conversations of the old product")
+    old.add_argument("--sqlite", type=Path, metavar="FILE", required=True, help="its database")
+    old.add_argument("--redis", metavar="HOST:PORT", required=True, help="its Redis, or redis://:PASSWORD@HOST:PORT/DB")
+    old.add_argument("--dry-run", action="store_true", help="change nothing; count, and list what makes no sense")
+    old.set_defaults(run=_import_old)
 
 
 def _add_ways_to_rotate(rotate: argparse.ArgumentParser) -> None:

@@ -4,6 +4,8 @@
 imported by `open_backend`.
 """
 
+from pathlib import Path
+
 from llm_backend.bootstrap.adapters import Adapters, Ports
 from llm_backend.bootstrap.opening import open_backend
 from llm_backend.config import Settings
@@ -11,10 +13,14 @@ from llm_backend.config import Settings
 __all__ = [
     "Adapters",
     "Ports",
+    "backup",
     "check_migrations",
+    "import_old",
     "migrate",
+    "migrate_store",
     "open_backend",
     "reindex",
+    "restore",
     "rotate_keys",
     "serve",
     "work",
@@ -67,3 +73,31 @@ def rotate_keys(
     from llm_backend.bootstrap import commands
 
     commands.rotate_keys(settings, tokens=tokens, seal_only=seal_only, drop_old=drop_old, at_once=at_once)
+
+
+def migrate_store(source: Settings, target: Settings) -> None:
+    """Copy everything from one store into another, compare the two, and build the passage index there."""
+    from llm_backend.bootstrap import commands
+
+    commands.migrate_store(source, target)
+
+
+def backup(settings: Settings, to: Path, *, with_keys: bool = False) -> None:
+    """Save everything, as of one moment, in a new file or in a folder, while servers run."""
+    from llm_backend.bootstrap import commands
+
+    commands.backup(settings, to, with_keys=with_keys)
+
+
+def restore(settings: Settings, archive: Path) -> None:
+    """Bring what was saved into an empty store, compare it, and build the passage index there."""
+    from llm_backend.bootstrap import commands
+
+    commands.restore(settings, archive)
+
+
+def import_old(settings: Settings, file: Path, redis: str, *, dry_run: bool = False) -> None:
+    """Take over users and conversations of the old product, from its SQLite file and its Redis, or only count them."""
+    from llm_backend.bootstrap import commands
+
+    commands.import_old(settings, file, redis, dry_run=dry_run)

@@ -1,7 +1,7 @@
 """Settings become adapters. What the settings do not name is not imported."""
 
 from collections.abc import Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from math import ceil
@@ -139,7 +139,7 @@ async def _store(settings: Settings, stack: AsyncExitStack) -> Store:
     return await open_store(settings, stack)
 
 
-def open_blobs(settings: Settings, stack: AsyncExitStack) -> Blobs:
+def open_blobs(settings: Settings, stack: AsyncExitStack | ExitStack) -> Blobs:
     """Uploaded files in a folder, or in an object store."""
     place = settings.originals_uri
     if place is None or not place.startswith("s3://"):

@@ -4,6 +4,7 @@ import os
 import sys
 from contextlib import ExitStack, suppress
 from importlib.metadata import version
+from pathlib import Path
 
 from llm_backend.bootstrap.opening import open_backend
 from llm_backend.bootstrap.processes import begin
@@ -125,6 +126,40 @@ def rotate_keys(settings: Settings, *, tokens: bool, seal_only: bool, drop_old: 
     if drop_old:
         how = Rotation.DROP_NOW if at_once else Rotation.DROP
     run((rotate_token_keys if tokens else rotate_secrets_keys)(settings, how))
+
+
+def migrate_store(source: Settings, target: Settings) -> None:
+    """Copy everything from one store into another, and build the passage index there."""
+    _keep_to_ourselves()
+    from llm_backend.bootstrap import moving
+
+    run(moving.migrate_store(source, target))
+    reindex(target)
+
+
+def backup(settings: Settings, to: Path, *, with_keys: bool) -> None:
+    """Save everything in one file."""
+    _keep_to_ourselves()
+    from llm_backend.bootstrap import backups
+
+    run(backups.backup(settings, to, with_keys=with_keys))
+
+
+def restore(settings: Settings, archive: Path) -> None:
+    """Bring what was saved into an empty store, and build the passage index there."""
+    _keep_to_ourselves()
+    from llm_backend.bootstrap import backups
+
+    run(backups.restore(settings, archive))
+    reindex(settings)
+
+
+def import_old(settings: Settings, file: Path, redis: str, *, dry_run: bool) -> None:
+    """Take over users and conversations of the old product."""
+    _keep_to_ourselves()
+    from llm_backend.bootstrap import importing
+
+    run(importing.import_old(settings, file, redis, dry_run=dry_run))
 
 
 def _keep_to_ourselves() -> None:

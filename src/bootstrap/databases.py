@@ -2,6 +2,10 @@
 
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
+from dataclasses import replace
+from datetime import timedelta
+
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from llm_backend.config import Settings
 from llm_backend.infrastructure.files.folders import make_private
@@ -14,6 +18,9 @@ from llm_backend.infrastructure.sql import (
     pending_in_sqlite,
     pending_on_server,
 )
+from llm_backend.infrastructure.sql.sqlite import sqlite_engine
+
+MOVING_PATIENCE = timedelta(hours=6)  # also for a snapshot that waits while a large table is being added up elsewhere
 
 
 async def open_store(settings: Settings, stack: AsyncExitStack) -> SqlStore:
@@ -44,6 +51,26 @@ async def pending(settings: Settings) -> Sequence[str]:
     """The names of the migrations that are still to come, oldest first; nothing is changed."""
     server = _server(settings)
     return await (pending_on_server(server) if server else pending_in_sqlite(settings.database_file))
+
+
+async def open_engine(settings: Settings, stack: AsyncExitStack, *, reading: bool = False) -> AsyncEngine:
+    """For work on all tables as a whole, such as moving them; the schema is taken as it is."""
+    if server := _server(settings):
+        from llm_backend.infrastructure.sql.postgres import postgres_engine
+
+        patient = replace(server, statement_timeout=MOVING_PATIENCE, lock_timeout=MOVING_PATIENCE)
+        engine = postgres_engine(patient)
+    else:
+        engine = sqlite_engine(settings.database_file, reading=reading)
+    stack.push_async_callback(engine.dispose)
+    return engine
+
+
+def place_of(settings: Settings) -> str:
+    """What the database is called, without user and password."""
+    if settings.database.url is None:
+        return f"SQLite at {settings.database_file.resolve()}"
+    return f"PostgreSQL at {settings.database.place}"
 
 
 def _server(settings: Settings) -> PostgresServer | None:

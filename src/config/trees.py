@@ -59,6 +59,11 @@ def tree_of_mapping(value: object) -> Tree:
     return Tree(value)
 
 
+def without_overrides(environ: Mapping[str, str]) -> Mapping[str, str]:
+    """What is left for `${NAME}`."""
+    return {name: value for name, value in environ.items() if not name.startswith(PREFIX)}
+
+
 def overridden(tree: Tree, environ: Mapping[str, str]) -> Iterator[Fault]:
     """Put `LLM_BACKEND__SERVER__PORT=8081` into the tree; yield what has no place there."""
     for name in sorted(environ):

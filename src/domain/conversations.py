@@ -50,7 +50,8 @@ class Seam:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
-    """One turn of one side. Messages are only ever appended; `number` counts 1, 2, 3 … within the conversation.
+    """One turn of one side. Messages are only ever appended; `number` counts 1, 2, 3 … within the conversation;
+    0 is a system message that a conversation from elsewhere began with.
 
     An incomplete message says in `reason` (an error code, `stopped` or `interrupted`) why its text ends early.
     `model` is who was asked; `seams` say who else wrote it, from where on, in the order of the text.
@@ -115,7 +116,8 @@ class Thread:
 class Conversations(Protocol):
     """The conversations of everybody; each method sees only those of `owner`."""
 
-    async def add(self, conversation: Conversation) -> None: ...
+    async def add(self, conversation: Conversation, messages: Sequence[Message] = ()) -> None:
+        """With what was said before it came here, in order. Raises `ConversationIdTaken`, whoever has that id."""
 
     async def get(self, owner: UserId, conversation: ConversationId) -> Conversation:
         """Raises `ConversationNotFound`."""

@@ -148,6 +148,11 @@ class ConversationNotFound(NotFound):
     default_message = "Conversation not found"
 
 
+class ConversationIdTaken(Conflict):
+    code = "conversation_id_taken"
+    default_message = "There is a conversation by this id already"
+
+
 class AnswerNotFound(NotFound):
     code = "answer_not_found"
     default_message = "There is no such answer"

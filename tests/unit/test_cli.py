@@ -11,6 +11,18 @@ import pytest
 
 from llm_backend.cli import main
 
+COMMANDS = (
+    "serve",
+    "worker",
+    "migrate",
+    "reindex",
+    "rotate-keys",
+    "migrate-store",
+    "backup",
+    "restore",
+    "import-old",
+    "config",
+)
 HEAVY = {
     "litestar",
     "sqlalchemy",
@@ -45,7 +57,7 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
 
     shown = capsys.readouterr().out
     assert ended.value.code == 0
-    assert all(command in shown for command in ("serve", "worker", "migrate", "reindex", "rotate-keys", "config"))
+    assert all(command in shown for command in COMMANDS)
 
 
 def test_help_imports_nothing_heavy(tmp_path: Path) -> None:
@@ -82,7 +94,19 @@ def test_without_a_command_the_usage_is_shown(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", [["serve"], ["worker"], ["migrate"], ["reindex"], ["rotate-keys"], ["config", "check"]]
+    "command",
+    [
+        ["serve"],
+        ["worker"],
+        ["migrate"],
+        ["reindex"],
+        ["rotate-keys"],
+        ["config", "check"],
+        ["backup", "--to", "somewhere"],
+        ["restore", "--from", "something"],
+        ["import-old", "--sqlite", "some.db", "--redis", "localhost:1"],
+        ["migrate-store", "--from", "config.yaml", "--to", "config.yaml"],
+    ],
 )
 def test_a_wrong_configuration_ends_every_command_with_all_faults(command: list[str], tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text("server:\n  prot: 1\njwt:\n  secret: short\n", encoding="utf-8")

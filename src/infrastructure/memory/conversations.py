@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
-from llm_backend.domain.conversations import Conversation, ConversationSummary, Thread
-from llm_backend.domain.errors import ConversationNotFound
+from llm_backend.domain.conversations import Conversation, ConversationSummary, Message, Thread
+from llm_backend.domain.errors import ConversationIdTaken, ConversationNotFound
 from llm_backend.domain.ids import ConversationId, UserId
 from llm_backend.infrastructure.memory.tables import Place, Tables
 
@@ -16,8 +16,13 @@ class MemoryConversations:
 
     place: Place
 
-    async def add(self, conversation: Conversation) -> None:
-        self.place.tables.conversations[conversation.id] = replace(conversation)
+    async def add(self, conversation: Conversation, messages: Sequence[Message] = ()) -> None:
+        tables = self.place.tables
+        if conversation.id in tables.conversations:
+            raise ConversationIdTaken
+        tables.conversations[conversation.id] = replace(conversation)
+        if messages:
+            tables.messages[conversation.id] = tuple(messages)
 
     async def get(self, owner: UserId, conversation: ConversationId) -> Conversation:
         return replace(conversation_of(self.place.tables, owner, conversation))

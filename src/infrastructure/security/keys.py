@@ -21,7 +21,18 @@ def make_if_missing(path: Path, size: int) -> None:
     `OSError` when the folder cannot be used.
     """
     if not path.exists():
-        _create(path, token_bytes(size))
+        _create(path, f"{token_bytes(size).hex()}\n".encode())
+
+
+def put_key_file(path: Path, content: bytes) -> None:
+    """A file of keys that comes from somewhere else, in the same way. One that is there already must be the same.
+
+    Raises `KeyFileUnusable` when it is another, and `OSError` when the folder cannot be used.
+    """
+    if not path.exists():
+        _create(path, content)
+    if path.read_bytes() != content:
+        raise KeyFileUnusable(f"{path} has other keys already, and is not overwritten: move it away")
 
 
 def load_ring(path: Path, size: int) -> Sequence[bytes]:
@@ -53,14 +64,14 @@ def drop_keys(path: Path, size: int, keys: Collection[bytes]) -> None:
         _replace(path, "\n".join(line for line, key in _keys_by_line(path, size) if key not in keys))
 
 
-def _create(path: Path, key: bytes) -> None:
+def _create(path: Path, content: bytes) -> None:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{token_hex(8)}")
     try:
-        _write(draft, f"{key.hex()}\n".encode())
+        _write(draft, content)
         os.link(draft, path)  # the whole file appears at once, and never in the place of another
     except FileExistsError:
-        pass  # another process was faster: its key is the key
+        pass  # another process was faster: its keys are the keys
     finally:
         draft.unlink(missing_ok=True)
     _sync_folder(path.parent)

@@ -15,10 +15,12 @@ from argon2.low_level import error_to_str
 
 from llm_backend.domain.errors import Overloaded
 from llm_backend.domain.users import PasswordHash
+from llm_backend.infrastructure.codec.bcrypt_hashes import is_bcrypt
 
 T = TypeVar("T")
 HASH_BYTES = 32
 SALT_BYTES = 16
+BCRYPT_BYTES = 72
 OUT_OF_MEMORY = error_to_str(-22)  # the library has one error for everything, told apart by its text
 
 
@@ -32,7 +34,11 @@ class Argon2Cost:
 
 
 class Argon2Passwords:
-    """At most `workers` hashes at once, and `waiting` more in the queue; whoever comes then hears `Overloaded`."""
+    """At most `workers` hashes at once, and `waiting` more in the queue; whoever comes then hears `Overloaded`.
+
+    Hashes of bcrypt, which come from the old product, are verified as well, and outdated. Until their first login
+    such accounts take longer to verify than others, and than none.
+    """
 
     def __init__(self, cost: Argon2Cost | None = None, *, workers: int = 2, waiting: int = 64) -> None:
         cost = cost or Argon2Cost()
@@ -53,7 +59,8 @@ class Argon2Passwords:
 
     async def verify(self, password: str, stored: PasswordHash | None) -> bool:
         phc = (stored or self._nobodys).phc
-        return await self._aside(lambda: self._matches(phc, password))
+        matches = matches_bcrypt if is_bcrypt(phc) else self._matches
+        return await self._aside(lambda: matches(phc, password))
 
     def is_outdated(self, stored: PasswordHash) -> bool:
         try:
@@ -94,6 +101,16 @@ class Argon2Passwords:
             raise
         future.add_done_callback(lambda _: self._places.release())
         return future
+
+
+def matches_bcrypt(stored: str, password: str) -> bool:
+    """What bcrypt makes of it, which reads 72 bytes and no further."""
+    import bcrypt
+
+    try:
+        return bcrypt.checkpw(_as_bytes(password)[:BCRYPT_BYTES], stored.encode())
+    except ValueError:
+        return False  # looks like a hash, but is none
 
 
 def _hash_of_no_password(cost: Argon2Cost) -> PasswordHash:

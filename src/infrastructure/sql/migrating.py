@@ -14,6 +14,7 @@ from llm_backend.domain.errors import DomainError
 from llm_backend.infrastructure.sql.errors import translated
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
+UNFINISHED = "unfinished_move"  # a table that is there as long as rows are being brought from somewhere else
 _TURN = 0x6C6C6D5F6261636B  # the name of the lock that PostgreSQL knows us by
 
 
@@ -31,6 +32,16 @@ class ForeignDatabase(DomainError):
     default_message = (
         "The database was made by another program, such as the old product: "
         "name a new one in sqlite.path or database.url, or move the old one away"
+    )
+
+
+class UnfinishedMove(DomainError):
+    """What was being brought into it has not arrived as a whole."""
+
+    code = "unfinished_move"
+    default_message = (
+        "Bringing the contents of this database from somewhere else was cut off: "
+        "run the same command again, or begin with an empty database"
     )
 
 
@@ -60,7 +71,7 @@ async def migrate(engine: AsyncEngine) -> bool:
     """Bring the schema to the newest revision; return whether there was anything to do.
 
     Whoever comes first migrates, all or nothing; the others wait and find it done. Raises
-    `SchemaTooNew`, `ForeignDatabase` or `DatabaseUnavailable`.
+    `SchemaTooNew`, `ForeignDatabase`, `UnfinishedMove` or `DatabaseUnavailable`.
     """
     if await _is_current(engine):
         return False
@@ -90,6 +101,8 @@ def _revision(connection: Connection) -> str | None:
         if tables:
             raise ForeignDatabase
         return None
+    if UNFINISHED in tables:
+        raise UnfinishedMove
     revision: str | None = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
     return revision
 

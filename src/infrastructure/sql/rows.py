@@ -120,12 +120,16 @@ Index(
     postgresql_where=answers.c.state == RUNNING,
 )
 
+# What `info` says of a table whose rows mean processes, and so nothing in another database.
+OF_PROCESSES = "of_processes"
+
 # Processes that write answers, with a count that rises for as long as they live.
 writers = Table(
     "writers",
     metadata,
     Column("id", Text, primary_key=True),
     Column("beat", BigInteger, nullable=False),
+    info={OF_PROCESSES: True},
 )
 
 # One row for each checkpoint: the events numbered `first` to `last`.

@@ -72,18 +72,21 @@ def create_file(path: Path) -> None:
             path.chmod(0o600)
 
 
-def sqlite_engine(path: Path, *, patience: float = PATIENCE, pragmas: Pragmas | None = None) -> AsyncEngine:
-    """An engine whose every transaction takes the write lock when it begins.
+def sqlite_engine(
+    path: Path, *, patience: float = PATIENCE, pragmas: Pragmas | None = None, reading: bool = False
+) -> AsyncEngine:
+    """An engine whose every transaction takes the write lock when it begins, unless it is for `reading` only.
 
     A transaction that only asks for it at its first write fails when somebody else has written since its first read.
     """
+    pragmas = {**(pragmas or {}), "query_only": "ON"} if reading else pragmas
     engine = create_async_engine(f"sqlite+aiosqlite:///{path}", pool_size=1, max_overflow=4)
 
     def set_up_connection(connection: Driver, _: object) -> None:
         set_up(connection, patience=patience, pragmas=pragmas)
 
     def begin(connection: Connection) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
 
     event.listen(engine.sync_engine, "connect", set_up_connection)
     event.listen(engine.sync_engine, "begin", begin)

@@ -5,11 +5,11 @@ from datetime import UTC, datetime
 import pytest
 
 from llm_backend.domain.answers import Delta
-from llm_backend.domain.conversations import Conversation
-from llm_backend.domain.errors import AnswerNotFound, ConversationNotFound
+from llm_backend.domain.conversations import Conversation, Role
+from llm_backend.domain.errors import AnswerNotFound, ConversationIdTaken, ConversationNotFound
 from llm_backend.domain.ids import LARGEST_ID, AnswerId, ConversationId, UserId
 from llm_backend.domain.secrets import SealedSecret
-from llm_backend.testing.builders import a_conversation, a_key, a_reply, a_turn, a_user
+from llm_backend.testing.builders import a_conversation, a_key, a_message, a_reply, a_turn, a_user
 from llm_backend.testing.contracts.store import ALICE, BOB, ODD_TEXTS, Store, given
 
 TEN = ConversationId(10)
@@ -36,6 +36,36 @@ class ConversationsContract:
         thread = await store.conversation_views.thread(BOB, conversation.id)
         assert found == thread.conversation == conversation
         assert found.created_at.tzinfo is not None
+
+    async def test_one_from_elsewhere_comes_with_what_was_said(self, store: Store) -> None:
+        said = [a_message(0, "Be nice", role=Role.SYSTEM), a_message(1), a_reply(2)]
+        await given(store, a_user(1))
+
+        async with store.transactions() as work:
+            await work.conversations.add(a_conversation(10, last_number=2), said)
+            await work.commit()
+
+        assert list((await store.conversation_views.thread(ALICE, TEN)).messages) == said
+
+    async def test_it_goes_on_behind_what_was_said_elsewhere(self, store: Store) -> None:
+        await given(store, a_user(1))
+        async with store.transactions() as work:
+            await work.conversations.add(a_conversation(10, last_number=2), [a_message(1), a_reply(2)])
+            await work.commit()
+
+        await store.journal.begin(a_turn(100, question=3))
+
+        assert [one.number for one in (await store.conversation_views.thread(ALICE, TEN)).messages] == [1, 2, 3]
+
+    @pytest.mark.parametrize("owner", [1, 2])
+    async def test_an_id_is_given_once_whoever_has_it(self, store: Store, owner: int) -> None:
+        await given(store, a_user(1), a_user(2), a_conversation(10, owner=1))
+
+        async with store.transactions() as work:
+            with pytest.raises(ConversationIdTaken):
+                await work.conversations.add(a_conversation(10, owner=owner), [a_message(1)])
+
+        assert not (await store.conversation_views.thread(ALICE, TEN)).messages
 
     @pytest.mark.parametrize("text", ODD_TEXTS)
     async def test_odd_titles_are_titles_like_others(self, store: Store, text: str) -> None:

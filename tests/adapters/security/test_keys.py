@@ -6,7 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from llm_backend.infrastructure.security.keys import KeyFileUnusable, add_key, drop_keys, load_ring, make_if_missing
+from llm_backend.infrastructure.security.keys import (
+    KeyFileUnusable,
+    add_key,
+    drop_keys,
+    load_ring,
+    make_if_missing,
+    put_key_file,
+)
 
 
 def load_or_create_keys(path: Path, size: int) -> list[bytes]:
@@ -206,3 +213,21 @@ def test_a_broken_ring_gets_no_new_key(tmp_path: Path) -> None:
         add_key(path, 2)
 
     assert path.read_text() == "6e6e\nbroken\n"
+
+
+def test_keys_that_come_from_somewhere_else_are_for_their_owner_alone(tmp_path: Path) -> None:
+    put_key_file(tmp_path / "keys", b"ab" * 32)
+    put_key_file(tmp_path / "keys", b"ab" * 32)
+
+    assert load_ring(tmp_path / "keys", 32) == [bytes.fromhex("ab" * 32)]
+    assert (tmp_path / "keys").stat().st_mode & 0o777 == 0o600
+
+
+def test_keys_that_are_there_already_are_not_overwritten(tmp_path: Path) -> None:
+    make_if_missing(tmp_path / "keys", 32)
+    before = (tmp_path / "keys").read_bytes()
+
+    with pytest.raises(KeyFileUnusable, match="move it away"):
+        put_key_file(tmp_path / "keys", b"ab" * 32)
+
+    assert (tmp_path / "keys").read_bytes() == before

@@ -1,6 +1,7 @@
 import asyncio
 from collections.abc import Callable, Iterator
 
+import bcrypt
 import pytest
 
 from llm_backend.application.ports.passwords import Passwords
@@ -108,3 +109,28 @@ async def until_there_is_a_place(passwords: Argon2Passwords) -> PasswordHash:
                 return await passwords.hash("secret")
             except Overloaded:
                 await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("prefix", [b"2a", b"2b"])
+async def test_a_hash_of_bcrypt_is_verified_and_outdated(open_passwords: OpenPasswords, prefix: bytes) -> None:
+    passwords = open_passwords()
+    stored = PasswordHash(bcrypt.hashpw("pässword".encode(), bcrypt.gensalt(4, prefix)).decode())
+
+    assert await passwords.verify("pässword", stored)
+    assert not await passwords.verify("password", stored)
+    assert passwords.is_outdated(stored)
+
+
+async def test_bcrypt_reads_no_further_than_it_ever_did(open_passwords: OpenPasswords) -> None:
+    passwords = open_passwords()
+    stored = PasswordHash(bcrypt.hashpw(b"x" * 72, bcrypt.gensalt(4)).decode())
+
+    assert await passwords.verify("x" * 100, stored)
+    assert not await passwords.verify("x" * 71, stored)
+
+
+@pytest.mark.parametrize("cost", ["15", "31", "03"])
+async def test_a_hash_that_would_take_for_ever_matches_nothing(open_passwords: OpenPasswords, cost: str) -> None:
+    stored = bcrypt.hashpw(b"secret", bcrypt.gensalt(4)).decode().replace("$04$", f"${cost}$")
+
+    assert not await open_passwords().verify("secret", PasswordHash(stored))
