@@ -32,6 +32,8 @@ class Heartbeat:
     every: timedelta = EVERY
     _beats: Mapping[WriterId, int] = field(default_factory=dict)
     _misses: dict[WriterId, int] = field(default_factory=dict)
+    _looks: int = 0
+    _strangers: dict[WriterId, int] = field(default_factory=dict)  # and how many looks there had been when they came up
     _task: "asyncio.Task[None] | None" = None
 
     async def __aenter__(self) -> Self:
@@ -49,7 +51,10 @@ class Heartbeat:
         """Whether nothing more is to be expected of a process: it left, or has given no sign of life for a while."""
         if writer == self.leases.me:
             return False
-        return self.alone or writer not in self._beats or self._misses.get(writer, 0) >= MISSES
+        if self.alone or writer in self._beats:
+            return self.alone or self._misses.get(writer, 0) >= MISSES
+        # Who has not been seen may have left, or have come since the last look: the next one will tell.
+        return self._looks > self._strangers.setdefault(writer, self._looks)
 
     async def look(self) -> None:
         """Give a sign of life, and look for those of the others."""
@@ -63,6 +68,8 @@ class Heartbeat:
             for writer, beat in beats.items()
         }
         self._beats = beats
+        self._looks += 1
+        self._strangers = {writer: seen for writer, seen in self._strangers.items() if writer not in beats}
 
     async def bury(self) -> None:
         """Forget the dead. To be called when nothing that they held is left."""
