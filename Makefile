@@ -9,7 +9,7 @@ WORKERS ?= auto
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install install-dev serve test check format bench lock clean
+.PHONY: help install install-dev serve test check format bench soak lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
@@ -38,6 +38,9 @@ format: install-dev ## put the code into its form
 
 bench: install-dev ## measure; see benchmarks/README.md
 	$(BIN)/python -m benchmarks.run $(ARGS)
+
+soak: install-dev ## servers under load, kills and outages for MINUTES=10; prints what was lost
+	$(BIN)/python -m benchmarks.soak --minutes $(or $(MINUTES),10) $(ARGS)
 
 # The locks carry hashes and name no index, so that any mirror will do. UPGRADE="--upgrade" takes newer versions.
 COMPILE = uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links \

@@ -39,6 +39,11 @@ def text(count: int) -> str:
     return "".join(tokens(count))
 
 
+def counted(question: str, count: int) -> list[str]:
+    """Words that occur nowhere else, so that it shows when one is missing, comes twice or belongs to another answer."""
+    return [f"{question}·{number} " for number in range(1, count + 1)]
+
+
 @dataclass(slots=True)
 class Recorded:
     """One request as it came in. `hung_up` is set when the client closes the connection it came on.
@@ -56,6 +61,12 @@ class Recorded:
     @property
     def model(self) -> str:
         return str(self.body.get("model", ""))
+
+    @property
+    def question(self) -> str:
+        """The last thing that a user asked."""
+        said = self.body.get("messages", [])
+        return str(said[-3 if self.so_far else -1]["content"])
 
     @property
     def so_far(self) -> str:
@@ -169,6 +180,20 @@ async def ok(reply: Reply) -> None:
     await reply.answer(int(reply.number("tokens", 10)))
     await reply.part(reply.chunk(None, "stop"))
     await reply.part(reply.usage() + reply.event("[DONE]"))
+    await reply.end()
+
+
+@behaviour
+async def counts(reply: Reply) -> None:
+    """`counted(question, tokens)`, a word every `delay` seconds: no two questions get the same."""
+    said, words = "", counted(reply.request.question, int(reply.number("tokens", 10)))
+    await reply.head()
+    for word in words:
+        said += word
+        if len(said) > len(reply.request.so_far):
+            await asyncio.sleep(reply.number("delay", 0))
+            await reply.part(reply.chunk(word))
+    await reply.part(reply.chunk(None, "stop") + reply.usage() + reply.event("[DONE]"))
     await reply.end()
 
 

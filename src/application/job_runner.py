@@ -76,6 +76,7 @@ class JobRunner:
     _running: dict[str, _Running] = field(default_factory=dict)  # by holder: a lost job may come back to us
     _left_to_others: dict[JobId, float] = field(default_factory=dict)  # until when, on the clock of the loop
     _watchers: dict[JobId, list[asyncio.Event]] = field(default_factory=dict)
+    _unasked: dict[JobId, bool] = field(default_factory=dict)  # and whether it is urgent
     _news: asyncio.Event = field(default_factory=asyncio.Event)
     _dispatcher: "asyncio.Task[None] | None" = None
     _closing: bool = False
@@ -100,6 +101,10 @@ class JobRunner:
         """Raises `ShuttingDown` when `drain` is over: nothing will happen here any more."""
         if self._closed:
             raise ShuttingDown
+
+    def ask_later(self, job: JobId, *, urgent: bool) -> None:
+        """Ask for a job for which nobody could ask just now: again and again, until it works or this process ends."""
+        self._unasked[job] = urgent
 
     def nudge(self) -> None:
         """There is something to do: look now, and not at the next poll."""
@@ -146,9 +151,20 @@ class JobRunner:
     async def _dispatch(self) -> None:
         while not self._closing:
             self._news.clear()
+            await self._ask()
             while len(self._running) < self.concurrency and (lease := await self._take()):
                 self._start(lease)
             await _within(self.poll_every, self._news)
+
+    async def _ask(self) -> None:
+        try:
+            for job, urgent in list(self._unasked.items()):
+                await self.jobs.enqueue(job, urgent=urgent)
+                del self._unasked[job]
+        except (Unavailable, StorageFull) as error:
+            logger.warning("a job could not be asked for: %s", error.code)
+        except Exception:
+            logger.exception("a job could not be asked for")
 
     async def _take(self) -> Lease | None:
         if self._closing:

@@ -121,7 +121,9 @@ class SubmitDocument:
         self.runner.check_open()
         shelf = await self.views.knowledge_base(owner, knowledge_base)
         if idempotency and (earlier := await self._earlier(owner, idempotency)):
-            return earlier
+            if earlier.state is DocumentState.PENDING:  # whoever stored it may not have come to ask for its job
+                await self._enqueue(earlier, urgent=urgent)
+            return earlier.id
         embedder_of(self.embedders, shelf.space)
         document = await self._document(shelf, file, base_name(name))
         await self.blobs.put(BlobKey(document.id), pieces(file))
@@ -159,8 +161,10 @@ class SubmitDocument:
             await work.commit()
 
     async def _enqueue(self, document: Document, *, urgent: bool) -> None:
-        with suppress(Unavailable, StorageFull):  # the sweeper will ask again
+        try:
             await self.jobs.enqueue(JobId(document.id), urgent=urgent)
+        except (Unavailable, StorageFull):
+            self.runner.ask_later(JobId(document.id), urgent=urgent)  # and should we die, the sweeper will
         self.runner.nudge()
 
     async def _drop(self, document: Document) -> None:
@@ -168,19 +172,19 @@ class SubmitDocument:
         with suppress(DomainError):
             await self.blobs.delete([BlobKey(document.id)])
 
-    async def _earlier(self, owner: UserId, idempotency: IdempotencyKey) -> DocumentId | None:
+    async def _earlier(self, owner: UserId, idempotency: IdempotencyKey) -> Document | None:
         async with self.transactions() as work:
             outcome = await work.idempotency.outcome(owner, idempotency)
         if outcome is None:
             return None
         document = (await self.views.document(owner, DocumentId(outcome))).document
-        return None if document.state is DocumentState.FAILED else document.id
+        return None if document.state is DocumentState.FAILED else document
 
     async def _faster(self, owner: UserId, idempotency: IdempotencyKey | None) -> DocumentId:
         earlier = await self._earlier(owner, idempotency) if idempotency else None
         if earlier is None:
             raise Overloaded  # it has failed already: the same request again will be another try
-        return earlier
+        return earlier.id
 
 
 async def _has_failed(work: UnitOfWork, document: DocumentId) -> bool:

@@ -239,6 +239,19 @@ async def test_what_is_let_go_of_at_shutdown_goes_on_elsewhere_at_once(cluster: 
         assert (await cluster.messages())[1].state is MessageState.COMPLETE
 
 
+async def test_what_a_newcomer_writes_is_not_taken_from_it(cluster: Cluster) -> None:
+    async with (
+        cluster.replica("a", ScriptedChatModel()) as a,
+        cluster.replica("b", ScriptedChatModel("one ", FOREVER)) as b,
+    ):
+        answer = await b.send(ALICE, TEN, "What?")
+        await cluster.stored(answer, "one ")
+
+        assert await a.take_over() == 0
+        await a.heartbeat.look()
+        assert await a.take_over() == 0
+
+
 async def test_an_answer_is_stopped_wherever_it_is_written(cluster: Cluster) -> None:
     async with (
         cluster.replica("a", ScriptedChatModel("one ", FOREVER)) as a,

@@ -194,6 +194,18 @@ async def test_a_job_that_got_lost_is_asked_for_again(shelf: Shelf) -> None:
     assert await shelf.listed() == ["notes.txt"]
 
 
+async def test_a_repeated_request_asks_for_the_job_that_the_first_one_did_not_come_to_ask_for(shelf: Shelf) -> None:
+    key = IdempotencyKey(key="k", fingerprint="f")
+    shelf.faults = Faults(error=DatabaseUnavailable, only={"commit"}, afterwards=True)
+    with pytest.raises(DatabaseUnavailable):
+        await shelf.submit(TEXT, idempotency=key)
+    shelf.faults = None
+
+    await shelf.upload(TEXT, idempotency=key)
+
+    assert await shelf.listed() == ["notes.txt"]
+
+
 async def test_a_file_whose_document_was_never_stored_is_given_up_in_the_end(shelf: Shelf) -> None:
     shelf.faults = Faults(error=DatabaseUnavailable, only={"commit"})
     with pytest.raises(DatabaseUnavailable):

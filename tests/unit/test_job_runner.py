@@ -108,6 +108,18 @@ async def test_what_others_asked_for_is_found_without_a_nudge(jobs: MemoryJobs, 
         assert await work.ended.get() == (JOB, None)
 
 
+async def test_what_could_not_be_asked_for_is_asked_for_again_and_again(jobs: MemoryJobs, work: Errands) -> None:
+    faults = Faults(error=DatabaseUnavailable, at=2, only={"enqueue"})
+    away = faults.wrap(jobs)
+    async with running(away, work) as runner:
+        runner.ask_later(JobId("first"), urgent=False)
+        runner.ask_later(JobId("second"), urgent=True)
+        ended = {(await work.ended.get())[0], (await work.ended.get())[0]}
+
+    assert ended == {"first", "second"}
+    assert faults.calls == ["enqueue"] * 3
+
+
 async def test_no_more_than_allowed_are_done_at_a_time(jobs: MemoryJobs, work: Errands) -> None:
     work.waits = True
     for number in range(7):

@@ -21,6 +21,10 @@ PREFIX = "passages-"
 # Rows that are not indexed yet are found all the same, but one by one: 5,000 of them cost a search 300 ms.
 UNINDEXED_ROWS = 1000
 UNINDEXED_WRITES = 128
+# Every write makes a new version, and LanceDB keeps what it has read of each until its caches are full: by itself, at
+# 6 GiB and 1 GiB. So a server that is written to would grow by some 100 MiB in a thousand uploads.
+INDEX_CACHE = 256 * 1024 * 1024
+METADATA_CACHE = 16 * 1024 * 1024
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +46,12 @@ class Database:
     async def connect(cls, uri: str, storage_options: Mapping[str, str], kept_versions: timedelta) -> "Database":
         """Without the consistency interval a handle would not see what other processes have written."""
         options = dict(storage_options) or None
-        connection = await lancedb.connect_async(uri, storage_options=options, read_consistency_interval=timedelta(0))
+        connection = await lancedb.connect_async(
+            uri,
+            storage_options=options,
+            read_consistency_interval=timedelta(0),
+            session=lancedb.Session(INDEX_CACHE, METADATA_CACHE),
+        )
         return cls(connection, kept_versions)
 
     async def add(self, space: EmbeddingSpace, chunks: Sequence[StoredChunk]) -> None:

@@ -33,7 +33,14 @@ class RedisCommands(Protocol):
     def register_script(self, script: str) -> Callable[..., Awaitable[int]]:
         """The script, to be called by its hash; it is sent again when Redis does not know it, as after a restart."""
 
+    @property
+    def connection_pool(self) -> "_Pool": ...
+
     async def aclose(self) -> None: ...
+
+
+class _Pool(Protocol):
+    async def disconnect(self, inuse_connections: bool = True) -> None: ...
 
 
 class RedisAway(Unavailable):
@@ -105,6 +112,8 @@ class RedisConnection:
         await self._try(lambda client: client.ping())
 
     async def _try(self, command: Callable[[RedisCommands], Awaitable[T]]) -> T:
+        """After a failure all connections of the pool are suspect. Those that a restart of Redis has cut would, each in
+        its turn, make it look away once more when it is back."""
         from redis.exceptions import RedisError
 
         try:
@@ -112,6 +121,7 @@ class RedisConnection:
                 result = await command(self._client)
         except (RedisError, OSError, TimeoutError) as error:
             self._note_absence(error)
+            await self._client.connection_pool.disconnect(inuse_connections=False)
             raise RedisAway from error
         self._note_presence()
         return result

@@ -91,12 +91,13 @@ def postgres_engine(server: PostgresServer) -> AsyncEngine:
 
 @contextmanager
 def translated_driver() -> Iterator[None]:
-    """The same as `errors.translated`, for what asyncpg raises."""
+    """The same as `errors.translated`, for what asyncpg raises; when a connection is cut at a bad moment, that is an
+    internal error of its own."""
     try:
         yield
     except asyncpg.IntegrityConstraintViolationError as error:
         raise Violation from error
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError) as error:
         if is_nonsense(error):
             raise
         raise domain_error(error) from error

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, Self, TypeVar
 
+import asyncpg
 from sqlalchemy import ClauseElement
 
 from llm_backend.domain.errors import DatabaseUnavailable, DomainError
@@ -212,7 +213,7 @@ async def _or_failure(connection: Any, result: Awaitable[T]) -> T | Failure:
         with translated_driver():
             return await result
     except Exception as error:
-        if connection.is_closed() or isinstance(error.__cause__, OSError):
+        if connection.is_closed() or isinstance(error.__cause__, OSError | asyncpg.InternalClientError):
             raise
         return Failure(error)
 

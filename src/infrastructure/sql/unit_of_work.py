@@ -1,8 +1,9 @@
 """Units of work over SQLAlchemy."""
 
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 
+from sqlalchemy import exc
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from llm_backend.infrastructure.sql.errors import translated
@@ -56,4 +57,11 @@ async def _connected(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
             await connection.begin()
         yield connection
     finally:
-        await connection.__aexit__(None, None, None)  # closes it even while this task is being cancelled
+        await _close(connection)
+
+
+async def _close(connection: AsyncConnection) -> None:
+    """Even while this task is being cancelled. What cannot be rolled back because the connection is lost has been, by
+    the server; whoever only read, or has committed, need not hear of that."""
+    with suppress(exc.DBAPIError, OSError):
+        await connection.__aexit__(None, None, None)

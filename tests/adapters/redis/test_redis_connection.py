@@ -62,6 +62,21 @@ async def test_while_it_cools_down_nobody_tries(own: RedisConnection, server: Re
     assert await own.run(ping)
 
 
+async def test_a_restart_is_noticed_once_and_not_by_every_connection_of_the_pool(
+    own: RedisConnection, server: RedisServer, clock: ManualClock
+) -> None:
+    await asyncio.gather(*[own.run(ping) for _ in range(8)])
+    server.stop()
+    server.start()
+
+    with pytest.raises(RedisAway):
+        await own.run(ping)
+    clock.advance(COOL_DOWN)
+
+    assert all([await own.run(ping) for _ in range(16)])
+    assert all(await asyncio.gather(*[own.run(ping) for _ in range(8)]))
+
+
 async def test_after_the_cool_down_only_one_tries(
     own: RedisConnection, server: RedisServer, clock: ManualClock
 ) -> None:

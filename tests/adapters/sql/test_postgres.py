@@ -13,6 +13,7 @@ from llm_backend.infrastructure.sql import PostgresServer, SqlStore
 from llm_backend.testing.contracts.store import ALICE, given
 from tests.builders import a_conversation, a_reply, a_turn, a_user
 from tests.databases import Databases, server
+from tests.proxy import Proxy, port_of, through
 from tests.servers import PostgresCluster
 
 TEN = ConversationId(10)
@@ -261,3 +262,19 @@ async def _delete(store: SqlStore, conversation: ConversationId) -> None:
     async with store.transactions() as work:
         await work.conversations.remove(ALICE, conversation)
         await work.commit()
+
+
+async def test_a_transaction_that_ends_as_its_connection_is_lost_is_undone_without_a_word(
+    postgres: PostgresServer,
+) -> None:
+    url = postgres.url.reveal()
+    async with Proxy(port_of(url)) as proxy, SqlStore.open_server(server(through(proxy, url))) as store:
+        for _ in range(2 * postgres.working):  # none of these connections is missing afterwards
+            async with store.transactions() as work:
+                await work.users.add(a_user(1))
+                proxy.silent = True  # so that the end of the transaction is on its way when the connection is cut
+                asyncio.get_running_loop().call_later(0.02, proxy.cut)
+            proxy.silent = False
+
+        async with store.transactions() as work:
+            assert await work.users.named("user-1") is None
