@@ -12,6 +12,11 @@ REQUIRE_ALL = "LLM_BACKEND_REQUIRE_ALL"
 pytest_plugins = ["tests.databases"]
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """Twice as many as cores: much of the suite waits, for servers to start and for dead ones to be missed."""
+    return 2 * (os.cpu_count() or 1)
+
+
 def require_binary(name: str, *folders: str) -> str:
     """The path of a program, which may also be in one of the folders; without it the test is skipped, or fails where
     `LLM_BACKEND_REQUIRE_ALL` is set.

@@ -48,6 +48,7 @@ logger = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 REMEMBERED_ANSWERS = 4096
+KEPT_IN_MEMORY = timedelta(hours=24)  # the text of an answer that no database takes
 PATIENCE_AT_THE_END = timedelta(seconds=10)  # with a database that is away at shutdown
 # Where answers can be taken over, nothing more is told of one that this process has not known to hold for that long:
 # two thirds of the time after which others take a silent process for dead (see `heartbeat`).
@@ -65,7 +66,7 @@ class AnswerRunner:
     now: Clock
     checkpoint_every: timedelta = timedelta(seconds=0.5)
     checkpoint_size: int = 2048  # characters
-    store_patience: timedelta = timedelta(minutes=30)  # how long a finished answer waits for a database that is away
+    store_patience: timedelta = timedelta(seconds=30)  # how long readers wait for a database that is away at the end
     grace: timedelta = timedelta(seconds=30)  # how long running answers may go on at shutdown
     hands_over: bool = False  # what is left then goes on in another process, if there may be one
     heed_every: timedelta = timedelta(seconds=0.5)  # how often to look at what others want of the answers written here
@@ -367,9 +368,14 @@ class AnswerRunner:
             await asyncio.wait([writing.saving])
         message = writing.message(ending, state, at=self.now())
         events = [*writing.unsaved, *ending]
-        kept = await self._patiently(self.journal.finish, writing.answer.id, writing.saved + 1, events, message)
-        if kept:
-            writing.has_ended = True
+        finish = partial(self.journal.finish, writing.answer.id, writing.saved + 1, events, message)
+        try:
+            writing.has_ended = await self._patiently(finish)
+        except (Unavailable, StorageFull) as error:
+            self.log.append(writing.answer.id, [failed(error)])  # readers need wait no longer, but the text can
+            writing.has_ended = await self._patiently(finish, patience=KEPT_IN_MEMORY)
+            return
+        if writing.has_ended:
             self.log.append(writing.answer.id, [*writing.held, *ending])
         else:
             await self._give_up(writing)
@@ -398,10 +404,12 @@ class AnswerRunner:
         except AnswerNotFound:
             self.log.append(writing.answer.id, [failed(ConversationNotFound())])
 
-    async def _patiently(self, operation: Callable[..., Awaitable[Result]], *arguments: object) -> Result:
-        """Try again while the database is away: the text is still here, and must not be lost for a short outage."""
+    async def _patiently(
+        self, operation: Callable[..., Awaitable[Result]], *arguments: object, patience: timedelta | None = None
+    ) -> Result:
+        """Try again while the database is away: the text is still here, and must not be lost for an outage."""
         now = asyncio.get_running_loop().time
-        pause, deadline = 0.1, now() + self.store_patience.total_seconds()
+        pause, deadline = 0.1, now() + (patience or self.store_patience).total_seconds()
         while True:
             try:
                 return await operation(*arguments)

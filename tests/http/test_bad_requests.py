@@ -223,6 +223,8 @@ ELSEWHERE = {  # codes that no route of `/api/rag` answers with
     *("invalid_username", "invalid_password", "username_taken", "wrong_credentials"),
     *("too_many_attempts", "too_many_registrations", "invalid_title", "invalid_api_key"),
     *(SchemaTooNew.code, ForeignDatabase.code, KeysStillNeeded.code),
+    *("archive_damaged", "conversation_id_taken", "copy_differs", "old_data_unusable"),
+    *("target_not_empty", "unfinished_move", "unknown_table"),
 }
 
 

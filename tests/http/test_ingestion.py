@@ -19,8 +19,6 @@ from tests.http.backends import PlainTextParser
 from tests.http.clients import Client
 from tests.live import serving
 
-pytestmark = pytest.mark.parametrize("stored_in", ["memory", "sqlite"])
-
 SOON = 20.0  # seconds, after which a test that waits for something has failed
 KEY = {"Idempotency-Key": "3f1c"}
 

@@ -29,6 +29,18 @@ async def reaches(client: Client, document: str, *steps: str) -> dict[str, Any]:
     raise AssertionError(f"{document} never came to {steps}")
 
 
+async def begins(client: Client, document: str) -> dict[str, Any]:
+    """The first status after it was queued, whatever that is: short steps may pass between two looks."""
+    headers = {"Authorization": f"Bearer {client.token}"}
+    path = "/api/rag/doc/events"
+    async with client.http.stream("GET", path, params={"doc_id": document}, headers=headers) as reply:
+        async for event in events_of(reply):
+            status: dict[str, Any] = json.loads(event.data)
+            if status["step"] != "queued":
+                return status
+    raise AssertionError(f"{document} was never begun")
+
+
 async def check_all_came_in(client: Client, shelf: str, documents: list[str]) -> None:
     async with asyncio.timeout(SOON):
         states = [(await client.settled(document))["state"] for document in documents]

@@ -13,7 +13,7 @@ import pytest
 from tests.http.clients import Client
 from tests.live import ServerProcess, WorkerProcess
 from tests.servers import PostgresCluster, S3Server
-from tests.system.papers import check_all_came_in, reaches, submitted
+from tests.system.papers import begins, check_all_came_in, submitted
 from tests.system.processes import NewServer, configuration, connected, killed, started, terminated
 from tests.upstream import Upstream
 
@@ -100,7 +100,7 @@ async def test_what_a_worker_was_at_when_it_was_killed_is_taken_over_by_another(
         assert (await alice.status(documents[0]))["step"] == "queued"
 
         worker = await started(new_worker())
-        await reaches(alice, documents[0], "parsing")
+        await begins(alice, documents[0])
         await killed(worker)
         await started(new_worker())
 
@@ -117,7 +117,7 @@ async def test_what_a_worker_was_at_when_it_was_told_to_end_is_handed_to_another
         documents = await submitted(alice, shelf)
 
         worker = await started(new_worker(lease="1h"))
-        await reaches(alice, documents[0], "parsing")
+        await begins(alice, documents[0])
         status = await terminated(worker, signal.SIGTERM)
         await started(new_worker(lease="1h"))
 
