@@ -32,7 +32,7 @@ from tests.upstream import Upstream, text
 
 SOON = 10  # seconds
 SPARE_KEY = "sk-key-of-the-spare-provider"
-SHORT = AnswerLimits(first_token=timedelta(seconds=0.3), idle=timedelta(seconds=0.2), longest_line=65536)
+SHORT = AnswerLimits(first_token=timedelta(seconds=2), idle=timedelta(seconds=0.5), longest_line=65536)
 THREE = len(text(3))
 
 MakeFallback = Callable[..., FallbackChatModel]
