@@ -104,7 +104,7 @@ class AnswerRunner:
         """
         self.check_open()
         begun: asyncio.Future[AnswerId] = asyncio.get_running_loop().create_future()
-        writing = Writing(answer=turn.answer, request=request, sources=sources, begun=begun)
+        writing = Writing(answer=turn.answer, request=request, sources=sources)
         self._writing[turn.answer.id] = writing
         writing.task = asyncio.create_task(self._live(writing, turn, begun), name=f"answer {turn.answer.id}")
         return await asyncio.shield(begun)

@@ -19,7 +19,6 @@ from llm_backend.domain.answers import (
 from llm_backend.domain.citations import Citation, cited
 from llm_backend.domain.conversations import Message, MessageState, Role, Seam
 from llm_backend.domain.errors import DomainError
-from llm_backend.domain.ids import AnswerId
 
 REASONS = {
     STOPPED: "The answer was stopped",
@@ -43,7 +42,6 @@ class Writing:
     unsaved_length: int = 0
     saved: int = 0  # the number of the last event that is in the journal
     saving: "asyncio.Task[None] | None" = None
-    begun: "asyncio.Future[AnswerId] | None" = None
     broken_at: int | None = None  # characters of what another process had written, until the first new piece
     sure_until: float = 0.0  # by the monotonic clock: till then it is known that no other process has it
     held: list[AnswerEvent] = field(default_factory=list)  # not told to anybody, while that is unknown
