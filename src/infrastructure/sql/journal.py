@@ -24,7 +24,7 @@ from sqlalchemy import (
     update,
 )
 
-from llm_backend.application.ports.answer_journal import NumberedEvent, Turn
+from llm_backend.application.ports.answer_journal import NumberedEvent, Part, Turn
 from llm_backend.application.ports.idempotency import IdempotencyKey
 from llm_backend.domain.answers import Answer, AnswerEvent
 from llm_backend.domain.conversations import Message
@@ -48,7 +48,7 @@ from llm_backend.infrastructure.sql.rows import (
     idempotency_keys,
     messages,
 )
-from llm_backend.infrastructure.sql.statements import Query, Row
+from llm_backend.infrastructure.sql.statements import Query, Repeated, Row
 
 _ANSWER = bindparam("answer", type_=BigInteger)
 _CONVERSATION = bindparam("conversation", type_=BigInteger)
@@ -229,10 +229,10 @@ class SqlAnswerJournal:
         found = yield Query(self._is_owned, owned)
         raise AnswerInProgress if found.rows else ConversationNotFound
 
-    async def checkpoint(self, answer: AnswerId, first: int, events: Sequence[AnswerEvent]) -> None:
-        if events:
-            values = _event_values(answer, first, events)
-            await self._writer.write_one(Query(self._add_events_while_held, {**values, "me": self._me}))
+    async def checkpoint(self, parts: Sequence[Part]) -> None:
+        values = [{**_event_values(*part), "me": self._me} for part in parts if part.events]
+        if values:
+            await self._writer.write_each(Repeated(self._add_events_while_held, values))
 
     async def finish(self, answer: AnswerId, first: int, events: Sequence[AnswerEvent], message: Message) -> bool:
         last_events = _event_values(answer, first, events) if events else None
