@@ -275,12 +275,14 @@ class AnswerRunner:
 
     def _emit(self, writing: Writing, deltas: Sequence[Delta]) -> None:
         """The hot path: called once per read from the provider, with all that came in it."""
-        texts = [delta.text for delta in deltas]
-        length = sum(map(len, texts))
+        length = 0
+        for delta in deltas:
+            length += len(delta.text)
         if writing.length + length > LONGEST_ANSWER:
             raise AnswerTooLong
         writing.length += length
-        writing.pieces += texts
+        for delta in deltas:
+            writing.pieces.append(delta.text)
         if isinstance(deltas[0], Continued):
             writing.seams.append(deltas[0].seam)
         writing.unsaved += deltas
