@@ -11,7 +11,7 @@ from tests.faults.people import Crowd
 from tests.faults.replicas import SOON, Replicas, UpstreamProcess, until
 from tests.servers import PostgresCluster, RedisServer
 
-LONG, SHORT = 5.0, 1.0  # seconds for which nobody can tell that Redis was there once
+LONG, SHORT = 60.0, 1.0  # seconds for which Redis is away, and for which it does not answer
 
 
 async def state(http: AsyncClient, url: str) -> str:
