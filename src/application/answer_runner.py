@@ -52,8 +52,8 @@ REMEMBERED_ANSWERS = 4096
 CHECKPOINTS_AT_ONCE = 100  # answers whose events are encoded before anything else is looked after
 KEPT_IN_MEMORY = timedelta(hours=24)  # the text of an answer that no database takes
 PATIENCE_AT_THE_END = timedelta(seconds=10)  # with a database that is away at shutdown
-# Where answers can be taken over, nothing more is told of one that this process has not known to hold for that long, nor
-# when its last sign of life is that old: two thirds of the time after which others take it for dead (see `heartbeat`).
+# Where answers can be taken over, nothing more is told of one that this process has not known to hold for that long, or
+# once its last sign of life is that old: two thirds of the time after which others take it for dead (see `heartbeat`).
 SURE_FOR = timedelta(seconds=10)
 
 

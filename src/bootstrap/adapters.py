@@ -120,7 +120,7 @@ async def open_adapters(settings: Settings, given: Ports, stack: AsyncExitStack)
         stop_signals=given.get("stop_signals") or stop_signals,
         chat_model=given.get("chat_model") or _chat_model(settings, stack),
         embedders=given.get("embedders") or _embedders(settings, stack),
-        passage_index=given.get("passage_index") or await _passage_index(settings, stack, parts),
+        passage_index=given.get("passage_index") or await _checked_index(settings, stack, parts),
         parser=given.get("parser") or await _parser(settings, stack),
         folding=given.get("folding") or OpenCcFolding(),
         rate_limiter=given.get("rate_limiter") or limiter,
@@ -282,16 +282,20 @@ def _embedders(settings: Settings, stack: AsyncExitStack) -> Embedders:
     return ConfiguredEmbedders(embedders, default=settings.rag.default_embedding_model)
 
 
-async def _passage_index(settings: Settings, stack: AsyncExitStack, parts: dict[str, Part]) -> PassageIndex:
-    index = await stack.enter_async_context(
+async def _checked_index(settings: Settings, stack: AsyncExitStack, parts: dict[str, Part]) -> PassageIndex:
+    index = await open_passage_index(settings, stack)
+    parts["passage_index"] = Part(check=index.check, essential=False)
+    return index
+
+
+async def open_passage_index(settings: Settings, stack: AsyncExitStack) -> LanceDbPassageIndex:
+    return await stack.enter_async_context(
         LanceDbPassageIndex(
             settings.lancedb_uri,
             _storage_options(settings.object_storage) if settings.lancedb_uri.startswith("s3://") else None,
             kept_versions=settings.rag.kept_versions,
         )
     )
-    parts["passage_index"] = Part(check=index.check, essential=False)
-    return index
 
 
 def _storage_options(storage: ObjectStorage) -> dict[str, str]:

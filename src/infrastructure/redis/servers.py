@@ -108,7 +108,7 @@ class RedisClusterServers:
         if any(place.get("db") or "path" in place for place in places):
             raise ValueError("A Redis Cluster has no databases and no paths")
         nodes = [ClusterNode(place.pop("host", "localhost"), place.pop("port", 6379)) for place in places]
-        options = {**places[0], **_options(password, seconds)}
+        options: dict[str, Any] = {**places[0], **_options(password, seconds)}
         options["max_connections"] = 4 * CONNECTIONS  # to each; it fails at once when there are no more
         options["ssl"] = options.pop("connection_class", None) is SSLConnection
         self._cluster: Any = RedisCluster(startup_nodes=nodes, **options)

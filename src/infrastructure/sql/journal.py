@@ -92,7 +92,7 @@ EVENT_PARAMETERS = (
 )
 
 
-def replacing_events(source: Select[Any]) -> Insert:
+def replacing_events(source: Select[*tuple[Any, ...]]) -> Insert:
     """Events whose checkpoint was stored, though the word of it was lost, come again under the same `first`."""
     added = upsert(answer_events).from_select(["answer_id", "first", "last", "payload"], source)
     replaced = {"last": added.excluded.last, "payload": added.excluded.payload}

@@ -46,14 +46,14 @@ def _inserting(table: Table, names: tuple[str, ...], prefix: str, source: FromCl
     return insert(table).from_select(["conversation_id", *names], select(source.c.conversation_id, *parameters))
 
 
-def _beginning() -> Select[tuple[int]]:
+def _beginning() -> Select[int]:
     taken = TAKE_NUMBER.returning(conversations.c.id.label("conversation_id")).cte("taken")
     asked = _inserting(messages, _MESSAGE, "new_", taken, given=False).cte("asked")
     opened = _inserting(answers, _OPENED, "opened_", taken, given=True).cte("opened")
     return select(func.count()).select_from(taken).add_cte(asked, opened)
 
 
-def _end() -> Select[tuple[int]]:
+def _end() -> Select[int]:
     """The conversation is locked before the answer, as the one is needed to find the other."""
     held = HOLD_CONVERSATION.cte("held")
     ended = (
