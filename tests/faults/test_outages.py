@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import pytest
 from httpx import AsyncClient, Limits
 
 from tests.faults.people import Crowd
@@ -49,6 +50,7 @@ async def does_more(crowd: Crowd, answers: int = 12, uploads: int = 3) -> None:
     await until(lambda: crowd.tally["answers"] >= asked and crowd.tally["uploads"] >= uploaded)
 
 
+@pytest.mark.timeout(600)
 async def test_no_request_fails_because_redis_does(
     tmp_path: Path,
     database_url: str,
