@@ -8,6 +8,7 @@ Long because: it is one life, and each of its ends has to know of the others.
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
@@ -51,8 +52,8 @@ REMEMBERED_ANSWERS = 4096
 CHECKPOINTS_AT_ONCE = 100  # answers whose events are encoded before anything else is looked after
 KEPT_IN_MEMORY = timedelta(hours=24)  # the text of an answer that no database takes
 PATIENCE_AT_THE_END = timedelta(seconds=10)  # with a database that is away at shutdown
-# Where answers can be taken over, nothing more is told of one that this process has not known to hold for that long:
-# two thirds of the time after which others take a silent process for dead (see `heartbeat`).
+# Where answers can be taken over, nothing more is told of one that this process has not known to hold for that long, or
+# once its last sign of life is that old: two thirds of the time after which others take it for dead (see `heartbeat`).
 SURE_FOR = timedelta(seconds=10)
 
 
@@ -72,6 +73,7 @@ class AnswerRunner:
     hands_over: bool = False  # what is left then goes on in another process, if there may be one
     heed_every: timedelta = timedelta(seconds=0.5)  # how often to look at what others want of the answers written here
     monotonic: Callable[[], float] = time.monotonic
+    alive_at: Callable[[], float] = lambda: math.inf  # when others last had a sign of life of this process
     _writing: dict[AnswerId, Writing] = field(default_factory=dict)
     _recent: dict[AnswerId, Answer] = field(default_factory=dict)  # oldest first
     _tickers: "list[asyncio.Task[None]]" = field(default_factory=list)
@@ -337,9 +339,11 @@ class AnswerRunner:
                 self._be_sure_of(writing, since=now)
 
     def _be_sure_of(self, writing: Writing, *, since: float | None = None) -> None:
-        """The answer is held by this process: what was kept back while that was unknown may be told."""
-        writing.sure_until = (self.monotonic() if since is None else since) + SURE_FOR.total_seconds()
-        if writing.held:
+        """The answer is held by this process: what was kept back while that was unknown may be told, unless others are
+        about to take it. Who seems dead to them may well be able to look."""
+        now = self.monotonic()
+        writing.sure_until = min(now if since is None else since, self.alive_at()) + SURE_FOR.total_seconds()
+        if writing.held and now <= writing.sure_until:
             held, writing.held = writing.held, []
             self.log.append(writing.answer.id, held)
 

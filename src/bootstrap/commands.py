@@ -119,7 +119,9 @@ def check_migrations(settings: Settings) -> bool:
 def reindex(settings: Settings, *, anew: bool = False) -> None:
     """Put back into the passage index what it lacks, or everything."""
     _keep_to_ourselves()
-    sys.stdout.write(f"The index holds {run(_reindex(settings, anew=anew))} passages now.\n")
+    from llm_backend.bootstrap import reindexing
+
+    sys.stdout.write(f"The index holds {run(reindexing.reindex(settings, anew=anew))} passages now.\n")
 
 
 def rotate_keys(settings: Settings, *, tokens: bool, seal_only: bool, drop_old: bool, at_once: bool) -> None:
@@ -170,9 +172,3 @@ def import_old(settings: Settings, file: Path, redis: str, *, dry_run: bool) -> 
 def _keep_to_ourselves() -> None:
     """What libraries write, too, is for the owner alone: documents are in the files of LanceDB, word for word."""
     os.umask(0o077)
-
-
-async def _reindex(settings: Settings, *, anew: bool) -> int:
-    async with open_backend(settings) as backend:
-        await backend.drain()  # no job writes to the index meanwhile
-        return await backend.reindex(anew=anew)

@@ -33,7 +33,7 @@ async def open_backend(settings: Settings | Path | str | None = None, **ports: U
         heartbeat = await stack.enter_async_context(
             Heartbeat(leases=adapters.store.leases, alone=not is_shared(settings))
         )
-        runner = await stack.enter_async_context(answer_runner(settings, adapters))
+        runner = await stack.enter_async_context(answer_runner(settings, adapters, heartbeat))
         adapters.stop_signals.subscribe(runner.stop_soon)
         scratch = Scratch.open(settings.uploads_folder)
         stack.callback(scratch.close)

@@ -51,7 +51,7 @@ from llm_backend.bootstrap.adapters import Adapters
 from llm_backend.config import Settings
 
 
-def answer_runner(settings: Settings, ports: Adapters) -> AnswerRunner:
+def answer_runner(settings: Settings, ports: Adapters, heartbeat: Heartbeat) -> AnswerRunner:
     return AnswerRunner(
         model=ports.chat_model,
         journal=ports.store.journal,
@@ -62,6 +62,7 @@ def answer_runner(settings: Settings, ports: Adapters) -> AnswerRunner:
         checkpoint_size=settings.answers.checkpoint_size,
         grace=settings.server.shutdown_grace,
         hands_over=is_shared(settings),
+        alive_at=lambda: heartbeat.alive_at,
     )
 
 
