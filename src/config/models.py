@@ -205,6 +205,8 @@ class Rag(Struct, frozen=True, kw_only=True):
     """A folder or s3://bucket/prefix; `lancedb` in the data folder, unless it says something else."""
     kept_versions: timedelta = timedelta(hours=1)
     """How long what was replaced in the index is kept, for searches that began before; longer than any search."""
+    old_vectors_kept_for: timedelta = timedelta(days=7)
+    """How long one can go back after a knowledge base has changed its embedding model."""
     default_embedding_model: str = LEXICAL_MODEL
     """`hash-1024` is built in: lexical, offline, without a download."""
     embedding_models: tuple[EmbeddingModel, ...] = field(default_factory=_default_embedding_models)
