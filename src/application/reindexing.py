@@ -194,6 +194,8 @@ class ReindexKnowledgeBase:
             report(Progress(step="embedding", percent=0))
             await self._build(move)
         await self._tidy(knowledge_base)
+        if await self._running(knowledge_base):  # whoever started it found this job, which was not done
+            raise ToBeContinued
 
     async def give_up(self, job: JobId, error: Exception, report: Report) -> None:
         knowledge_base = KnowledgeBaseId(job.removeprefix(PREFIX))

@@ -90,7 +90,7 @@ def _fetch(url: str, name: str, files: ModelFiles, to: Path, client: httpx.Clien
     to.parent.mkdir(parents=True, exist_ok=True)
     try:
         with client.stream("GET", url, follow_redirects=True) as response:
-            if response.status_code != httpx.codes.OK:
+            if response.status_code != 200:
                 raise ModelNotPulled(f"The hub answered {response.status_code} to {url}")
             size, digest = _write(response, name, to, tell)
     except (httpx.HTTPError, httpx.InvalidURL) as error:

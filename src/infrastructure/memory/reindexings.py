@@ -122,4 +122,5 @@ def _kept(reindexing: Reindexing, since: datetime) -> EmbeddingSpace | None:
             return reindexing.source
         case ReindexingState.FAILED if _ended_since(reindexing, since):
             return reindexing.target
-    return None
+        case _:
+            return None

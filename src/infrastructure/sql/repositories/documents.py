@@ -108,18 +108,19 @@ _MARK_EMBEDDED = _COMPLETE.where(
         documents.c.state == READY,
     )
 )
+IS_LACKING = and_(
+    documents.c.knowledge_base_id == bindparam("shelf"),
+    documents.c.state == READY,
+    ~exists().where(
+        embeddings.c.document_id == documents.c.id,
+        embeddings.c.embedding_model == bindparam("model"),
+        embeddings.c.dimensions == bindparam("size"),
+        embeddings.c.complete,
+    ),
+)
 _LACKING = (
     select(documents.c.id, documents.c.attempt)
-    .where(
-        documents.c.knowledge_base_id == bindparam("shelf"),
-        documents.c.state == READY,
-        ~exists().where(
-            embeddings.c.document_id == documents.c.id,
-            embeddings.c.embedding_model == bindparam("model"),
-            embeddings.c.dimensions == bindparam("size"),
-            embeddings.c.complete,
-        ),
-    )
+    .where(IS_LACKING)
     .order_by(documents.c.sequence)
     .limit(bindparam("most"))
 )

@@ -11,9 +11,9 @@ from llm_backend.domain.knowledge import EmbeddingSpace
 from llm_backend.domain.reindexing import Reindexing, ReindexingState
 from llm_backend.infrastructure.sql.dialects import UtcTime
 from llm_backend.infrastructure.sql.mapping import REINDEXING_COLUMNS, reindexing_from, reindexing_values
+from llm_backend.infrastructure.sql.repositories.documents import IS_LACKING
 from llm_backend.infrastructure.sql.rows import (
     DELETED,
-    READY,
     RUNNING,
     documents,
     embeddings,
@@ -52,20 +52,7 @@ _PREVIOUS = (
     .order_by(reindexings.c.sequence.desc())
     .limit(1)
 )
-_IS_INCOMPLETE = (
-    select(documents.c.id)
-    .where(
-        documents.c.knowledge_base_id == _SHELF,
-        documents.c.state == READY,
-        ~exists().where(
-            embeddings.c.document_id == documents.c.id,
-            embeddings.c.embedding_model == bindparam("model"),
-            embeddings.c.dimensions == bindparam("size"),
-            embeddings.c.complete,
-        ),
-    )
-    .limit(1)
-)
+_IS_INCOMPLETE = select(documents.c.id).where(IS_LACKING).limit(1)
 _SWITCH = (
     update(knowledge_bases)
     .where(knowledge_bases.c.id == _SHELF)
