@@ -1,6 +1,6 @@
 """What a change of the embedding model costs those who search meanwhile: 5,000 passages, 20 who search.
 
-    python -m benchmarks.reindexing [--passages 5000] [--clients 20]
+    python -m benchmarks.reindexing [--passages 5000] [--clients 20] [--pause 1]
 
 In one process, on SQLite and LanceDB. The two models have vectors of the same size, so that mixing them would go
 unnoticed by all but this: every cosine of every result is computed again, and all of one result must be of one model.
@@ -32,7 +32,6 @@ from llm_backend.infrastructure.embedding.configured import ConfiguredEmbedders
 OLD, NEW = "old", "new"
 SECTIONS = 50  # of a document; each becomes one passage
 DIMENSIONS = 384
-PAUSE = 1.0  # seconds from one search of a client to its next
 SECONDS_A_BATCH = 0.02  # that a model takes to embed 32 texts
 WORDS = [
     f"{first}{second}" for first in ("ba", "di", "gu", "lo", "mi", "ra") for second in ("ka", "no", "pe", "su", "ti")
@@ -81,6 +80,7 @@ class Watch:
     failures: list[str] = field(default_factory=list)
     mixed: int = 0
     stopped: bool = False
+    pause: float = 1.0  # seconds from the end of a search to the next
 
     async def search(self, chance: random.Random) -> None:
         while not self.stopped:
@@ -90,11 +90,11 @@ class Watch:
                 found = await self.backend.retrieve(self.owner, self.shelf, query, top_k=5, explain=True)
             except DomainError as error:
                 self.failures.append(error.code)
-                await asyncio.sleep(PAUSE)
+                await asyncio.sleep(self.pause)
                 continue
             self.taken.append(1000 * (time.perf_counter() - began))
             self._judge(query, found)
-            await asyncio.sleep(PAUSE)
+            await asyncio.sleep(self.pause)
 
     def _judge(self, query: str, found: Found) -> None:
         fitting = [one.name for one in self.embedders if _fits(one, query, found)]
@@ -122,16 +122,17 @@ async def ended(backend: Backend, owner: UserId, shelf: KnowledgeBaseId) -> Rein
         await asyncio.sleep(0.05)
 
 
-async def measure(folder: Path, *, passages: int, clients: int) -> list[Figure]:
+async def measure(folder: Path, *, passages: int, clients: int, pause: float) -> list[Figure]:
     embedders = [DiceEmbedder(OLD), DiceEmbedder(NEW)]
     settings = Settings.from_mapping({"data_folder": str(folder / "data")})
     async with open_backend(settings, embedders=ConfiguredEmbedders(embedders, default=OLD)) as backend:
         owner = await backend.register_user("measured", "correct horse")
         shelf = (await backend.create_knowledge_base(owner, "Measured")).id
         await fill(backend, owner, shelf, folder, passages)
-        watches = [Watch(backend, owner, shelf, embedders) for _ in range(clients)]
+        watches = [Watch(backend, owner, shelf, embedders, pause=pause) for _ in range(clients)]
         searching = [asyncio.create_task(one.search(random.Random(number))) for number, one in enumerate(watches)]
         before = await _searches(watches)
+        failed_before = sum(len(one.failures) for one in watches)
         forth = await _timed(backend, owner, shelf, back=False)
         during = await _searches(watches)
         back = await _timed(backend, owner, shelf, back=True)
@@ -143,7 +144,13 @@ async def measure(folder: Path, *, passages: int, clients: int) -> list[Figure]:
     failures = Counter(code for one in watches for code in one.failures)
     return [
         Figure(name=f"searches meanwhile, by {clients} at once", value=float(len(during)), unit=""),
-        Figure(name="failed", value=float(failures.total()), unit="", limit=0, note=", ".join(failures)),
+        Figure(
+            name="failed",
+            value=float(failures.total()),
+            unit="",
+            limit=0,
+            note=f"{failed_before} before; {dict(failures)}",
+        ),
         Figure(name="with vectors of two models", value=float(sum(one.mixed for one in watches)), unit="", limit=0),
         Figure(name="changing the model", value=forth, unit="s", note=f"{passages} passages"),
         Figure(name="going back", value=back, unit="s", limit=1),
@@ -187,9 +194,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
     parser.add_argument("--passages", type=int, default=5000)
     parser.add_argument("--clients", type=int, default=20)
+    parser.add_argument("--pause", type=float, default=1.0, help="seconds from the end of a search to the next")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        print(table(asyncio.run(measure(Path(folder), passages=given.passages, clients=given.clients))))
+        print(
+            table(asyncio.run(measure(Path(folder), passages=given.passages, clients=given.clients, pause=given.pause)))
+        )
 
 
 if __name__ == "__main__":

@@ -2,6 +2,8 @@
 
 `DomainError` has a few kinds, which an outer layer turns into statuses, and each kind has precise leaves. `code`
 is stable and meant for programs; the message is meant for people. Anything else that is raised is a bug.
+
+Long because: whoever wants to know what can go wrong finds all of it here.
 """
 
 from datetime import timedelta

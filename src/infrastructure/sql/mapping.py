@@ -4,7 +4,7 @@
 tuples, so that a fast reader serves as well as SQLAlchemy. `*_values` give the values of an insert.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 import msgspec
@@ -20,15 +20,7 @@ from llm_backend.domain.conversations import (
     Role,
     TokenUsage,
 )
-from llm_backend.domain.ids import (
-    AnswerId,
-    ConversationId,
-    DocumentId,
-    KnowledgeBaseId,
-    ReindexingId,
-    UserId,
-    WriterId,
-)
+from llm_backend.domain.ids import AnswerId, ConversationId, DocumentId, KnowledgeBaseId, UserId, WriterId
 from llm_backend.domain.knowledge import (
     Chunk,
     Document,
@@ -38,7 +30,6 @@ from llm_backend.domain.knowledge import (
     KnowledgeBase,
     StoredChunk,
 )
-from llm_backend.domain.reindexing import Reindexing, ReindexingState
 from llm_backend.domain.secrets import SealedSecret
 from llm_backend.domain.users import PasswordHash, User
 from llm_backend.infrastructure.codec.stored import (
@@ -367,63 +358,6 @@ def chunk_values(document: DocumentId, chunk: Chunk) -> Values:
         "headings": msgspec.json.encode(chunk.headings).decode() if chunk.headings else None,
         "page": chunk.page,
         "search_text": chunk.search_text,
-    }
-
-
-def vector_values(document: DocumentId, space: EmbeddingSpace, vectors: Iterable[tuple[int, bytes]]) -> list[Values]:
-    """One set for each chunk that has a position and a vector."""
-    return [
-        {
-            "document_id": document,
-            "position": position,
-            "embedding_model": space.model,
-            "dimensions": space.dimensions,
-            "vector": vector,
-        }
-        for position, vector in vectors
-    ]
-
-
-REINDEXING_COLUMNS = (
-    rows.reindexings.c.id,
-    rows.reindexings.c.knowledge_base_id,
-    rows.reindexings.c.source_model,
-    rows.reindexings.c.source_dimensions,
-    rows.reindexings.c.target_model,
-    rows.reindexings.c.target_dimensions,
-    rows.reindexings.c.state,
-    rows.reindexings.c.reason,
-    rows.reindexings.c.started_at,
-    rows.reindexings.c.ended_at,
-)
-
-
-def reindexing_from(row: Row) -> Reindexing:
-    id_, shelf, source, source_dimensions, target, target_dimensions, state, reason, started_at, ended_at = row
-    return Reindexing(
-        id=ReindexingId(id_),
-        knowledge_base=KnowledgeBaseId(shelf),
-        source=EmbeddingSpace(model=source, dimensions=source_dimensions),
-        target=EmbeddingSpace(model=target, dimensions=target_dimensions),
-        state=ReindexingState(state),
-        reason=reason,
-        started_at=started_at,
-        ended_at=ended_at,
-    )
-
-
-def reindexing_values(reindexing: Reindexing) -> Values:
-    return {
-        "id": reindexing.id,
-        "knowledge_base_id": reindexing.knowledge_base,
-        "source_model": reindexing.source.model,
-        "source_dimensions": reindexing.source.dimensions,
-        "target_model": reindexing.target.model,
-        "target_dimensions": reindexing.target.dimensions,
-        "state": reindexing.state.value,
-        "reason": reindexing.reason,
-        "started_at": reindexing.started_at,
-        "ended_at": reindexing.ended_at,
     }
 
 

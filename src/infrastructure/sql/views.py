@@ -30,7 +30,6 @@ from llm_backend.infrastructure.sql.mapping import (
     DOCUMENT_SUMMARY_COLUMNS,
     KNOWLEDGE_BASE_COLUMNS,
     MESSAGE_COLUMNS,
-    REINDEXING_COLUMNS,
     STORED_CHUNK_COLUMNS,
     SUMMARY_COLUMNS,
     conversation_from,
@@ -38,11 +37,11 @@ from llm_backend.infrastructure.sql.mapping import (
     document_summary_from,
     knowledge_base_from,
     message_from,
-    reindexing_from,
     stored_chunk_from,
     summary_from,
 )
 from llm_backend.infrastructure.sql.ports import Reader
+from llm_backend.infrastructure.sql.reindexing_mapping import REINDEXING_COLUMNS, reindexing_from
 from llm_backend.infrastructure.sql.rows import (
     DELETED,
     READY,

@@ -18,8 +18,8 @@ from llm_backend.infrastructure.sql.mapping import (
     document_from,
     document_values,
     text_values,
-    vector_values,
 )
+from llm_backend.infrastructure.sql.reindexing_mapping import vector_values
 from llm_backend.infrastructure.sql.rows import (
     DELETED,
     FAILED,

@@ -10,7 +10,7 @@ from llm_backend.domain.ids import DocumentId, KnowledgeBaseId, ReindexingId, Us
 from llm_backend.domain.knowledge import EmbeddingSpace
 from llm_backend.domain.reindexing import Reindexing, ReindexingState
 from llm_backend.infrastructure.sql.dialects import UtcTime
-from llm_backend.infrastructure.sql.mapping import REINDEXING_COLUMNS, reindexing_from, reindexing_values
+from llm_backend.infrastructure.sql.reindexing_mapping import REINDEXING_COLUMNS, reindexing_from, reindexing_values
 from llm_backend.infrastructure.sql.repositories.documents import IS_LACKING
 from llm_backend.infrastructure.sql.rows import (
     DELETED,
