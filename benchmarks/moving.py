@@ -123,8 +123,6 @@ def contents(size: Size, random: Random) -> Iterator[tuple[str, Iterator[dict[st
                 "id": f"doc-{n}",
                 "knowledge_base_id": f"kb-{1 + n % size.users}",
                 "owner": 1 + n % size.users,
-                "embedding_model": "hash-1024",
-                "dimensions": DIMENSIONS,
                 "name": f"{n}.txt",
                 "file_type": "txt",
                 "size": 5000,
@@ -140,7 +138,6 @@ def contents(size: Size, random: Random) -> Iterator[tuple[str, Iterator[dict[st
         "document_texts",
         ({"document_id": f"doc-{n}", "part": 0, "text": text(random, 700)} for n in range(size.documents)),
     )
-    vectors = np.random.default_rng(7)
     yield (
         "chunks",
         (
@@ -151,6 +148,21 @@ def contents(size: Size, random: Random) -> Iterator[tuple[str, Iterator[dict[st
                 "end": 10,
                 "text": text(random, 140),
                 "search_text": text(random, 140),
+            }
+            for n in range(size.documents)
+            for position in range(CHUNKS)
+        ),
+    )
+    space = {"embedding_model": "hash-1024", "dimensions": DIMENSIONS}
+    yield "embeddings", ({"document_id": f"doc-{n}", **space, "complete": True} for n in range(size.documents))
+    vectors = np.random.default_rng(7)
+    yield (
+        "vectors",
+        (
+            {
+                "document_id": f"doc-{n}",
+                "position": position,
+                **space,
                 "vector": vectors.random(DIMENSIONS, dtype="<f4").tobytes(),
             }
             for n in range(size.documents)

@@ -109,6 +109,20 @@ def _import_old(given: argparse.Namespace) -> None:
     bootstrap.import_old(settings, given.sqlite, given.redis, dry_run=given.dry_run)
 
 
+def _pull_model(given: argparse.Namespace) -> None:
+    settings = _settings(given)
+    from llm_backend import bootstrap
+
+    bootstrap.pull_model(settings, given.name)
+
+
+def _list_models(given: argparse.Namespace) -> None:
+    settings = _settings(given)
+    from llm_backend import bootstrap
+
+    bootstrap.list_models(settings)
+
+
 def _check(given: argparse.Namespace) -> None:
     settings = _settings(given)
     print("The configuration is fine.")
@@ -179,12 +193,23 @@ def _parser() -> argparse.ArgumentParser:
     _add_ways_to_rotate(rotate)
     rotate.set_defaults(run=_rotate_keys)
 
+    _add_models(commands.add_parser, configured)
     _add_moves(commands.add_parser, configured)
     config = commands.add_parser("config", help="look at the configuration")
     looks = config.add_subparsers(title="commands", metavar="COMMAND", required=True)
     check = looks.add_parser("check", parents=[configured], help="list everything that is wrong with it")
     check.set_defaults(run=_check)
     return parser
+
+
+def _add_models(add: Callable[..., argparse.ArgumentParser], configured: argparse.ArgumentParser) -> None:
+    models = add("models", help="look at embedding models, and download local ones")
+    ways = models.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    pull = ways.add_parser("pull", parents=[configured], help="download a local embedding model that is configured")
+    pull.add_argument("name", metavar="NAME", help="its name in rag.embedding_models")
+    pull.set_defaults(run=_pull_model)
+    list_ = ways.add_parser("list", parents=[configured], help="say of each where it runs, and whether it is there")
+    list_.set_defaults(run=_list_models)
 
 
 def _add_moves(add: Callable[..., argparse.ArgumentParser], configured: argparse.ArgumentParser) -> None:

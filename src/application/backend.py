@@ -27,6 +27,12 @@ from llm_backend.application.knowledge import (
     ListKnowledgeBases,
 )
 from llm_backend.application.mending import Reindex, WatchIndex
+from llm_backend.application.reindexing import (
+    CancelReindexing,
+    CheckReindexing,
+    RollBackReindexing,
+    StartReindexing,
+)
 from llm_backend.application.retrieval import Retrieve
 from llm_backend.application.uploads import (
     CancelDocument,
@@ -70,6 +76,10 @@ class Backend:
     list_documents: ListDocuments
     delete_document: DeleteDocument
     list_embedding_models: ListEmbeddingModels
+    start_reindexing: StartReindexing
+    check_reindexing: CheckReindexing
+    cancel_reindexing: CancelReindexing
+    roll_back_reindexing: RollBackReindexing
     retrieve: Retrieve
     reindex: Reindex
 

@@ -11,6 +11,7 @@ from llm_backend.application.indexing import OptimizeIndex
 from llm_backend.application.ports.answer_journal import AnswerJournal
 from llm_backend.application.ports.clock import Clock
 from llm_backend.application.ports.unit_of_work import UnitOfWorkFactory
+from llm_backend.application.reindexing import SweepReindexings
 from llm_backend.application.sweeping import SweepDocuments
 from llm_backend.domain.errors import DomainError
 
@@ -26,6 +27,7 @@ class KeepHouse:
     transactions: UnitOfWorkFactory
     journal: AnswerJournal
     sweep_documents: SweepDocuments
+    sweep_reindexings: SweepReindexings
     optimize_index: OptimizeIndex
     now: Clock
     events_kept_for: timedelta = DAY  # of ended answers, for readers who come back late
@@ -33,7 +35,7 @@ class KeepHouse:
 
     async def __call__(self) -> None:
         """A part that fails is logged and left for the next time."""
-        for part in (self._forget, self.sweep_documents, self.optimize_index):
+        for part in (self._forget, self.sweep_documents, self.sweep_reindexings, self.optimize_index):
             try:
                 await part()
             except DomainError as error:

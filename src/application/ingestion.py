@@ -20,7 +20,13 @@ from llm_backend.application.ports.jobs import JobId, Progress
 from llm_backend.application.ports.passage_index import PassageIndex
 from llm_backend.application.ports.unit_of_work import UnitOfWorkFactory
 from llm_backend.domain.chunking import chunks_of, search_text_of
-from llm_backend.domain.errors import DomainError, EmbeddingFailed, IngestionFailed, OriginalMissing
+from llm_backend.domain.errors import (
+    DomainError,
+    EmbeddingFailed,
+    EmbeddingModelChanged,
+    IngestionFailed,
+    OriginalMissing,
+)
 from llm_backend.domain.ids import DocumentId
 from llm_backend.domain.knowledge import (
     Chunk,
@@ -62,8 +68,8 @@ class IngestDocument:
     scratch: Path | None = None  # where the parser finds the file; without, the system's folder for temporary files
 
     async def __call__(self, job: JobId, report: Report) -> None:
-        """Raises what the parser raises, `UnknownEmbeddingModel`, `EmbeddingFailed`, `Unavailable`, `StorageFull`, or
-        `OriginalMissing` when the file is not kept here."""
+        """Raises what the parser raises, `UnknownEmbeddingModel`, `EmbeddingFailed`, `Unavailable`, `StorageFull`,
+        `OriginalMissing` when the file is not kept here, or `EmbeddingModelChanged`."""
         begun = await self._begin(DocumentId(job))
         if begun is None:
             await self._clear(DocumentId(job))
@@ -73,6 +79,7 @@ class IngestDocument:
         else:
             await self.index.remove(begun[1], [begun[0].id], attempt=begun[0].attempt)
             await self._clear(begun[0].id)
+            await self._check_whether_it_moved(begun[0])
 
     async def give_up(self, job: JobId, error: Exception, report: Report) -> None:
         async with self.transactions() as work:
@@ -83,10 +90,12 @@ class IngestDocument:
 
     async def _begin(self, document: DocumentId) -> tuple[Document, EmbeddingSpace] | None:
         async with self.transactions() as work:
-            found = await work.documents.find(document)
             attempt = await work.documents.begin_attempt(document)
+            found = await work.documents.find(document)
             await work.commit()
-        return (replace(found[0], attempt=attempt), found[1]) if found and attempt is not None else None
+        if attempt is None or found is None or found[1] is None:
+            return None
+        return replace(found[0], attempt=attempt), found[1]
 
     async def _read_in(self, document: Document, space: EmbeddingSpace, report: Report) -> bool:
         """False when it is not wanted any more, or somebody else is at it."""
@@ -102,7 +111,7 @@ class IngestDocument:
         if document.attempt > 1:
             await self.index.remove(space, [document.id])
         await self.index.add(space, _stored(document, chunks, embedded))
-        return await self._finish(document, embedded)
+        return await self._finish(document, space, embedded)
 
     async def _parsed(self, document: Document) -> ParsedDocument:
         try:
@@ -123,9 +132,11 @@ class IngestDocument:
             await work.commit()
         return wanted
 
-    async def _finish(self, document: Document, embedded: Embedded) -> bool:
+    async def _finish(self, document: Document, space: EmbeddingSpace, embedded: Embedded) -> bool:
         async with self.transactions() as work:
-            await work.documents.store_vectors(document.id, document.attempt, embedded.vectors, embedded.statistics)
+            await work.documents.store_vectors(
+                document.id, document.attempt, space, embedded.vectors, embedded.statistics
+            )
             ready = await work.documents.mark_ready(document.id, document.attempt)
             await work.commit()
         return ready
@@ -134,11 +145,20 @@ class IngestDocument:
         """What is neither pending nor ready has no passages, and what is not pending needs no file."""
         async with self.transactions() as work:
             found = await work.documents.find(document)
+            spaces = await work.documents.spaces_of([document])
         state = found[0].state if found else DocumentState.DELETED
-        if found and state in {DocumentState.FAILED, DocumentState.DELETED}:
-            await self.index.remove(found[1], [document])
+        if state in {DocumentState.FAILED, DocumentState.DELETED}:
+            for space in spaces:
+                await self.index.remove(space, [document])
         if state is not DocumentState.PENDING:
             await self._drop_original(document)
+
+    async def _check_whether_it_moved(self, document: Document) -> None:
+        """Raises `EmbeddingModelChanged` when it is still wanted of us, but in another space."""
+        async with self.transactions() as work:
+            found = await work.documents.find(document.id)
+        if found and found[0].state is DocumentState.PENDING and found[0].attempt == document.attempt:
+            raise EmbeddingModelChanged
 
     async def _drop_original(self, document: DocumentId) -> None:
         with suppress(DomainError):  # the sweeper comes across it

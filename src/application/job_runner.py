@@ -36,11 +36,16 @@ class Exhausted(Exception):
     """A job was begun as often as it may be, and nobody lived to tell what became of it."""
 
 
+class ToBeContinued(Exception):
+    """A job has had its turn, and goes on when others have had theirs: no attempt is used up by that."""
+
+
 class Work(Protocol):
     """What a job consists of. Both methods may be cut off anywhere, and called again by anybody."""
 
     async def __call__(self, job: JobId, report: Report) -> None:
-        """Do it; or clear up, when nobody wants it any more. `report` costs nothing."""
+        """Do it; or clear up, when nobody wants it any more. `report` costs nothing. Raises `ToBeContinued` when it has
+        taken long enough, and something is left to do."""
 
     async def give_up(self, job: JobId, error: Exception, report: Report) -> None:
         """Note down that it has failed for good, and clear up."""
@@ -231,7 +236,7 @@ class JobRunner:
         lease, work = running.lease, running.work
         if running.hold is Hold.LOST:
             return
-        if work and work.cancelled():
+        if (work and work.cancelled()) or isinstance(error, ToBeContinued):
             await self.jobs.hand_back(lease)  # when it was cancelled, the next one clears up
         elif error is None:
             await self.jobs.done(lease)

@@ -8,7 +8,7 @@ from llm_backend.application.job_runner import JobRunner
 from llm_backend.application.ports.clock import Clock, IdSource
 from llm_backend.application.ports.embedder import Embedders
 from llm_backend.application.ports.idempotency import AlreadyRecorded, IdempotencyKey
-from llm_backend.application.ports.jobs import Jobs
+from llm_backend.application.ports.jobs import JobId, Jobs
 from llm_backend.application.ports.passage_index import PassageIndex
 from llm_backend.application.ports.unit_of_work import UnitOfWorkFactory
 from llm_backend.application.ports.views import KnowledgeViews
@@ -20,7 +20,7 @@ from llm_backend.domain.knowledge import DocumentState, DocumentSummary, Knowled
 
 @dataclass(frozen=True, slots=True)
 class CreateKnowledgeBase:
-    """Make an empty knowledge base, bound for good to one embedding model: the default one unless named."""
+    """Make an empty knowledge base with one embedding model: the default one unless named."""
 
     transactions: UnitOfWorkFactory
     embedders: Embedders
@@ -81,13 +81,14 @@ class DeleteKnowledgeBase:
 
     async def __call__(self, owner: UserId, knowledge_base: KnowledgeBaseId) -> None:
         """Raises `KnowledgeBaseNotFound`."""
-        space = (await self.views.knowledge_base(owner, knowledge_base)).space
         documents = [document.id for document in await self.views.documents(owner, knowledge_base)]
         async with self.transactions() as work:
             await work.knowledge_bases.remove(owner, knowledge_base)
+            spaces = await work.documents.spaces_of(documents)
             await work.commit()
         with suppress(DomainError):  # the tombstones stay, and the sweeper tries again
-            await self.index.remove(space, documents)
+            for space, there in spaces.items():
+                await self.index.remove(space, there)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,15 +114,17 @@ class DeleteDocument:
     async def __call__(self, owner: UserId, knowledge_base: KnowledgeBaseId, document: DocumentId) -> None:
         """Raises `KnowledgeBaseNotFound` or `DocumentNotFound`."""
         async with self.transactions() as work:
-            space = (await work.knowledge_bases.get(owner, knowledge_base)).space
+            await work.knowledge_bases.get(owner, knowledge_base)
             found = await work.documents.find(document)
             await work.documents.bury(owner, knowledge_base, document)
+            spaces = await work.documents.spaces_of([document])
             await work.commit()
         if found and found[0].state is DocumentState.PENDING:
-            await call_off(self.jobs, self.runner, document)  # its job clears up
+            await call_off(self.jobs, self.runner, JobId(document))  # its job clears up
             return
         with suppress(DomainError):  # the tombstone stays, and the sweeper tries again
-            await self.index.remove(space, [document])
+            for space in spaces:
+                await self.index.remove(space, [document])
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,10 +38,11 @@ class CorpusSummaries:
 
     async def get(self, knowledge_base: KnowledgeBaseId, embedder: Embedder, views: KnowledgeViews) -> bytes | None:
         """None when the embedder remembers nothing of documents."""
-        stamp = await views.statistics_stamp(knowledge_base)
+        space = embedder.space
+        stamp = f"{space.model}:{space.dimensions}:{await views.statistics_stamp(knowledge_base)}"
         kept = self._kept.get(knowledge_base)
         if kept is None or kept[0] != stamp:
-            key = f"corpus summary:{embedder.space.model}:{knowledge_base}:{stamp}"
+            key = f"corpus summary:{knowledge_base}:{stamp}"
             kept = stamp, await self._cache.get(key) or await self._made(key, knowledge_base, embedder, views)
         self._keep(knowledge_base, kept)
         return kept[1]
@@ -49,7 +50,7 @@ class CorpusSummaries:
     async def _made(
         self, key: str, knowledge_base: KnowledgeBaseId, embedder: Embedder, views: KnowledgeViews
     ) -> bytes | None:
-        statistics = await views.statistics(knowledge_base)
+        statistics = await views.statistics(knowledge_base, embedder.space)
         if not statistics:
             return None
         summary = await asyncio.to_thread(embedder.summarise, statistics)

@@ -1,6 +1,5 @@
 """Finishing what was cut off between the database, the jobs, the index and the uploaded files."""
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -39,12 +38,13 @@ class SweepDocuments:
         await self._bury_old_failures()
         await self._ask_again()
         await self._drop_orphans()
-        forgotten = 0
-        for space, documents in (await self._tombstones()).items():
+        tombstones = await self._tombstones()
+        if not tombstones:
+            return 0
+        for space, documents in (await self._spaces_of(tombstones)).items():
             await self.index.remove(space, documents)
-            await self.blobs.delete([BlobKey(document) for document in documents])
-            forgotten += await self._forget(documents)
-        return forgotten
+        await self.blobs.delete([BlobKey(document) for document in tombstones])
+        return await self._forget(tombstones)
 
     async def _bury_old_failures(self) -> None:
         async with self.transactions() as work:
@@ -66,16 +66,16 @@ class SweepDocuments:
         lonely = self.unneeded.look({key: None for key in kept if key not in needed})
         await self.blobs.delete([key for key, duration in lonely.items() if duration >= self.orphaned_after])
 
-    async def _tombstones(self) -> Mapping[EmbeddingSpace, Sequence[DocumentId]]:
+    async def _tombstones(self) -> Sequence[DocumentId]:
         """Without those that somebody may still be at work on, who clears up; after that, it is our turn."""
         async with self.transactions() as work:
             found = await work.documents.tombstones()
-        in_hand = await self._in_hand([document for document, _ in found])
-        by_space: dict[EmbeddingSpace, list[DocumentId]] = defaultdict(list)
-        for document, space in found:
-            if document not in in_hand:
-                by_space[space].append(document)
-        return by_space
+        in_hand = await self._in_hand(found)
+        return [document for document in found if document not in in_hand]
+
+    async def _spaces_of(self, documents: Sequence[DocumentId]) -> Mapping[EmbeddingSpace, Sequence[DocumentId]]:
+        async with self.transactions() as work:
+            return await work.documents.spaces_of(documents)
 
     async def _pending(self) -> Sequence[DocumentId]:
         async with self.transactions() as work:

@@ -29,6 +29,8 @@ from llm_backend.domain.errors import (
     DocumentUnreadable,
     DomainError,
     EmbeddingFailed,
+    EmbeddingModelChanged,
+    EmbeddingModelMissing,
     IndexUnavailable,
     IngestionCancelled,
     IngestionFailed,
@@ -63,6 +65,8 @@ FAILURES: dict[str, type[DomainError]] = {
         DocumentTooLarge,
         DocumentUnreadable,
         EmbeddingFailed,
+        EmbeddingModelChanged,
+        EmbeddingModelMissing,
         IndexUnavailable,
         IngestionCancelled,
         IngestionFailed,
@@ -296,15 +300,15 @@ class CancelDocument:
         async with self.transactions() as work:
             await work.documents.cancel(owner, document, IngestionCancelled.code)
             await work.commit()
-        await call_off(self.jobs, self.runner, document)
+        await call_off(self.jobs, self.runner, JobId(document))
         return await self.check(owner, document)
 
 
-async def call_off(jobs: Jobs, runner: JobRunner, document: DocumentId) -> None:
-    """Spare whoever reads it in the rest of the work. Without a word, they would notice in the end."""
+async def call_off(jobs: Jobs, runner: JobRunner, job: JobId) -> None:
+    """Spare whoever does it the rest of the work. Without a word, they would notice in the end."""
     with suppress(DomainError):
-        await jobs.cancel(JobId(document))
-    runner.look_again(JobId(document))
+        await jobs.cancel(job)
+    runner.look_again(job)
 
 
 def _measured(file: Path) -> tuple[int, str]:

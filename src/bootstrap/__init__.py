@@ -16,9 +16,11 @@ __all__ = [
     "backup",
     "check_migrations",
     "import_old",
+    "list_models",
     "migrate",
     "migrate_store",
     "open_backend",
+    "pull_model",
     "reindex",
     "restore",
     "rotate_keys",
@@ -101,3 +103,17 @@ def import_old(settings: Settings, file: Path, redis: str, *, dry_run: bool = Fa
     from llm_backend.bootstrap import commands
 
     commands.import_old(settings, file, redis, dry_run=dry_run)
+
+
+def pull_model(settings: Settings, name: str) -> None:
+    """Download a local embedding model."""
+    from llm_backend.bootstrap import embedders
+
+    embedders.pull_model(settings, name)
+
+
+def list_models(settings: Settings) -> None:
+    """Say of each embedding model where it runs, and whether it is there."""
+    from llm_backend.bootstrap import embedders
+
+    embedders.list_models(settings)

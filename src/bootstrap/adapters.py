@@ -15,7 +15,7 @@ from llm_backend.application.ports.cache import Cache
 from llm_backend.application.ports.chat_model import ChatModel
 from llm_backend.application.ports.clock import Clock, IdSource
 from llm_backend.application.ports.document_parser import DocumentParser
-from llm_backend.application.ports.embedder import Embedder, Embedders
+from llm_backend.application.ports.embedder import Embedders
 from llm_backend.application.ports.folding import Folding
 from llm_backend.application.ports.jobs import Jobs
 from llm_backend.application.ports.passage_index import PassageIndex
@@ -26,11 +26,9 @@ from llm_backend.application.ports.stop_signals import StopSignals
 from llm_backend.application.ports.store import Store
 from llm_backend.application.ports.stream_log import StreamLog
 from llm_backend.application.ports.tokens import Tokens
+from llm_backend.bootstrap.embedders import open_embedders
 from llm_backend.config import ObjectStorage, Provider, Settings
-from llm_backend.domain.knowledge import EmbeddingSpace
 from llm_backend.domain.secrets import Secret
-from llm_backend.infrastructure.embedding.configured import ConfiguredEmbedders
-from llm_backend.infrastructure.embedding.hashing import HashEmbedder
 from llm_backend.infrastructure.files.blobs import FolderBlobs
 from llm_backend.infrastructure.lancedb.index import LanceDbPassageIndex
 from llm_backend.infrastructure.llm.breaker import BreakingChatModel
@@ -119,7 +117,7 @@ async def open_adapters(settings: Settings, given: Ports, stack: AsyncExitStack)
         stream_log=given.get("stream_log") or stream_log,
         stop_signals=given.get("stop_signals") or stop_signals,
         chat_model=given.get("chat_model") or _chat_model(settings, stack),
-        embedders=given.get("embedders") or _embedders(settings, stack),
+        embedders=given.get("embedders") or open_embedders(settings, stack),
         passage_index=given.get("passage_index") or await _checked_index(settings, stack, parts),
         parser=given.get("parser") or await _parser(settings, stack),
         folding=given.get("folding") or OpenCcFolding(),
@@ -258,28 +256,6 @@ def _provider(settings: Settings, provider: Provider, base_url: str, client: Asy
         ),
         retries=RetryPolicy(attempts=settings.llm.retries + 1),
     )
-
-
-def _embedders(settings: Settings, stack: AsyncExitStack) -> Embedders:
-    """The lexical one, which is built in, and those that are configured."""
-    embedders: list[Embedder] = [HashEmbedder()]
-    if settings.rag.embedding_models:
-        from llm_backend.infrastructure.embedding.openai import OpenAiEmbedder
-
-        client = provider_client()
-        stack.push_async_callback(client.aclose)
-        embedders += [
-            OpenAiEmbedder(
-                client=client,
-                base_url=model.base_url,
-                model=model.model,
-                space=EmbeddingSpace(model=model.name, dimensions=model.dimensions),
-                api_key=model.api_key,
-                batch=model.batch,
-            )
-            for model in settings.rag.embedding_models
-        ]
-    return ConfiguredEmbedders(embedders, default=settings.rag.default_embedding_model)
 
 
 async def _checked_index(settings: Settings, stack: AsyncExitStack, parts: dict[str, Part]) -> PassageIndex:

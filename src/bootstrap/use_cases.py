@@ -27,6 +27,7 @@ from llm_backend.application.housekeeping import KeepHouse
 from llm_backend.application.indexing import OptimizeIndex
 from llm_backend.application.ingestion import IngestDocument
 from llm_backend.application.job_runner import JobRunner
+from llm_backend.application.kinds_of_work import KindsOfWork
 from llm_backend.application.knowledge import (
     CreateKnowledgeBase,
     DeleteDocument,
@@ -36,6 +37,16 @@ from llm_backend.application.knowledge import (
     ListKnowledgeBases,
 )
 from llm_backend.application.mending import IndexState, MendIndex, Reindex, WatchIndex
+from llm_backend.application.reindexing import (
+    PREFIX,
+    CancelReindexing,
+    CheckReindexing,
+    MoveKnowledgeBase,
+    ReindexKnowledgeBase,
+    RollBackReindexing,
+    StartReindexing,
+    SweepReindexings,
+)
 from llm_backend.application.retrieval import CorpusSummaries, Retrieve
 from llm_backend.application.sweeping import SweepDocuments
 from llm_backend.application.taking_over import TakeOverAnswers
@@ -88,7 +99,7 @@ def take_over_answers(
 
 
 def job_runner(settings: Settings, ports: Adapters, scratch: Path) -> JobRunner:
-    work = IngestDocument(
+    ingest = IngestDocument(
         ports.store.transactions,
         ports.blobs,
         ports.parser,
@@ -97,9 +108,17 @@ def job_runner(settings: Settings, ports: Adapters, scratch: Path) -> JobRunner:
         ports.passage_index,
         scratch,
     )
+    reindex = ReindexKnowledgeBase(
+        ports.store.transactions,
+        ports.store.knowledge_views,
+        ports.embedders,
+        ports.passage_index,
+        ports.clock,
+        settings.rag.old_vectors_kept_for,
+    )
     return JobRunner(
         jobs=ports.jobs,
-        work=work,
+        work=KindsOfWork({PREFIX: reindex}, others=ingest),
         concurrency=settings.jobs.concurrency,
         attempts=settings.jobs.attempts,
         first_pause=settings.jobs.first_pause,
@@ -128,6 +147,9 @@ def use_cases(settings: Settings, ports: Adapters, runner: AnswerRunner, jobs: J
     submit = SubmitDocument(transactions, knowledge, ports.blobs, ports.jobs, jobs, ports.embedders, ids, clock)
     check = CheckDocument(knowledge, ports.jobs)
     follow = FollowDocument(check, jobs)
+    move = MoveKnowledgeBase(transactions, ports.embedders, ports.jobs, jobs, ids, clock)
+    check_reindexing = CheckReindexing(knowledge)
+    vectors_kept_for = settings.rag.old_vectors_kept_for
     return Backend(
         register_user=RegisterUser(
             transactions, ports.passwords, ports.rate_limiter, limits.registrations_per_address, ids, clock
@@ -164,6 +186,10 @@ def use_cases(settings: Settings, ports: Adapters, runner: AnswerRunner, jobs: J
         list_documents=ListDocuments(knowledge),
         delete_document=DeleteDocument(transactions, ports.passage_index, ports.jobs, jobs),
         list_embedding_models=ListEmbeddingModels(ports.embedders),
+        start_reindexing=StartReindexing(move),
+        check_reindexing=check_reindexing,
+        cancel_reindexing=CancelReindexing(transactions, ports.jobs, jobs, check_reindexing, clock),
+        roll_back_reindexing=RollBackReindexing(move, vectors_kept_for),
         retrieve=retrieve,
         reindex=Reindex(mend),
         keep_house=KeepHouse(
@@ -172,6 +198,7 @@ def use_cases(settings: Settings, ports: Adapters, runner: AnswerRunner, jobs: J
             sweep_documents=SweepDocuments(
                 transactions, ports.passage_index, ports.blobs, ports.jobs, jobs, clock, settings.jobs.failures_kept_for
             ),
+            sweep_reindexings=SweepReindexings(transactions, ports.jobs, jobs, clock, vectors_kept_for),
             optimize_index=OptimizeIndex(ports.passage_index),
             now=clock,
             events_kept_for=settings.answers.kept_for,

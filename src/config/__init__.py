@@ -1,7 +1,7 @@
 """What can be configured, and how a file, a mapping or the environment becomes `Settings`."""
 
 from llm_backend.config.faults import ConfigurationError, Fault
-from llm_backend.config.models import EmbeddingModel, Llm, Parsing, Provider, Rag, Timeouts
+from llm_backend.config.models import EmbeddingModel, Llm, OnnxFiles, Parsing, Provider, Rag, Timeouts
 from llm_backend.config.sections import Answers, Database, Jwt, Limits, Log, ObjectStorage, Redis, Server, Sqlite
 from llm_backend.config.settings import Settings
 from llm_backend.config.values import Port, Size
@@ -17,6 +17,7 @@ __all__ = [
     "Llm",
     "Log",
     "ObjectStorage",
+    "OnnxFiles",
     "Parsing",
     "Port",
     "Provider",

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from datetime import timedelta
 from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import Final, Literal
 
 from msgspec import Struct, field
@@ -16,6 +17,9 @@ from llm_backend.domain.answers import LONGEST_ANSWER
 
 LEXICAL_MODEL: Final = "hash-1024"
 S3_PLACE: Final = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^?#]*)?")
+_SHA256: Final = re.compile("[0-9A-Fa-f]{64}")
+_FILE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*")
+_REPOSITORY: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?")
 SHORTEST_KEPT: Final = timedelta(minutes=1)
 
 _MIB: Final = 1024 * 1024
@@ -154,25 +158,68 @@ class Llm(Struct, frozen=True, kw_only=True):
         return None
 
 
-class EmbeddingModel(Struct, frozen=True, kw_only=True):
-    """A model behind an OpenAI-compatible `/embeddings`."""
+class OnnxFiles(Struct, frozen=True, kw_only=True):
+    """What of a repository on a model hub makes up a local model, and how it is run."""
 
-    name: str
-    base_url: str
-    model: str
-    dimensions: int
-    api_key: ApiKey = None
-    batch: int = 32
-    """Texts in one request."""
+    revision: str = "main"
+    """A branch, a tag or a commit; only a commit stays what it is."""
+    model: str = "onnx/model.onnx"
+    tokenizer: str = "tokenizer.json"
+    others: tuple[str, ...] = ()
+    """Further files that the model consists of, such as `onnx/model.onnx_data`."""
+    model_sha256: str | None = None
+    """If the model must be exactly this file."""
+    pooling: Literal["mean", "cls"] = "mean"
+    """Whether all tokens speak for a text, or the first; models with their pooling built in do not care."""
+    max_tokens: int = 512
 
     def __post_init__(self) -> None:
         refuse(self._faults())
 
     def _faults(self) -> Iterator[tuple[str, str]]:
-        yield from _url_faults(self.base_url)
+        for key, names in (("model", [self.model]), ("tokenizer", [self.tokenizer]), ("others", self.others)):
+            if any(not _FILE.fullmatch(name) or ".." in name for name in names):
+                yield key, "must be a path inside the repository, such as onnx/model.onnx"
+        if self.model_sha256 is not None and not _SHA256.fullmatch(self.model_sha256):
+            yield "model_sha256", "must have 64 hexadecimal digits"
+        if self.max_tokens < 8:
+            yield "max_tokens", "must be at least 8"
+
+
+class EmbeddingModel(Struct, frozen=True, kw_only=True):
+    """A model behind an OpenAI-compatible `/embeddings`, of an Ollama server, or in this process."""
+
+    name: str
+    kind: Literal["openai", "ollama", "local"] = "openai"
+    """`local` needs the extra of that name, and `llm-backend models pull`."""
+    base_url: str | None = None
+    model: str
+    """What the server calls it; of a local one, its repository on the hub."""
+    dimensions: int
+    api_key: ApiKey = None
+    batch: int = 32
+    """Texts in one request."""
+    max_characters: int | None = None
+    """Of one text; the rest is cut off. Servers that refuse long texts are sent shorter ones anyway."""
+    query_prefix: str = ""
+    """What the model was trained to find before questions, such as `query: `."""
+    document_prefix: str = ""
+    """The same before passages, such as `passage: `."""
+    onnx: OnnxFiles = OnnxFiles()
+
+    def __post_init__(self) -> None:
+        refuse(self._faults())
+
+    def _faults(self) -> Iterator[tuple[str, str]]:
+        if self.kind != "local":
+            yield from _url_faults(self.base_url)
+        elif not _REPOSITORY.fullmatch(self.model) or ".." in self.model:
+            yield "model", "must be a repository on the model hub, such as owner/name"
         for key, value in (("dimensions", self.dimensions), ("batch", self.batch)):
             if value < 1:
                 yield key, "must be at least 1"
+        if self.max_characters is not None and self.max_characters < 64:
+            yield "max_characters", "must be at least 64, or null"
 
 
 class Parsing(Struct, frozen=True, kw_only=True):
@@ -205,9 +252,17 @@ class Rag(Struct, frozen=True, kw_only=True):
     """A folder or s3://bucket/prefix; `lancedb` in the data folder, unless it says something else."""
     kept_versions: timedelta = timedelta(hours=1)
     """How long what was replaced in the index is kept, for searches that began before; longer than any search."""
+    old_vectors_kept_for: timedelta = timedelta(days=7)
+    """How long one can go back after a knowledge base has changed its embedding model."""
     default_embedding_model: str = LEXICAL_MODEL
     """`hash-1024` is built in: lexical, offline, without a download."""
     embedding_models: tuple[EmbeddingModel, ...] = field(default_factory=_default_embedding_models)
+    models_folder: Path | None = None
+    """Where local models are; `models` in the data folder, unless it says something else."""
+    model_hub: str = "https://huggingface.co"
+    """Where `llm-backend models pull` gets them from."""
+    model_threads: int = 2
+    """Of the processor, for each local model."""
     answer_without_passages: bool = False
     """Whether the model is asked even when the knowledge base has nothing relevant; otherwise that is a 404."""
     parsing: Parsing = Parsing()
@@ -220,6 +275,9 @@ class Rag(Struct, frozen=True, kw_only=True):
             yield "lancedb_uri", "must be a folder, or s3://bucket/prefix with a bucket of at least 3 characters"
         if self.kept_versions < SHORTEST_KEPT:
             yield "kept_versions", "must be at least 1m, or searches would lose what they read from"
+        if self.model_threads < 1:
+            yield "model_threads", "must be at least 1"
+        yield from (("model_hub", fault) for _, fault in _url_faults(self.model_hub))
         names = [LEXICAL_MODEL, *(model.name for model in self.embedding_models)]
         yield from _repeated("embedding_models", names)
         if self.default_embedding_model not in names:

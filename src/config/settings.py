@@ -97,6 +97,11 @@ class Settings(Struct, frozen=True, kw_only=True):
         return self.rag.lancedb_uri or str(self.data_folder / "lancedb")
 
     @property
+    def models_folder(self) -> Path:
+        """Where local embedding models are kept."""
+        return self.rag.models_folder or self.data_folder / "models"
+
+    @property
     def uploads_folder(self) -> Path:
         """Where files pass through on their way in, for the length of a request or of a look at them."""
         return self.data_folder / "uploads"

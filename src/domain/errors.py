@@ -2,6 +2,8 @@
 
 `DomainError` has a few kinds, which an outer layer turns into statuses, and each kind has precise leaves. `code`
 is stable and meant for programs; the message is meant for people. Anything else that is raised is a bug.
+
+Long because: whoever wants to know what can go wrong finds all of it here.
 """
 
 from datetime import timedelta
@@ -348,6 +350,48 @@ class IngestionCancelled(Conflict):
 class EmbeddingFailed(UpstreamFailed):
     code = "embedding_failed"
     default_message = "The embedding model's server could not be used"
+
+
+class EmbeddingModelMissing(EmbeddingFailed):
+    """Models are downloaded by a command, and never because somebody asks."""
+
+    code = "embedding_model_missing"
+    default_message = "The embedding model has not been downloaded; llm-backend models pull does that"
+
+
+class EmbeddingModelChanged(Unavailable):
+    """A document was embedded for a space that its knowledge base has left meanwhile. The next attempt is for the new
+    one."""
+
+    code = "embedding_model_changed"
+    default_message = "The knowledge base has changed its embedding model in the meantime"
+
+
+class ReindexingNotFound(NotFound):
+    code = "reindexing_not_found"
+    default_message = "The knowledge base has not changed its embedding model"
+
+
+class ReindexingInProgress(Conflict):
+    code = "reindexing_in_progress"
+    default_message = "The knowledge base is changing its embedding model already"
+
+
+class ReindexingFailed(DomainError):
+    """A bug, or a document that brought down whoever embedded it, again and again."""
+
+    code = "reindexing_failed"
+    default_message = "The embedding model could not be changed"
+
+
+class EmbeddingModelInUse(Conflict):
+    code = "embedding_model_in_use"
+    default_message = "The knowledge base uses this embedding model already"
+
+
+class NothingToRollBack(Conflict):
+    code = "nothing_to_roll_back"
+    default_message = "There is no earlier embedding model whose vectors have been kept"
 
 
 # Storage -------------------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ ConversationId = NewType("ConversationId", int)
 AnswerId = NewType("AnswerId", int)
 KnowledgeBaseId = NewType("KnowledgeBaseId", str)
 DocumentId = NewType("DocumentId", str)
+ReindexingId = NewType("ReindexingId", str)
 WriterId = NewType("WriterId", str)  # of a process, from its start to its end
 
 LARGEST_ID = 2**53 - 1

@@ -1,6 +1,6 @@
 """Knowledge bases: documents, the passages they are cut into, and what a search finds."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -216,13 +216,17 @@ class Documents(Protocol):
     async def get(self, owner: UserId, knowledge_base: KnowledgeBaseId, document: DocumentId) -> Document:
         """Only a ready one. Raises `DocumentNotFound`."""
 
-    async def find(self, document: DocumentId) -> tuple[Document, EmbeddingSpace] | None:
-        """In whatever state, with the space that its vectors belong in. The knowledge base of a tombstone is empty
-        if it is gone as well."""
+    async def find(self, document: DocumentId) -> tuple[Document, EmbeddingSpace | None] | None:
+        """In whatever state, with the space that its knowledge base is searched in. The knowledge base of a tombstone
+        is empty if it is gone as well, and so is the space."""
+
+    async def spaces_of(self, documents: Sequence[DocumentId]) -> Mapping[EmbeddingSpace, Sequence[DocumentId]]:
+        """Every space in whose index there may be something of them, in whatever state they are."""
 
     async def begin_attempt(self, document: DocumentId) -> int | None:
         """The number of the next attempt at a pending document; what earlier ones write from now on has no effect.
-        None when it is not pending."""
+        From now on there may be something of it in the index of its knowledge base's space. None when it is not
+        pending."""
 
     async def store_contents(
         self, document: DocumentId, attempt: int, file_type: str, text: str, chunks: Sequence[Chunk]
@@ -231,13 +235,32 @@ class Documents(Protocol):
         cancelled or tried again in the meantime; nothing happens then."""
 
     async def store_vectors(
-        self, document: DocumentId, attempt: int, vectors: Sequence[bytes], statistics: bytes | None = None
+        self,
+        document: DocumentId,
+        attempt: int,
+        space: EmbeddingSpace,
+        vectors: Sequence[bytes],
+        statistics: bytes | None = None,
     ) -> None:
         """One vector per chunk, in the order of their positions, and what the embedder wants to remember of the
-        document's terms (see `Embedder`)."""
+        document's terms (see `Embedder`). Nothing happens when the document has been deleted, cancelled or tried again
+        in the meantime, or was not to be in the index of that space."""
 
     async def mark_ready(self, document: DocumentId, attempt: int) -> bool:
-        """False when the document has been deleted, cancelled or tried again in the meantime; nothing happens then."""
+        """False when the document has been deleted, cancelled or tried again in the meantime, or its knowledge base
+        has moved to a space that it is not in; nothing happens then."""
+
+    async def lacking(
+        self, knowledge_base: KnowledgeBaseId, space: EmbeddingSpace, *, limit: int
+    ) -> Sequence[tuple[DocumentId, int]]:
+        """Ready documents that the index of that space has not got, oldest first, with their attempts."""
+
+    async def begin_embedding(self, documents: Sequence[DocumentId], space: EmbeddingSpace) -> None:
+        """From now on there may be something of these ready documents in the index of that space."""
+
+    async def mark_embedded(self, document: DocumentId, attempt: int, space: EmbeddingSpace) -> bool:
+        """The index of that space has all of a ready document. False when it has been deleted in the meantime;
+        nothing happens then."""
 
     async def mark_failed(self, document: DocumentId, reason: str) -> bool:
         """A pending document fails, and what was read of it is dropped. False when it is not pending."""
@@ -254,8 +277,8 @@ class Documents(Protocol):
     async def bury_failed(self, *, before: datetime) -> int:
         """Make tombstones of failed documents made before that time; return of how many."""
 
-    async def tombstones(self) -> Sequence[tuple[DocumentId, EmbeddingSpace]]:
-        """Deleted documents, with the space their vectors are in."""
+    async def tombstones(self) -> Sequence[DocumentId]:
+        """Deleted documents."""
 
     async def forget(self, document: DocumentId) -> None:
         """Drop a tombstone and all that hangs on it; no error if there is none."""

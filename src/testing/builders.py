@@ -8,9 +8,10 @@ from llm_backend.application.ports.idempotency import IdempotencyKey
 from llm_backend.domain.answers import Answer, AnswerState
 from llm_backend.domain.citations import Citation
 from llm_backend.domain.conversations import Conversation, Message, MessageState, Role, TokenUsage
-from llm_backend.domain.ids import AnswerId, ConversationId, DocumentId, KnowledgeBaseId, UserId
+from llm_backend.domain.ids import AnswerId, ConversationId, DocumentId, KnowledgeBaseId, ReindexingId, UserId
 from llm_backend.domain.knowledge import Chunk, Document, DocumentState, EmbeddingSpace, KnowledgeBase
 from llm_backend.domain.prompting import Grounding
+from llm_backend.domain.reindexing import Reindexing, ReindexingState
 from llm_backend.domain.secrets import SealedSecret
 from llm_backend.domain.users import PasswordHash, Session, User
 
@@ -215,3 +216,26 @@ def a_document(
 def a_chunk(position: int = 0, text: str = "hello", *, start: int = 0) -> Chunk:
     """A chunk of a document that begins with `text`."""
     return Chunk(position=position, start=start, end=start + len(text), text=text, search_text=text)
+
+
+def a_reindexing(
+    id: str = "move-1",  # noqa: A002
+    *,
+    knowledge_base: str = "shelf-1",
+    source: EmbeddingSpace | None = None,
+    target: EmbeddingSpace | None = None,
+    state: ReindexingState = ReindexingState.RUNNING,
+    reason: str | None = None,
+    ended_at: datetime | None = None,
+) -> Reindexing:
+    """A running move of `a_knowledge_base` to another model with vectors of four dimensions."""
+    return Reindexing(
+        id=ReindexingId(id),
+        knowledge_base=KnowledgeBaseId(knowledge_base),
+        source=source or EmbeddingSpace(model="hash-4", dimensions=4),
+        target=target or EmbeddingSpace(model="better-4", dimensions=4),
+        state=state,
+        reason=reason,
+        started_at=NOON,
+        ended_at=ended_at,
+    )

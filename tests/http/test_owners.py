@@ -62,6 +62,23 @@ NAMING: dict[str, list[Any]] = {
     "POST /api/rag/kb/delete": [
         lambda _, theirs: ("POST", "/api/rag/kb/delete", {"json": {"kb_id": theirs.kb}}),
     ],
+    "POST /api/rag/kb/reindex": [
+        lambda _, theirs: (
+            "POST",
+            "/api/rag/kb/reindex",
+            {"json": {"kb_id": theirs.kb, "embedding_model": "zhipu-embedding-2"}},
+        ),
+        lambda _, theirs: ("POST", "/api/rag/kb/reindex", {"json": {"kb_id": theirs.kb, "embedding_model": "?"}}),
+    ],
+    "GET /api/rag/kb/reindex/status": [
+        lambda _, theirs: ("GET", f"/api/rag/kb/reindex/status?kb_id={theirs.kb}", {}),
+    ],
+    "POST /api/rag/kb/reindex/cancel": [
+        lambda _, theirs: ("POST", "/api/rag/kb/reindex/cancel", {"json": {"kb_id": theirs.kb}}),
+    ],
+    "POST /api/rag/kb/reindex/rollback": [
+        lambda _, theirs: ("POST", "/api/rag/kb/reindex/rollback", {"json": {"kb_id": theirs.kb}}),
+    ],
     "POST /api/rag/doc/upload": [
         lambda _, theirs: (
             "POST",

@@ -1,6 +1,7 @@
 """A knowledge base in memory, with all use cases around it."""
 
 import asyncio
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -9,13 +10,25 @@ from pathlib import Path
 from typing import TypeVar
 
 from llm_backend.application.ingestion import IngestDocument
-from llm_backend.application.job_runner import JobRunner
+from llm_backend.application.job_runner import JobRunner, ToBeContinued
+from llm_backend.application.kinds_of_work import KindsOfWork
 from llm_backend.application.knowledge import CreateKnowledgeBase, DeleteDocument, DeleteKnowledgeBase
 from llm_backend.application.mending import IndexState, MendIndex, Reindex
 from llm_backend.application.ports.blobs import BlobKey
 from llm_backend.application.ports.embedder import Embedded, Embedder, Vector
 from llm_backend.application.ports.idempotency import IdempotencyKey
 from llm_backend.application.ports.jobs import JobId, Lease
+from llm_backend.application.reindexing import (
+    PREFIX,
+    TURN,
+    CancelReindexing,
+    CheckReindexing,
+    MoveKnowledgeBase,
+    ReindexKnowledgeBase,
+    RollBackReindexing,
+    StartReindexing,
+    SweepReindexings,
+)
 from llm_backend.application.retrieval import CorpusSummaries, Retrieve
 from llm_backend.application.standstill import Standstills
 from llm_backend.application.sweeping import SweepDocuments
@@ -98,6 +111,31 @@ class FailingEmbedder:
             raise EmbeddingFailed
 
 
+@dataclass(frozen=True, slots=True)
+class LetterEmbedder:
+    """Another space, of another size: texts that begin with the same letter lie in the same direction."""
+
+    cosine_weight: float = 0.7
+    related_cosine: float = 0.5
+
+    @property
+    def space(self) -> EmbeddingSpace:
+        return EmbeddingSpace(model="letters", dimensions=8)
+
+    async def embed_document(self, texts: Sequence[str]) -> Embedded:
+        return Embedded(vectors=[self._vector(text) for text in texts])
+
+    async def embed_query(self, text: str, corpus: bytes | None = None) -> Vector:
+        return self._vector(text)
+
+    def summarise(self, statistics: Sequence[bytes]) -> bytes:
+        return b""
+
+    def _vector(self, text: str) -> Vector:
+        first = ord(text[:1] or " ") % self.space.dimensions
+        return array("f", [float(number == first) for number in range(self.space.dimensions)]).tobytes()
+
+
 class Shelf:
     """The use cases of knowledge bases over one store and one index, and a knowledge base of Alice's in it.
 
@@ -110,6 +148,8 @@ class Shelf:
         self.store = MemoryStore()
         self.index = MemoryPassageIndex()
         self.embedder = FailingEmbedder()
+        self.other_embedder = FailingEmbedder(inside=LetterEmbedder())
+        self.turn = TURN
         self.clock = ManualClock()
         self.blobs = MemoryBlobs()
         self.jobs = MemoryJobs(monotonic=self.clock.monotonic)
@@ -173,6 +213,54 @@ class Shelf:
             self._port(self.index),
             self.folder,
         )
+
+    @property
+    def reindexing(self) -> ReindexKnowledgeBase:
+        return ReindexKnowledgeBase(
+            self._port(self.store.transactions),
+            self._port(self.store.knowledge_views),
+            self._embedders(),
+            self._port(self.index),
+            self.clock,
+            turn=self.turn,
+        )
+
+    @property
+    def start(self) -> StartReindexing:
+        return StartReindexing(self._move)
+
+    @property
+    def roll_back(self) -> RollBackReindexing:
+        return RollBackReindexing(self._move)
+
+    @property
+    def check_move(self) -> CheckReindexing:
+        return CheckReindexing(self.store.knowledge_views)
+
+    @property
+    def cancel_move(self) -> CancelReindexing:
+        return CancelReindexing(
+            self._port(self.store.transactions), self._port(self.jobs), self.runner, self.check_move, self.clock
+        )
+
+    @property
+    def sweep_moves(self) -> SweepReindexings:
+        return SweepReindexings(self._port(self.store.transactions), self._port(self.jobs), self.runner, self.clock)
+
+    @property
+    def _move(self) -> MoveKnowledgeBase:
+        return MoveKnowledgeBase(
+            self._port(self.store.transactions),
+            self._embedders(),
+            self._port(self.jobs),
+            self.runner,
+            self.ids,
+            self.clock,
+        )
+
+    @property
+    def work_of_all_kinds(self) -> KindsOfWork:
+        return KindsOfWork({PREFIX: self.reindexing}, others=self.ingest)
 
     @property
     def check(self) -> CheckDocument:
@@ -252,8 +340,12 @@ class Shelf:
             lease = await jobs.take(LEASE)
             if lease is None:
                 break
-            await self.do(lease)
-            await jobs.done(lease)
+            try:
+                await self.do(lease)
+            except ToBeContinued:
+                await jobs.hand_back(lease)
+            else:
+                await jobs.done(lease)
 
     async def pending(self) -> list[JobId]:
         """The documents whose jobs have been asked for and are not done."""
@@ -262,15 +354,17 @@ class Shelf:
         return list(await self.jobs.unfinished(documents))
 
     async def do(self, lease: Lease) -> None:
+        work = self.work_of_all_kinds
         try:
-            await self.ingest(lease.job, lambda progress: self.steps.append(progress.step))
+            await work(lease.job, lambda progress: self.steps.append(progress.step))
         except DomainError as error:
-            await self.ingest.give_up(lease.job, error, lambda progress: self.steps.append(progress.step))
+            await work.give_up(lease.job, error, lambda progress: self.steps.append(progress.step))
 
     async def recover(self) -> None:
         """What a new process does with what a dead one left: sweeps and jobs, until no lease and no file is left."""
         for _ in range(3):
             await self.sweep()
+            await self.sweep_moves()
             await self.work()
             self.clock.advance(max(LEASE, self.sweep.orphaned_after))
 
@@ -292,7 +386,7 @@ class Shelf:
             return len(await work.documents.tombstones())
 
     def _embedders(self) -> ConfiguredEmbedders:
-        return ConfiguredEmbedders([self.embedder], default="hash-1024")
+        return ConfiguredEmbedders([self.embedder, self.other_embedder], default="hash-1024")
 
     def _port(self, port: P) -> P:
         return self.faults.wrap(port) if self.faults else port

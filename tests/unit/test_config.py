@@ -113,7 +113,7 @@ class TestDefaults:
 
         names = [provider.name for provider in settings.llm.providers]
         assert names == ["openai", "zhipu", "deepseek", "ollama", "ollama-2", "vllm", "demo"]
-        assert settings.rag.embedding_models[-1].name == "bge-m3"
+        assert [model.name for model in settings.rag.embedding_models][-2:] == ["bge-m3", "e5-small"]
 
     def test_everything_without_a_path_of_its_own_is_in_the_data_folder(self, tmp_path: Path) -> None:
         settings = Settings(data_folder=tmp_path)

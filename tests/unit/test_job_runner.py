@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from llm_backend.application.job_runner import Exhausted, JobRunner, Report
+from llm_backend.application.job_runner import Exhausted, JobRunner, Report, ToBeContinued
 from llm_backend.application.ports.jobs import JobId, Jobs, Progress
 from llm_backend.domain.errors import (
     DatabaseUnavailable,
@@ -118,6 +118,17 @@ async def test_what_could_not_be_asked_for_is_asked_for_again_and_again(jobs: Me
 
     assert ended == {"first", "second"}
     assert faults.calls == ["enqueue"] * 3
+
+
+async def test_a_job_that_has_had_its_turn_goes_on_as_often_as_it_likes(jobs: MemoryJobs, work: Errands) -> None:
+    work.errors = [ToBeContinued() for _ in range(9)]
+    await jobs.enqueue(JOB)
+
+    async with running(jobs, work, attempts=2):
+        ended = await work.ended.get()
+
+    assert ended == (JOB, None)
+    assert work.begun.qsize() == 10
 
 
 async def test_no_more_than_allowed_are_done_at_a_time(jobs: MemoryJobs, work: Errands) -> None:

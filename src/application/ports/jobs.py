@@ -44,13 +44,14 @@ class Jobs(Protocol):
     Every method may raise `Unavailable` or `StorageFull`. A call of which only the word was lost can be repeated.
     """
 
-    async def enqueue(self, job: JobId, *, urgent: bool = False) -> None:
-        """Ask for it, durably; what is `urgent` goes before all that is not. Nothing happens when it has been asked
-        for and is not done."""
+    async def enqueue(self, job: JobId, *, urgent: bool = False, background: bool = False) -> None:
+        """Ask for it, durably; what is `urgent` goes before all that is not, and what is `background` after. Nothing
+        happens when it has been asked for and is not done."""
 
     async def take(self, lease: timedelta, *, but: Collection[JobId] = ()) -> Lease | None:
-        """A job that nobody holds: those first that have been left lying, then the urgent, then the oldest; or None. It
-        is lost when it stands still for `lease`. What has been left lying and is one of `but` stays there for others.
+        """A job that nobody holds: those first that have been left lying, then the urgent, then the rest, then the
+        background, of each kind the oldest; or None. It is lost when it stands still for `lease`. What has been left
+        lying and is one of `but` stays there for others.
 
         Call it often, also when there is nothing to expect: that is how the leases of others are watched.
         """

@@ -6,6 +6,7 @@ from typing import Protocol
 from llm_backend.application.ports.idempotency import IdempotencyRecords
 from llm_backend.domain.conversations import Conversations
 from llm_backend.domain.knowledge import Documents, KnowledgeBases
+from llm_backend.domain.reindexing import Reindexings
 from llm_backend.domain.users import Revocations, Users
 
 
@@ -30,6 +31,9 @@ class UnitOfWork(Protocol):
 
     @property
     def documents(self) -> Documents: ...
+
+    @property
+    def reindexings(self) -> Reindexings: ...
 
     @property
     def idempotency(self) -> IdempotencyRecords: ...

@@ -16,6 +16,7 @@ from llm_backend.domain.knowledge import (
     KnowledgeBase,
     StoredChunk,
 )
+from llm_backend.domain.reindexing import ReindexingStatus
 
 
 class ConversationViews(Protocol):
@@ -65,18 +66,27 @@ class KnowledgeViews(Protocol):
     async def statistics_stamp(self, knowledge_base: KnowledgeBaseId) -> str:
         """Another text, all but certainly, whenever the ready documents have become others: cheap, to cache by."""
 
-    async def statistics(self, knowledge_base: KnowledgeBaseId, *, limit: int = 200) -> Sequence[bytes]:
-        """What the embedder remembered of the newest `limit` ready documents that it remembered something of."""
+    async def statistics(
+        self, knowledge_base: KnowledgeBaseId, space: EmbeddingSpace, *, limit: int = 200
+    ) -> Sequence[bytes]:
+        """What the embedder of that space remembered of the newest `limit` ready documents that it remembered
+        something of."""
 
     async def spaces(self) -> Sequence[EmbeddingSpace]:
-        """Every space that a knowledge base is in, each once."""
+        """Every space that a knowledge base is in or a document has been embedded in, each once."""
 
     async def chunk_counts(self, space: EmbeddingSpace) -> Mapping[tuple[DocumentId, int], int]:
-        """How many chunks each ready document of everybody in that space has, by document and attempt: what an index
-        should hold."""
+        """How many chunks each ready document of everybody that has been embedded in that space has, by document and
+        attempt: what an index should hold."""
 
     async def chunks(
         self, space: EmbeddingSpace, *, after: tuple[DocumentId, int] | None = None, limit: int = 1000
     ) -> Sequence[StoredChunk]:
-        """All chunks of all ready documents of everybody in that space with their vectors, ordered by document and
-        position, page after page: for rebuilding an index."""
+        """All chunks of all ready documents of everybody that have been embedded in that space, with their vectors,
+        ordered by document and position, page after page: for rebuilding an index."""
+
+    async def chunks_of(self, document: DocumentId) -> Sequence[StoredChunk]:
+        """All chunks of a ready document by position, without vectors: for embedding them anew."""
+
+    async def reindexing(self, owner: UserId, knowledge_base: KnowledgeBaseId) -> ReindexingStatus:
+        """The last one. Raises `KnowledgeBaseNotFound` or `ReindexingNotFound`."""

@@ -17,7 +17,7 @@ class JobRow:
     """A job, free for whoever has seen it stand still for `patience`."""
 
     version: int
-    urgent: bool = False
+    rank: int = 1
     patience: timedelta = AT_ONCE
     attempt: int = 0
     holder: str | None = None
@@ -40,14 +40,15 @@ class MemoryJobs:
         self._shared = shared or SharedJobs()
         self._standstills: Standstills[JobId] = Standstills(monotonic)
 
-    async def enqueue(self, job: JobId, *, urgent: bool = False) -> None:
-        self._shared.rows.setdefault(job, JobRow(version=next(self._shared.numbers), urgent=urgent))
+    async def enqueue(self, job: JobId, *, urgent: bool = False, background: bool = False) -> None:
+        rank = 0 if urgent else 2 if background else 1
+        self._shared.rows.setdefault(job, JobRow(version=next(self._shared.numbers), rank=rank))
 
     async def take(self, lease: timedelta, *, but: Collection[JobId] = ()) -> Lease | None:
         rows = self._shared.rows
         still = self._standstills.look({job: row.version for job, row in rows.items() if row.patience})
         left_lying = [job for job, duration in still.items() if duration >= rows[job].patience and job not in but]
-        free = sorted((job for job, row in rows.items() if not row.patience), key=lambda job: not rows[job].urgent)
+        free = sorted((job for job, row in rows.items() if not row.patience), key=lambda job: rows[job].rank)
         found = [*left_lying, *free]
         return self._taken(found[0], lease) if found else None
 

@@ -1,13 +1,16 @@
 """Knowledge bases and documents in memory."""
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 from llm_backend.domain.errors import DocumentNotFound, KnowledgeBaseNotFound
 from llm_backend.domain.ids import DocumentId, KnowledgeBaseId, UserId
 from llm_backend.domain.knowledge import Chunk, Document, DocumentState, EmbeddingSpace, KnowledgeBase, StoredChunk
-from llm_backend.infrastructure.memory.tables import DocumentRow, Place, Tables
+from llm_backend.infrastructure.memory.tables import DocumentRow, EmbeddingRow, Place, Tables
+
+NOTHING = EmbeddingRow()
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +29,8 @@ class MemoryKnowledgeBases:
         tables = self.place.tables
         knowledge_base_of(tables, owner, knowledge_base)
         del tables.knowledge_bases[knowledge_base]
+        for move in [one for one in tables.reindexings.values() if one.knowledge_base == knowledge_base]:
+            del tables.reindexings[move.id]
         for row in list(tables.documents.values()):
             if row.document.knowledge_base == knowledge_base:
                 _put_in_state(tables, row, DocumentState.DELETED)
@@ -41,26 +46,37 @@ class MemoryDocuments:
         tables = self.place.tables
         shelf = knowledge_base_of(tables, document.owner, document.knowledge_base)
         tables.documents[document.id] = DocumentRow(
-            document=replace(document), space=shelf.space, text=text, chunks=_stored(document, chunks)
+            document=replace(document),
+            text=text,
+            chunks=_stored(document, chunks),
+            embeddings={shelf.space: EmbeddingRow()},
         )
 
     async def get(self, owner: UserId, knowledge_base: KnowledgeBaseId, document: DocumentId) -> Document:
         return replace(self._ready(owner, knowledge_base, document).document)
 
-    async def find(self, document: DocumentId) -> tuple[Document, EmbeddingSpace] | None:
+    async def find(self, document: DocumentId) -> tuple[Document, EmbeddingSpace | None] | None:
         row = self.place.tables.documents.get(document)
         if row is None:
             return None
-        shelf = row.document.knowledge_base
-        known = shelf if shelf in self.place.tables.knowledge_bases else KnowledgeBaseId("")
-        return replace(row.document, knowledge_base=known), row.space
+        shelf = self.place.tables.knowledge_bases.get(row.document.knowledge_base)
+        known = shelf.id if shelf else KnowledgeBaseId("")
+        return replace(row.document, knowledge_base=known), shelf.space if shelf else None
+
+    async def spaces_of(self, documents: Sequence[DocumentId]) -> Mapping[EmbeddingSpace, Sequence[DocumentId]]:
+        by_space: dict[EmbeddingSpace, list[DocumentId]] = defaultdict(list)
+        for row in self.place.tables.documents.values():
+            for space in row.embeddings if row.document.id in documents else ():
+                by_space[space].append(row.document.id)
+        return by_space
 
     async def begin_attempt(self, document: DocumentId) -> int | None:
         row = self._pending(document)
         if row is None:
             return None
         attempt = row.document.attempt + 1
-        self.place.tables.documents[document] = replace(row, document=replace(row.document, attempt=attempt))
+        self._put(replace(row, document=replace(row.document, attempt=attempt)))
+        self._enter(document, self.place.tables.knowledge_bases[row.document.knowledge_base].space)
         return attempt
 
     async def store_contents(
@@ -74,24 +90,52 @@ class MemoryDocuments:
             document=replace(row.document, file_type=file_type),
             text=text,
             chunks=_stored(row.document, chunks),
-            statistics=None,
+            embeddings=dict.fromkeys(row.embeddings, NOTHING),
         )
         return True
 
     async def store_vectors(
-        self, document: DocumentId, attempt: int, vectors: Sequence[bytes], statistics: bytes | None = None
+        self,
+        document: DocumentId,
+        attempt: int,
+        space: EmbeddingSpace,
+        vectors: Sequence[bytes],
+        statistics: bytes | None = None,
     ) -> None:
-        row = self._pending(document)
-        if row is None or row.document.attempt != attempt:
+        row = self._pending(document) or self._ready_one(document)
+        if row is None or row.document.attempt != attempt or space not in row.embeddings:
             return
-        chunks = tuple(replace(chunk, vector=vector) for chunk, vector in zip(row.chunks, vectors, strict=True))
-        self.place.tables.documents[document] = replace(row, chunks=chunks, statistics=statistics)
+        assert len(vectors) == len(row.chunks)
+        embedded = replace(row.embeddings[space], vectors=tuple(vectors), statistics=statistics)
+        self._put(replace(row, embeddings={**row.embeddings, space: embedded}))
 
     async def mark_ready(self, document: DocumentId, attempt: int) -> bool:
         row = self._pending(document)
         if row is None or row.document.attempt != attempt:
             return False
-        _put_in_state(self.place.tables, row, DocumentState.READY)
+        space = self.place.tables.knowledge_bases[row.document.knowledge_base].space
+        if space not in row.embeddings:
+            return False
+        self._put(with_embedding(row, space, complete=True))
+        _put_in_state(self.place.tables, self.place.tables.documents[document], DocumentState.READY)
+        return True
+
+    async def lacking(
+        self, knowledge_base: KnowledgeBaseId, space: EmbeddingSpace, *, limit: int
+    ) -> Sequence[tuple[DocumentId, int]]:
+        rows = lacking(self.place.tables, knowledge_base, space)
+        return [(row.document.id, row.document.attempt) for row in rows[:limit]]
+
+    async def begin_embedding(self, documents: Sequence[DocumentId], space: EmbeddingSpace) -> None:
+        for document in documents:
+            if self._ready_one(document):
+                self._enter(document, space)
+
+    async def mark_embedded(self, document: DocumentId, attempt: int, space: EmbeddingSpace) -> bool:
+        row = self._ready_one(document)
+        if row is None or row.document.attempt != attempt or space not in row.embeddings:
+            return False
+        self._put(with_embedding(row, space, complete=True))
         return True
 
     async def mark_failed(self, document: DocumentId, reason: str) -> bool:
@@ -99,7 +143,7 @@ class MemoryDocuments:
         if row is None:
             return False
         failed = replace(row.document, state=DocumentState.FAILED, reason=reason)
-        self.place.tables.documents[document] = DocumentRow(document=failed, space=row.space, text="", chunks=())
+        self._put(replace(row, document=failed, text="", chunks=(), embeddings=dict.fromkeys(row.embeddings, NOTHING)))
         return True
 
     async def cancel(self, owner: UserId, document: DocumentId, reason: str) -> bool:
@@ -124,9 +168,9 @@ class MemoryDocuments:
             _put_in_state(self.place.tables, row, DocumentState.DELETED)
         return len(old)
 
-    async def tombstones(self) -> Sequence[tuple[DocumentId, EmbeddingSpace]]:
+    async def tombstones(self) -> Sequence[DocumentId]:
         rows = self.place.tables.documents.values()
-        return [(row.document.id, row.space) for row in rows if row.document.state is DocumentState.DELETED]
+        return [row.document.id for row in rows if row.document.state is DocumentState.DELETED]
 
     async def forget(self, document: DocumentId) -> None:
         row = self.place.tables.documents.get(document)
@@ -136,6 +180,17 @@ class MemoryDocuments:
     def _pending(self, document: DocumentId) -> DocumentRow | None:
         row = self.place.tables.documents.get(document)
         return row if row is not None and row.document.state is DocumentState.PENDING else None
+
+    def _ready_one(self, document: DocumentId) -> DocumentRow | None:
+        row = self.place.tables.documents.get(document)
+        return row if row is not None and row.document.state is DocumentState.READY else None
+
+    def _enter(self, document: DocumentId, space: EmbeddingSpace) -> None:
+        row = self.place.tables.documents[document]
+        self._put(replace(row, embeddings={space: NOTHING, **row.embeddings}))
+
+    def _put(self, row: DocumentRow) -> None:
+        self.place.tables.documents[row.document.id] = row
 
     def _ready(self, owner: UserId, knowledge_base: KnowledgeBaseId, document: DocumentId) -> DocumentRow:
         row = self.place.tables.documents.get(document)
@@ -150,6 +205,18 @@ def knowledge_base_of(tables: Tables, owner: UserId, knowledge_base: KnowledgeBa
     if found is None or found.owner != owner:
         raise KnowledgeBaseNotFound
     return found
+
+
+def lacking(tables: Tables, knowledge_base: KnowledgeBaseId, space: EmbeddingSpace) -> list[DocumentRow]:
+    """Ready documents that the index of that space has not got, oldest first."""
+    rows = [row for row in tables.documents.values() if row.document.knowledge_base == knowledge_base]
+    ready = [row for row in rows if row.document.state is DocumentState.READY]
+    return [row for row in ready if not row.embeddings.get(space, NOTHING).complete]
+
+
+def with_embedding(row: DocumentRow, space: EmbeddingSpace, *, complete: bool) -> DocumentRow:
+    embedded = replace(row.embeddings[space], complete=complete)
+    return replace(row, embeddings={**row.embeddings, space: embedded})
 
 
 def is_seen(row: DocumentRow, owner: UserId) -> bool:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 
 from llm_backend.application.ports.views import ReadyDocument
-from llm_backend.domain.errors import DocumentNotFound
+from llm_backend.domain.errors import DocumentNotFound, ReindexingNotFound
 from llm_backend.domain.ids import DocumentId, KnowledgeBaseId, UserId
 from llm_backend.domain.knowledge import (
     Document,
@@ -16,6 +16,7 @@ from llm_backend.domain.knowledge import (
     KnowledgeBase,
     StoredChunk,
 )
+from llm_backend.domain.reindexing import ReindexingStatus
 from llm_backend.infrastructure.memory.knowledge import is_ready, is_seen, knowledge_base_of
 from llm_backend.infrastructure.memory.tables import DocumentRow, Place
 
@@ -56,28 +57,57 @@ class MemoryKnowledgeViews:
         documents = [(row.document.id, row.document.attempt) for row in self._ready(knowledge_base)]
         return sha256(repr(documents).encode()).hexdigest()
 
-    async def statistics(self, knowledge_base: KnowledgeBaseId, *, limit: int = 200) -> Sequence[bytes]:
-        oldest_first = [row.statistics for row in self._ready(knowledge_base) if row.statistics is not None]
+    async def statistics(
+        self, knowledge_base: KnowledgeBaseId, space: EmbeddingSpace, *, limit: int = 200
+    ) -> Sequence[bytes]:
+        embedded = [row.embeddings[space] for row in self._embedded(space, knowledge_base)]
+        oldest_first = [one.statistics for one in embedded if one.statistics is not None]
         return oldest_first[::-1][:limit]
 
     async def spaces(self) -> Sequence[EmbeddingSpace]:
-        return list({one.space: None for one in self.place.tables.knowledge_bases.values()})
+        of_shelves = [one.space for one in self.place.tables.knowledge_bases.values()]
+        rows = self.place.tables.documents.values()
+        of_documents = [space for row in rows for space, one in row.embeddings.items() if one.complete]
+        return list(dict.fromkeys([*of_shelves, *of_documents]))
 
     async def chunk_counts(self, space: EmbeddingSpace) -> Mapping[tuple[DocumentId, int], int]:
-        rows = [row for row in self._ready() if row.space == space]
+        rows = self._embedded(space)
         return {(row.document.id, row.document.attempt): len(row.chunks) for row in rows if row.chunks}
 
     async def chunks(
         self, space: EmbeddingSpace, *, after: tuple[DocumentId, int] | None = None, limit: int = 1000
     ) -> Sequence[StoredChunk]:
-        rows = [row for row in self._ready() if row.space == space]
-        found = [chunk for row in rows for chunk in row.chunks if after is None or _place(chunk) > after]
-        return sorted(found, key=_place)[:limit]
+        every = [chunk for row in self._embedded(space) for chunk in _with_vectors(row, space)]
+        return sorted((chunk for chunk in every if after is None or _place(chunk) > after), key=_place)[:limit]
+
+    async def chunks_of(self, document: DocumentId) -> Sequence[StoredChunk]:
+        return [chunk for row in self._ready() if row.document.id == document for chunk in row.chunks]
+
+    async def reindexing(self, owner: UserId, knowledge_base: KnowledgeBaseId) -> ReindexingStatus:
+        knowledge_base_of(self.place.tables, owner, knowledge_base)
+        found = [one for one in self.place.tables.reindexings.values() if one.knowledge_base == knowledge_base]
+        if not found:
+            raise ReindexingNotFound
+        return ReindexingStatus(
+            reindexing=found[-1],
+            chunks=sum(len(row.chunks) for row in self._ready(knowledge_base)),
+            embedded=sum(len(row.chunks) for row in self._embedded(found[-1].target, knowledge_base)),
+        )
+
+    def _embedded(self, space: EmbeddingSpace, knowledge_base: KnowledgeBaseId | None = None) -> list[DocumentRow]:
+        """Those that the index of that space has."""
+        rows = self._ready(knowledge_base)
+        return [row for row in rows if space in row.embeddings and row.embeddings[space].complete]
 
     def _ready(self, knowledge_base: KnowledgeBaseId | None = None) -> list[DocumentRow]:
         """Oldest first; without a knowledge base, those of all."""
         rows = [row for row in self.place.tables.documents.values() if row.document.state is DocumentState.READY]
         return [row for row in rows if knowledge_base in {None, row.document.knowledge_base}]
+
+
+def _with_vectors(row: DocumentRow, space: EmbeddingSpace) -> list[StoredChunk]:
+    vectors = row.embeddings[space].vectors or [None] * len(row.chunks)
+    return [replace(chunk, vector=vector) for chunk, vector in zip(row.chunks, vectors, strict=True)]
 
 
 def _place(stored: StoredChunk) -> tuple[DocumentId, int]:

@@ -12,6 +12,7 @@ from llm_backend.infrastructure.memory.idempotency import MemoryIdempotencyRecor
 from llm_backend.infrastructure.memory.jobs import MemoryJobs
 from llm_backend.infrastructure.memory.knowledge import MemoryDocuments, MemoryKnowledgeBases
 from llm_backend.infrastructure.memory.knowledge_views import MemoryKnowledgeViews
+from llm_backend.infrastructure.memory.reindexings import MemoryReindexings
 from llm_backend.infrastructure.memory.sealed_secrets import MemorySealedSecrets
 from llm_backend.infrastructure.memory.tables import Committed, Place
 from llm_backend.infrastructure.memory.users import MemoryRevocations, MemorySessionViews, MemoryUsers
@@ -28,6 +29,7 @@ class MemoryUnitOfWork:
         self.conversations = MemoryConversations(self._staged)
         self.knowledge_bases = MemoryKnowledgeBases(self._staged)
         self.documents = MemoryDocuments(self._staged)
+        self.reindexings = MemoryReindexings(self._staged)
         self.idempotency = MemoryIdempotencyRecords(self._staged)
 
     async def commit(self) -> None:

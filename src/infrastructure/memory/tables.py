@@ -1,6 +1,7 @@
 """What the in-memory store holds: dictionaries in the order of insertion, which is the order of lists."""
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from datetime import datetime
 
@@ -8,9 +9,10 @@ from llm_backend.application.ports.answer_journal import NumberedEvent
 from llm_backend.application.ports.idempotency import IdempotencyKey
 from llm_backend.domain.answers import Answer
 from llm_backend.domain.conversations import Conversation, Message
-from llm_backend.domain.ids import AnswerId, ConversationId, DocumentId, KnowledgeBaseId, UserId, WriterId
+from llm_backend.domain.ids import AnswerId, ConversationId, DocumentId, KnowledgeBaseId, ReindexingId, UserId, WriterId
 from llm_backend.domain.knowledge import Document, EmbeddingSpace, KnowledgeBase, StoredChunk
 from llm_backend.domain.prompting import Grounding
+from llm_backend.domain.reindexing import Reindexing
 from llm_backend.domain.users import User
 
 
@@ -28,14 +30,22 @@ class AnswerRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EmbeddingRow:
+    """The vectors of a document in one space, one per chunk if there are any; `complete`: the index has all of it."""
+
+    vectors: tuple[bytes, ...] = ()
+    statistics: bytes | None = None
+    complete: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DocumentRow:
-    """A document with its text, its chunks by position, and the space their vectors are in."""
+    """A document with its text, its chunks by position, and what there is of it in the spaces that it is in."""
 
     document: Document
-    space: EmbeddingSpace
     text: str
     chunks: tuple[StoredChunk, ...]
-    statistics: bytes | None = None
+    embeddings: Mapping[EmbeddingSpace, EmbeddingRow]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +74,7 @@ class Tables:
     idempotency: dict[tuple[UserId, str], Outcome] = field(default_factory=dict)
     knowledge_bases: dict[KnowledgeBaseId, KnowledgeBase] = field(default_factory=dict)
     documents: dict[DocumentId, DocumentRow] = field(default_factory=dict)
+    reindexings: dict[ReindexingId, Reindexing] = field(default_factory=dict)
 
     def copy(self) -> "Tables":
         return Tables(*(dict(getattr(self, table.name)) for table in fields(self)))

@@ -126,10 +126,11 @@ class SqlJobs:
         self._progress = reader.prepare(_PROGRESS)
         self._unfinished = reader.prepare(_UNFINISHED)
 
-    async def enqueue(self, job: JobId, *, urgent: bool = False) -> None:
+    async def enqueue(self, job: JobId, *, urgent: bool = False, background: bool = False) -> None:
         # Not from 0 on: a job that is done and asked for again must not look as if it had stood still.
         first = randrange(2**31)  # noqa: S311 - nobody has to guess it
-        await self._writer.write_one(Query(self._enqueue, {"job": job, "place": 0 if urgent else 1, "first": first}))
+        rank = 0 if urgent else 2 if background else 1
+        await self._writer.write_one(Query(self._enqueue, {"job": job, "place": rank, "first": first}))
 
     async def take(self, lease: timedelta, *, but: Collection[JobId] = ()) -> Lease | None:
         not_free, free = await self._reader.fetch(Query(self._not_free), Query(self._free, {"most": LOOKED_AT}))

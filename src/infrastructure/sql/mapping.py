@@ -277,7 +277,7 @@ STORED_CHUNK_COLUMNS = (
     rows.chunks.c.headings,
     rows.chunks.c.page,
     rows.chunks.c.search_text,
-    rows.chunks.c.vector,
+    rows.vectors.c.vector,
 )
 
 
@@ -320,13 +320,11 @@ def document_from(row: Row) -> Document:
     )
 
 
-def document_values(document: Document, space: EmbeddingSpace) -> Values:
+def document_values(document: Document) -> Values:
     return {
         "id": document.id,
         "knowledge_base_id": document.knowledge_base,
         "owner": document.owner,
-        "embedding_model": space.model,
-        "dimensions": space.dimensions,
         "name": document.name,
         "file_type": document.file_type,
         "size": document.size,

@@ -11,6 +11,7 @@ from sqlalchemy import (
     Boolean,
     Column,
     ForeignKey,
+    ForeignKeyConstraint,
     Index,
     Integer,
     LargeBinary,
@@ -168,7 +169,7 @@ knowledge_bases = Table(
     sqlite_autoincrement=True,
 )
 
-# A tombstone outlives its knowledge base, and must still tell which space its vectors are in.
+# A tombstone outlives its knowledge base.
 documents = Table(
     "documents",
     metadata,
@@ -176,8 +177,6 @@ documents = Table(
     Column("id", Text, nullable=False, unique=True),
     Column("knowledge_base_id", Text, ForeignKey("knowledge_bases.id", ondelete="SET NULL")),
     Column("owner", BigInteger, ForeignKey("users.id", ondelete="CASCADE"), nullable=False, index=True),
-    Column("embedding_model", Text, nullable=False),
-    Column("dimensions", Integer, nullable=False),
     Column("name", Text, nullable=False),
     Column("file_type", Text, nullable=False),
     Column("size", BigInteger, nullable=False),
@@ -202,13 +201,6 @@ document_texts = Table(
 )
 TEXT_PART = 32_768
 
-document_statistics = Table(
-    "document_statistics",
-    metadata,
-    Column("document_id", Text, ForeignKey("documents.id", ondelete="CASCADE"), primary_key=True),
-    Column("statistics", LargeBinary, nullable=False),
-)
-
 chunks = Table(
     "chunks",
     metadata,
@@ -220,7 +212,63 @@ chunks = Table(
     Column("headings", Text),
     Column("page", Integer),
     Column("search_text", Text, nullable=False),
-    Column("vector", LargeBinary),
+)
+
+# A row comes before anything of the document is put into the index of that space, and goes after it has been taken out.
+# `complete`: the index has all of it.
+embeddings = Table(
+    "embeddings",
+    metadata,
+    Column("document_id", Text, ForeignKey("documents.id", ondelete="CASCADE"), primary_key=True),
+    Column("embedding_model", Text, primary_key=True),
+    Column("dimensions", Integer, primary_key=True, autoincrement=False),
+    Column("complete", Boolean, nullable=False),
+    Column("statistics", LargeBinary),
+    Index(None, "embedding_model", "dimensions", "document_id"),
+)
+
+# The position comes second in the key, so that a chunk that is deleted finds its vectors at once.
+vectors = Table(
+    "vectors",
+    metadata,
+    Column("document_id", Text, primary_key=True),
+    Column("position", Integer, primary_key=True, autoincrement=False),
+    Column("embedding_model", Text, primary_key=True),
+    Column("dimensions", Integer, primary_key=True, autoincrement=False),
+    Column("vector", LargeBinary, nullable=False),
+    ForeignKeyConstraint(["document_id", "position"], ["chunks.document_id", "chunks.position"], ondelete="CASCADE"),
+    ForeignKeyConstraint(
+        ["document_id", "embedding_model", "dimensions"],
+        ["embeddings.document_id", "embeddings.embedding_model", "embeddings.dimensions"],
+        name="fk_vectors_embeddings",
+        ondelete="CASCADE",
+    ),
+)
+
+# Moves of knowledge bases from one space to another, newest last.
+reindexings = Table(
+    "reindexings",
+    metadata,
+    Column("sequence", Serial, primary_key=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("knowledge_base_id", Text, ForeignKey("knowledge_bases.id", ondelete="CASCADE"), nullable=False),
+    Column("source_model", Text, nullable=False),
+    Column("source_dimensions", Integer, nullable=False),
+    Column("target_model", Text, nullable=False),
+    Column("target_dimensions", Integer, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("reason", Text),
+    Column("started_at", UtcTime, nullable=False),
+    Column("ended_at", UtcTime),
+    Index(None, "knowledge_base_id", "sequence"),
+    sqlite_autoincrement=True,
+)
+Index(
+    "uq_reindexings_running",
+    reindexings.c.knowledge_base_id,
+    unique=True,
+    sqlite_where=reindexings.c.state == RUNNING,
+    postgresql_where=reindexings.c.state == RUNNING,
 )
 
 # Work to do, of whatever kind; no row, no job. Whoever has seen `version` stand still for `patience` milliseconds may

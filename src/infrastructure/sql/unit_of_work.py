@@ -11,6 +11,7 @@ from llm_backend.infrastructure.sql.repositories.conversations import SqlConvers
 from llm_backend.infrastructure.sql.repositories.documents import SqlDocuments
 from llm_backend.infrastructure.sql.repositories.idempotency import SqlIdempotencyRecords
 from llm_backend.infrastructure.sql.repositories.knowledge_bases import SqlKnowledgeBases
+from llm_backend.infrastructure.sql.repositories.reindexings import SqlReindexings
 from llm_backend.infrastructure.sql.repositories.users import SqlRevocations, SqlUsers
 from llm_backend.infrastructure.sql.transaction import Transaction
 from llm_backend.infrastructure.sql.write_turns import WriteTurns
@@ -26,6 +27,7 @@ class SqlUnitOfWork:
         self.conversations = SqlConversations(transaction)
         self.knowledge_bases = SqlKnowledgeBases(transaction)
         self.documents = SqlDocuments(transaction)
+        self.reindexings = SqlReindexings(transaction)
         self.idempotency = SqlIdempotencyRecords(transaction)
         self.commit = transaction.commit
 

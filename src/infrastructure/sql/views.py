@@ -7,7 +7,12 @@ from sqlalchemy import BigInteger, Integer, Text, and_, bindparam, exists, func,
 
 from llm_backend.application.ports.views import ReadyDocument
 from llm_backend.domain.conversations import ConversationSummary, Thread
-from llm_backend.domain.errors import ConversationNotFound, DocumentNotFound, KnowledgeBaseNotFound
+from llm_backend.domain.errors import (
+    ConversationNotFound,
+    DocumentNotFound,
+    KnowledgeBaseNotFound,
+    ReindexingNotFound,
+)
 from llm_backend.domain.ids import ConversationId, DocumentId, KnowledgeBaseId, UserId
 from llm_backend.domain.knowledge import (
     DocumentStatus,
@@ -16,6 +21,7 @@ from llm_backend.domain.knowledge import (
     KnowledgeBase,
     StoredChunk,
 )
+from llm_backend.domain.reindexing import ReindexingStatus
 from llm_backend.domain.users import Session
 from llm_backend.infrastructure.sql.dialects import IsMember
 from llm_backend.infrastructure.sql.mapping import (
@@ -35,19 +41,22 @@ from llm_backend.infrastructure.sql.mapping import (
     summary_from,
 )
 from llm_backend.infrastructure.sql.ports import Reader
+from llm_backend.infrastructure.sql.reindexing_mapping import REINDEXING_COLUMNS, reindexing_from
 from llm_backend.infrastructure.sql.rows import (
     DELETED,
     READY,
     TEXT_PART,
     chunks,
     conversations,
-    document_statistics,
     document_texts,
     documents,
+    embeddings,
     knowledge_bases,
     messages,
+    reindexings,
     revoked_tokens,
     users,
+    vectors,
 )
 from llm_backend.infrastructure.sql.statements import Query
 
@@ -173,33 +182,42 @@ _PARTS = (
 _STAMP = select(
     func.count(), func.coalesce(func.max(documents.c.sequence), 0), func.coalesce(func.sum(documents.c.sequence), 0)
 ).where(_READY_ON_SHELF)
+_IN_SPACE = and_(
+    embeddings.c.embedding_model == bindparam("model", type_=Text),
+    embeddings.c.dimensions == bindparam("dimensions", type_=Integer),
+    embeddings.c.complete,
+)
 _STATISTICS = (
-    select(document_statistics.c.statistics)
-    .join(documents, documents.c.id == document_statistics.c.document_id)
-    .where(_READY_ON_SHELF)
+    select(embeddings.c.statistics)
+    .join(documents, documents.c.id == embeddings.c.document_id)
+    .where(_READY_ON_SHELF, _IN_SPACE, embeddings.c.statistics.is_not(None))
     .order_by(documents.c.sequence.desc())
     .limit(_LIMIT)
 )
-_SPACES = select(knowledge_bases.c.embedding_model, knowledge_bases.c.dimensions).distinct()
+_OF_SHELVES = select(knowledge_bases.c.embedding_model, knowledge_bases.c.dimensions).distinct()
+_OF_DOCUMENTS = select(embeddings.c.embedding_model, embeddings.c.dimensions).where(embeddings.c.complete).distinct()
+_VECTOR = and_(
+    vectors.c.document_id == chunks.c.document_id,
+    vectors.c.position == chunks.c.position,
+    vectors.c.embedding_model == embeddings.c.embedding_model,
+    vectors.c.dimensions == embeddings.c.dimensions,
+)
 _CHUNKS = (
     select(*STORED_CHUNK_COLUMNS)
-    .join(documents, documents.c.id == chunks.c.document_id)
-    .where(
-        documents.c.state == READY,
-        documents.c.embedding_model == bindparam("model", type_=Text),
-        documents.c.dimensions == bindparam("dimensions", type_=Integer),
+    .select_from(
+        documents.join(embeddings, embeddings.c.document_id == documents.c.id)
+        .join(chunks, chunks.c.document_id == documents.c.id)
+        .join(vectors, _VECTOR, isouter=True)
     )
+    .where(documents.c.state == READY, _IN_SPACE)
     .order_by(documents.c.id, chunks.c.position)
     .limit(_LIMIT)
 )
 _CHUNK_COUNTS = (
     select(documents.c.id, documents.c.attempt, func.count())
     .join(chunks, chunks.c.document_id == documents.c.id)
-    .where(
-        documents.c.state == READY,
-        documents.c.embedding_model == bindparam("model", type_=Text),
-        documents.c.dimensions == bindparam("dimensions", type_=Integer),
-    )
+    .join(embeddings, embeddings.c.document_id == documents.c.id)
+    .where(documents.c.state == READY, _IN_SPACE)
     .group_by(documents.c.id, documents.c.attempt)
 )
 # The first condition is what an index can begin at; the second leaves out the rest of the last page.
@@ -207,6 +225,21 @@ _CHUNKS_AFTER = _CHUNKS.where(
     documents.c.id >= _DOCUMENT,
     or_(documents.c.id > _DOCUMENT, chunks.c.position > bindparam("position", type_=Integer)),
 )
+_CHUNKS_OF_DOCUMENT = (
+    select(*STORED_CHUNK_COLUMNS[:-1])
+    .join(documents, documents.c.id == chunks.c.document_id)
+    .where(documents.c.id == _DOCUMENT, documents.c.state == READY)
+    .order_by(chunks.c.position)
+)
+_REINDEXING = (
+    select(*REINDEXING_COLUMNS)
+    .join(knowledge_bases, knowledge_bases.c.id == reindexings.c.knowledge_base_id)
+    .where(_OWNED_SHELF)
+    .order_by(reindexings.c.sequence.desc())
+    .limit(1)
+)
+_CHUNKS_ON_SHELF = select(func.count()).join_from(chunks, documents).where(_READY_ON_SHELF)
+_EMBEDDED_ON_SHELF = _CHUNKS_ON_SHELF.join(embeddings, embeddings.c.document_id == documents.c.id).where(_IN_SPACE)
 
 
 class SqlKnowledgeViews:
@@ -223,10 +256,15 @@ class SqlKnowledgeViews:
         self._parts = reader.prepare(_PARTS)
         self._stamp = reader.prepare(_STAMP)
         self._statistics = reader.prepare(_STATISTICS)
-        self._spaces = reader.prepare(_SPACES)
+        self._of_shelves = reader.prepare(_OF_SHELVES)
+        self._of_documents = reader.prepare(_OF_DOCUMENTS)
         self._chunk_counts = reader.prepare(_CHUNK_COUNTS)
         self._chunks = reader.prepare(_CHUNKS)
         self._chunks_after = reader.prepare(_CHUNKS_AFTER)
+        self._chunks_of_document = reader.prepare(_CHUNKS_OF_DOCUMENT)
+        self._reindexing = reader.prepare(_REINDEXING)
+        self._chunks_on_shelf = reader.prepare(_CHUNKS_ON_SHELF)
+        self._embedded_on_shelf = reader.prepare(_EMBEDDED_ON_SHELF)
 
     async def knowledge_bases(self, owner: UserId) -> Sequence[KnowledgeBase]:
         (found,) = await self._reader.fetch(Query(self._knowledge_bases, {"owner": owner}))
@@ -273,26 +311,53 @@ class SqlKnowledgeViews:
         (found,) = await self._reader.fetch(Query(self._stamp, {"shelf": knowledge_base}))
         return "-".join(map(str, found[0]))
 
-    async def statistics(self, knowledge_base: KnowledgeBaseId, *, limit: int = 200) -> Sequence[bytes]:
-        (found,) = await self._reader.fetch(Query(self._statistics, {"shelf": knowledge_base, "limit": limit}))
+    async def statistics(
+        self, knowledge_base: KnowledgeBaseId, space: EmbeddingSpace, *, limit: int = 200
+    ) -> Sequence[bytes]:
+        values = {"shelf": knowledge_base, **_in_space(space), "limit": limit}
+        (found,) = await self._reader.fetch(Query(self._statistics, values))
         return [statistics for (statistics,) in found]
 
     async def spaces(self) -> Sequence[EmbeddingSpace]:
-        (found,) = await self._reader.fetch(Query(self._spaces))
-        return [EmbeddingSpace(model=model, dimensions=dimensions) for model, dimensions in found]
+        found = await self._reader.fetch(Query(self._of_shelves), Query(self._of_documents))
+        return [
+            EmbeddingSpace(model=model, dimensions=dimensions)
+            for model, dimensions in dict.fromkeys(row for rows in found for row in map(tuple, rows))
+        ]
 
     async def chunk_counts(self, space: EmbeddingSpace) -> Mapping[tuple[DocumentId, int], int]:
-        values = {"model": space.model, "dimensions": space.dimensions}
-        (found,) = await self._reader.fetch(Query(self._chunk_counts, values))
+        (found,) = await self._reader.fetch(Query(self._chunk_counts, _in_space(space)))
         return {(document, attempt): count for document, attempt, count in found}
 
     async def chunks(
         self, space: EmbeddingSpace, *, after: tuple[DocumentId, int] | None = None, limit: int = 1000
     ) -> Sequence[StoredChunk]:
-        values: dict[str, object] = {"model": space.model, "dimensions": space.dimensions, "limit": limit}
+        values: dict[str, object] = {**_in_space(space), "limit": limit}
         statement = self._chunks
         if after is not None:
             statement = self._chunks_after
             values["document"], values["position"] = after
         (found,) = await self._reader.fetch(Query(statement, values))
         return list(map(stored_chunk_from, found))
+
+    async def chunks_of(self, document: DocumentId) -> Sequence[StoredChunk]:
+        (found,) = await self._reader.fetch(Query(self._chunks_of_document, {"document": document}))
+        return [stored_chunk_from((*row, None)) for row in found]
+
+    async def reindexing(self, owner: UserId, knowledge_base: KnowledgeBaseId) -> ReindexingStatus:
+        values = {"owner": owner, "shelf": knowledge_base}
+        shelf, rows = await self._reader.fetch(Query(self._knowledge_base, values), Query(self._reindexing, values))
+        if not shelf:
+            raise KnowledgeBaseNotFound
+        if not rows:
+            raise ReindexingNotFound
+        found = reindexing_from(rows[0])
+        values |= _in_space(found.target)
+        every, embedded = await self._reader.fetch(
+            Query(self._chunks_on_shelf, values), Query(self._embedded_on_shelf, values)
+        )
+        return ReindexingStatus(reindexing=found, chunks=every[0][0], embedded=embedded[0][0])
+
+
+def _in_space(space: EmbeddingSpace) -> dict[str, object]:
+    return {"model": space.model, "dimensions": space.dimensions}

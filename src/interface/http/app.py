@@ -23,6 +23,7 @@ from llm_backend.interface.http.rest.chat import ChatController, missing_goes_fi
 from llm_backend.interface.http.rest.conversations import ConversationsController
 from llm_backend.interface.http.rest.ingestion import Documents, IngestionController, UploadsController
 from llm_backend.interface.http.rest.rag import RagController
+from llm_backend.interface.http.rest.reindexing import ReindexingController, Reindexings
 from llm_backend.interface.http.rest.users import UsersController
 from llm_backend.interface.http.uploads import Uploads
 
@@ -57,7 +58,15 @@ def _routes(backend: Backend, options: HttpOptions) -> list[ControllerRouterHand
     uploads = Router(path="/", route_handlers=[UploadsController], request_max_body_size=options.upload_limit)
     api = Router(
         path="/api",
-        route_handlers=[UsersController, ConversationsController, chat, RagController, IngestionController, uploads],
+        route_handlers=[
+            UsersController,
+            ConversationsController,
+            chat,
+            RagController,
+            IngestionController,
+            ReindexingController,
+            uploads,
+        ],
         guards=[require_session(backend.authenticate)],
     )
     documentation = documentation_routes() if options.documentation else []
@@ -82,6 +91,12 @@ def _dependencies(backend: Backend, options: HttpOptions) -> dict[str, Provide]:
         "uploads": Uploads(backend.upload_document, backend.submit_document, options.scratch),
         "documents": Documents(
             backend.check_document, backend.follow_document, backend.cancel_document, options.keep_alive
+        ),
+        "reindexings": Reindexings(
+            backend.start_reindexing,
+            backend.check_reindexing,
+            backend.cancel_reindexing,
+            backend.roll_back_reindexing,
         ),
     }
     return {name: _given(value) for name, value in {**named, **made}.items()}

@@ -59,6 +59,14 @@ class JobsContract:
 
         assert [(await taken(jobs)).job for _ in range(3)] == ["c", "a", "b"]
 
+    async def test_what_is_in_the_background_goes_after_the_rest(self, jobs: Jobs) -> None:
+        await jobs.enqueue(JobId("background"), background=True)
+        first = await taken(jobs)
+        await jobs.enqueue(JobId("normal"))
+        await jobs.hand_back(first)
+
+        assert [(await taken(jobs)).job for _ in range(2)] == ["normal", "background"]
+
     async def test_what_is_urgent_goes_before_the_rest(self, jobs: Jobs) -> None:
         for name, urgent in [("a", False), ("b", True), ("c", False), ("d", True)]:
             await jobs.enqueue(JobId(name), urgent=urgent)

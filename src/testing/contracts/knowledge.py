@@ -105,9 +105,9 @@ class KnowledgeBasesContract:
             await views.documents(ALICE, SHELF)
         assert not await views.ready(ALICE, SHELF, [DocumentId("ready")])
         assert await views.quotation(ALICE, DocumentId("ready"), 0, 5) is None
-        assert not await views.statistics(SHELF)
+        assert not await views.statistics(SHELF, SPACE)
         assert [stored.document for stored in await views.chunks(SPACE)] == ["of bob"]
-        assert await tombstones(store) == [("pending", SPACE), ("ready", SPACE)]
+        assert await tombstones(store) == ["pending", "ready"]
         assert await listed(store, BOB, KnowledgeBaseId("shelf-2")) == ["of bob"]
 
 
@@ -187,7 +187,7 @@ class DocumentsContract(KnowledgeViewsContract):
         await given_pending(store, a_document())
 
         async with store.transactions() as work:
-            await work.documents.store_vectors(FIRST, 1, [a_vector(1)], b"terms")
+            await work.documents.store_vectors(FIRST, 1, SPACE, [a_vector(1)], b"terms")
             await work.commit()
 
         async with store.transactions() as work:
@@ -197,7 +197,7 @@ class DocumentsContract(KnowledgeViewsContract):
         assert await listed(store) == []
         assert not await views.ready(ALICE, SHELF, [FIRST])
         assert await views.quotation(ALICE, FIRST, 0, 5) is None
-        assert not await views.statistics(SHELF)
+        assert not await views.statistics(SHELF, SPACE)
         assert not await views.chunks(SPACE)
 
     async def test_a_document_of_somebody_else_looks_absent(self, store: Store) -> None:
@@ -221,7 +221,7 @@ class DocumentsContract(KnowledgeViewsContract):
         await given_pending(store, a_document(attempt=2))
 
         async with store.transactions() as work:
-            await work.documents.store_vectors(FIRST, 1, [a_vector(9)], b"stale")
+            await work.documents.store_vectors(FIRST, 1, SPACE, [a_vector(9)], b"stale")
             assert not await work.documents.mark_ready(FIRST, 1)
             assert not await work.documents.mark_ready(DocumentId("unknown"), 1)
             await work.commit()
@@ -231,7 +231,7 @@ class DocumentsContract(KnowledgeViewsContract):
             await work.commit()
 
         assert [stored.vector for stored in await store.knowledge_views.chunks(SPACE)] == [None]
-        assert not await store.knowledge_views.statistics(SHELF)
+        assert not await store.knowledge_views.statistics(SHELF, SPACE)
 
     async def test_a_document_deleted_in_the_meantime_does_not_become_ready(self, store: Store) -> None:
         await given_a_shelf(store)
@@ -241,12 +241,12 @@ class DocumentsContract(KnowledgeViewsContract):
             await work.knowledge_bases.remove(ALICE, SHELF)
             await work.commit()
         async with store.transactions() as work:
-            await work.documents.store_vectors(FIRST, 1, [a_vector(1)], b"terms")
+            await work.documents.store_vectors(FIRST, 1, SPACE, [a_vector(1)], b"terms")
             ready = await work.documents.mark_ready(FIRST, 1)
             await work.commit()
 
         assert not ready
-        assert await tombstones(store) == [(FIRST, SPACE)]
+        assert await tombstones(store) == [FIRST]
 
     async def test_a_buried_document_is_gone_from_sight(self, store: Store) -> None:
         await given_a_shelf(store)
@@ -258,9 +258,9 @@ class DocumentsContract(KnowledgeViewsContract):
         views = store.knowledge_views
         assert await listed(store) == ["document-2"]
         assert await views.quotation(ALICE, FIRST, 0, 5) is None
-        assert list(await views.statistics(SHELF)) == [b"terms of document-2"]
+        assert list(await views.statistics(SHELF, SPACE)) == [b"terms of document-2"]
         assert [stored.document for stored in await views.chunks(SPACE)] == ["document-2"]
-        assert await tombstones(store) == [(FIRST, SPACE)]
+        assert await tombstones(store) == [FIRST]
         with pytest.raises(DocumentNotFound):
             await bury(store, FIRST)
 

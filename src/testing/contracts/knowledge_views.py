@@ -38,9 +38,9 @@ async def bury(store: Store, document: DocumentId, *, owner: UserId = ALICE, she
         await work.commit()
 
 
-async def tombstones(store: Store) -> list[tuple[DocumentId, EmbeddingSpace]]:
+async def tombstones(store: Store) -> list[DocumentId]:
     async with store.transactions() as work:
-        return sorted(await work.documents.tombstones(), key=lambda stone: stone[0])
+        return sorted(await work.documents.tombstones())
 
 
 async def listed(store: Store, owner: UserId = ALICE, shelf: KnowledgeBaseId = SHELF) -> list[str]:
@@ -89,7 +89,7 @@ class KnowledgeViewsContract:
         await given_ready(store, a_document("without"))
         await given_ready(store, a_document("of bob", knowledge_base="shelf-2", owner=2), statistics=b"others")
 
-        assert set(await store.knowledge_views.statistics(SHELF)) == {bytes(range(256)), b"terms"}
+        assert set(await store.knowledge_views.statistics(SHELF, SPACE)) == {bytes(range(256)), b"terms"}
 
     async def test_limited_statistics_are_of_the_newest_documents_that_have_some(self, store: Store) -> None:
         await given_a_shelf(store)
@@ -98,7 +98,7 @@ class KnowledgeViewsContract:
             await given_ready(store, a_document(name, created_at=created_at), statistics=name.encode())
         await given_ready(store, a_document("without"))
 
-        assert set(await store.knowledge_views.statistics(SHELF, limit=2)) == {b"two", b"three"}
+        assert set(await store.knowledge_views.statistics(SHELF, SPACE, limit=2)) == {b"two", b"three"}
 
     async def test_the_stamp_changes_with_the_ready_documents_and_only_then(self, store: Store) -> None:
         await given_a_shelf(store)

@@ -102,9 +102,11 @@ async def given_ready(
     chunks = [a_chunk()] if chunks is None else chunks
     await given_pending(store, document, text=text, chunks=chunks)
     async with store.transactions() as work:
-        await work.documents.store_vectors(
-            document.id, document.attempt, [a_vector(n) for n in range(len(chunks))], statistics
-        )
+        found = await work.documents.find(document.id)
+        assert found
+        assert found[1]
+        vectors = [a_vector(n) for n in range(len(chunks))]
+        await work.documents.store_vectors(document.id, document.attempt, found[1], vectors, statistics)
         assert await work.documents.mark_ready(document.id, document.attempt)
         await work.commit()
 

@@ -1,6 +1,7 @@
 import json
 import zlib
 from array import array
+from base64 import b64encode
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -14,6 +15,7 @@ from llm_backend.domain.errors import EmbeddingFailed
 from llm_backend.domain.knowledge import EmbeddingSpace
 from llm_backend.domain.secrets import Secret
 from llm_backend.infrastructure.embedding.openai import OpenAiEmbedder
+from llm_backend.infrastructure.embedding.texts import Wording
 from llm_backend.testing.contracts.embedder import EmbedderContract
 
 SPACE = EmbeddingSpace(model="ours", dimensions=8)
@@ -41,7 +43,9 @@ class Server:
     async def wait(self, seconds: float) -> None:
         self.waits.append(seconds)
 
-    def embedder(self, *, batch: int = 32, api_key: Secret | None = None) -> OpenAiEmbedder:
+    def embedder(
+        self, *, batch: int = 32, api_key: Secret | None = None, wording: Wording | None = None
+    ) -> OpenAiEmbedder:
         return OpenAiEmbedder(
             client=httpx.AsyncClient(transport=httpx.MockTransport(self)),
             base_url="https://models.example/v1/",
@@ -49,6 +53,7 @@ class Server:
             space=SPACE,
             api_key=api_key,
             batch=batch,
+            wording=wording,
             sleep=self.wait,
         )
 
@@ -192,7 +197,7 @@ async def test_a_question_does_not_wait_for_long() -> None:
     assert sum(server.waits) <= 1
 
 
-@pytest.mark.parametrize("status", [401, 403, 404, 413])
+@pytest.mark.parametrize("status", [401, 403, 404])
 async def test_failures_that_stay_are_not_tried_again(status: int) -> None:
     server = Server(httpx.Response(status))
 
@@ -265,3 +270,92 @@ async def test_tiny_numbers_still_have_a_direction() -> None:
     (vector,) = (await Server(vectors([[1e-30] * 8])).embedder().embed_document(["hello"])).vectors
 
     assert list(array("f", vector)) == pytest.approx([1 / sqrt(8)] * 8)
+
+
+async def test_texts_that_are_too_long_together_are_sent_in_halves() -> None:
+    server = PickyServer(longest_together=20)
+    texts = [f"text {number}" for number in range(5)]
+
+    embedded = await server.embedder().embed_document(texts)
+
+    alone = [await Server().embedder().embed_query(text) for text in texts]
+    assert list(embedded.vectors) == alone
+
+
+async def test_of_a_text_that_is_too_long_by_itself_the_beginning_counts() -> None:
+    server = PickyServer(longest_together=400)
+    text = "".join(f"{number} " for number in range(400))
+
+    vector = await server.embedder().embed_query(text)
+
+    assert vector == await Server().embedder().embed_query(text[: len(text) // 4])
+
+
+async def test_a_refusal_of_long_texts_does_not_change_how_the_server_is_asked() -> None:
+    server = PickyServer(longest_together=400)
+
+    await server.embedder().embed_query("a" * 1000)
+
+    assert "dimensions" in json.loads(server.requests[-1].content)
+
+
+async def test_who_refuses_everything_is_not_asked_for_ever() -> None:
+    server = PickyServer(longest_together=0)
+
+    with pytest.raises(EmbeddingFailed):
+        await server.embedder().embed_document(["a" * 1000] * 32)
+
+    assert len(server.requests) <= 2 * 8
+
+
+async def test_vectors_may_come_in_base64() -> None:
+    numbers = array("f", numbers_of("hello"))
+    encoded = b64encode(numbers.tobytes()).decode()
+    server = Server(httpx.Response(200, json={"data": [{"index": 0, "embedding": encoded}]}))
+
+    assert await server.embedder().embed_query("hello") == await Server().embedder().embed_query("hello")
+
+
+@pytest.mark.parametrize(
+    "embedding",
+    [
+        "no base64!",
+        b64encode(b"12345").decode(),
+        b64encode(array("f", [float("nan")] * 8).tobytes()).decode(),
+        b64encode(array("f", [float("inf")] * 8).tobytes()).decode(),
+        b64encode(array("f", [1.0] * 7).tobytes()).decode(),
+        [0.0] * 8,
+        [1e400] * 8,
+    ],
+    ids=["no base64", "a part of a number", "NaN", "infinite", "too few", "zero", "too large"],
+)
+async def test_numbers_without_a_direction_are_refused(embedding: str | list[float]) -> None:
+    body = json.dumps({"data": [{"index": 0, "embedding": embedding}]}).replace("Infinity", "1e400")
+    server = Server(httpx.Response(200, text=body))
+
+    with pytest.raises(EmbeddingFailed):
+        await server.embedder().embed_query("hello")
+
+
+async def test_a_model_is_sent_the_words_that_it_was_trained_with() -> None:
+    server = Server()
+    wording = Wording(query_prefix="query: ", document_prefix="passage: ", longest=12)
+    embedder = server.embedder(wording=wording)
+
+    await embedder.embed_query("what?")
+    await embedder.embed_document(["this and that", " "])
+
+    assert [json.loads(request.content)["input"] for request in server.requests] == [["query: what?"], ["passage: thi"]]
+
+
+class PickyServer(Server):
+    """Refuses requests of more than so many characters."""
+
+    def __init__(self, *, longest_together: int) -> None:
+        super().__init__()
+        self.longest_together = longest_together
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        if sum(map(len, json.loads(request.content)["input"])) > self.longest_together:
+            self.replies.append(httpx.Response(400, json={"error": {"message": "too many tokens"}}))
+        return super().__call__(request)

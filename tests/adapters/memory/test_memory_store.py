@@ -12,6 +12,7 @@ from llm_backend.testing.contracts.conversations import ConversationsContract
 from llm_backend.testing.contracts.idempotency import IdempotencyContract
 from llm_backend.testing.contracts.ingestion import IngestionContract
 from llm_backend.testing.contracts.knowledge import DocumentsContract, KnowledgeBasesContract
+from llm_backend.testing.contracts.reindexings import ReindexingsContract
 from llm_backend.testing.contracts.revocations import RevocationsContract
 from llm_backend.testing.contracts.sealed_secrets import SealedSecretsContract
 from llm_backend.testing.contracts.store import ALICE, Store
@@ -75,6 +76,10 @@ class TestDocuments(DocumentsContract):
 
 
 class TestIngestion(IngestionContract):
+    pass
+
+
+class TestReindexings(ReindexingsContract):
     pass
 
 

@@ -6,6 +6,7 @@ from llm_backend.testing.contracts.conversations import ConversationsContract
 from llm_backend.testing.contracts.idempotency import IdempotencyContract
 from llm_backend.testing.contracts.ingestion import IngestionContract
 from llm_backend.testing.contracts.knowledge import DocumentsContract, KnowledgeBasesContract
+from llm_backend.testing.contracts.reindexings import ReindexingsContract
 from llm_backend.testing.contracts.revocations import RevocationsContract
 from llm_backend.testing.contracts.sealed_secrets import SealedSecretsContract
 from llm_backend.testing.contracts.unit_of_work import UnitOfWorkContract
@@ -50,3 +51,6 @@ class TestSqlSealedSecrets(SealedSecretsContract): ...
 
 
 class TestSqlIngestion(IngestionContract): ...
+
+
+class TestSqlReindexings(ReindexingsContract): ...

@@ -9,12 +9,14 @@ from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, create_engine
 
+from llm_backend.domain.ids import DocumentId
 from llm_backend.infrastructure import sql
 from llm_backend.infrastructure.sql import (
     PostgresServer,
@@ -28,6 +30,7 @@ from llm_backend.infrastructure.sql import (
 from llm_backend.infrastructure.sql.migrating import ForeignDatabase, newest_revision
 from llm_backend.infrastructure.sql.postgres import postgres_engine
 from llm_backend.infrastructure.sql.rows import metadata
+from llm_backend.testing.contracts.knowledge_views import SHELF, SPACE
 from tests.databases import Databases
 
 MIGRATIONS = Path(sql.__file__).parent / "migrations"
@@ -216,3 +219,51 @@ async def test_after_a_migration_nothing_is_pending(path: Path, postgres: Postgr
 
     assert await pending_in_sqlite(path) == []
     assert await pending_on_server(postgres) == []
+
+
+BEFORE_EMBEDDINGS = "20261126_04"
+OLD_ROWS = """
+INSERT INTO users VALUES (1, 'ada', 'hash', 1, '2026-03-01 12:00:00.000000+00:00');
+INSERT INTO knowledge_bases (id, owner, name, embedding_model, dimensions, created_at)
+    VALUES ('shelf-1', 1, 'A shelf', 'hash-4', 4, '2026-03-01 12:00:00.000000+00:00');
+INSERT INTO documents (id, knowledge_base_id, owner, embedding_model, dimensions, name, file_type, size, sha256, state,
+    attempt, created_at) VALUES
+    ('ready', 'shelf-1', 1, 'hash-4', 4, 'a.txt', 'txt', 1, '', 'ready', 2, '2026-03-01 12:00:00.000000+00:00'),
+    ('begun', 'shelf-1', 1, 'hash-4', 4, 'b.txt', 'txt', 1, '', 'pending', 1, '2026-03-01 12:00:00.000000+00:00'),
+    ('gone', NULL, 1, 'old-4', 4, 'c.txt', 'txt', 1, '', 'deleted', 1, '2026-03-01 12:00:00.000000+00:00');
+INSERT INTO document_statistics VALUES ('ready', x'0102');
+INSERT INTO chunks (document_id, position, start, "end", text, search_text, vector) VALUES
+    ('ready', 0, 0, 5, 'hello', 'hello', x'0102030405060708090a0b0c0d0e0f10'),
+    ('ready', 1, 5, 9, 'hell', 'hell', NULL);
+"""
+
+
+async def test_vectors_of_before_are_those_of_their_space(path: Path) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    path.parent.mkdir()
+    engine = create_engine(f"sqlite:///{path}")
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, BEFORE_EMBEDDINGS)
+    engine.dispose()
+    with closing(sqlite3.connect(path)) as old:
+        old.executescript(OLD_ROWS)
+
+    async with SqlStore.open(path) as store:
+        chunks = await store.knowledge_views.chunks(SPACE)
+        statistics = await store.knowledge_views.statistics(SHELF, SPACE)
+        async with store.transactions() as work:
+            spaces = await work.documents.spaces_of([DocumentId(name) for name in ("ready", "begun", "gone")])
+            lacking = await work.documents.lacking(SHELF, SPACE, limit=10)
+
+    assert [(one.document, one.attempt, one.vector) for one in chunks] == [
+        ("ready", 2, bytes(range(1, 17))),
+        ("ready", 2, None),
+    ]
+    assert list(statistics) == [b"\x01\x02"]
+    assert {space.model: sorted(there) for space, there in spaces.items()} == {
+        "hash-4": ["begun", "ready"],
+        "old-4": ["gone"],
+    }
+    assert not lacking

@@ -7,17 +7,17 @@ import pytest
 from sqlalchemy import ClauseElement, Select, UpdateBase
 
 from llm_backend.infrastructure.sql import SqlStore, jobs, journal, leases, views
-from llm_backend.infrastructure.sql.repositories import documents
+from llm_backend.infrastructure.sql.repositories import documents, reindexings
 from llm_backend.infrastructure.sql.sqlite import SqliteReader
 
 STATEMENTS: dict[str, ClauseElement] = {
     f"{module.__name__.rpartition('.')[2]}{name}": statement
-    for module in (views, journal, leases, documents, jobs)
+    for module in (views, journal, leases, documents, reindexings, jobs)
     for name, statement in vars(module).items()
     if isinstance(statement, Select | UpdateBase)
 }
 # What looks at everything on purpose.
-EVERYTHING = {"views_SPACES", "views_COUNT_OUTDATED", "journal_OUTDATED", "leases_BEATS"}
+EVERYTHING = {"views_OF_SHELVES", "reindexings_FORGET", "views_COUNT_OUTDATED", "journal_OUTDATED", "leases_BEATS"}
 NO_TABLE = ("SCAN CONSTANT ROW", "SCAN json_each")
 
 

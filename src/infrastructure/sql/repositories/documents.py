@@ -1,13 +1,16 @@
 """Documents with their texts, chunks and vectors, from pending to forgotten."""
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from sqlalchemy import and_, bindparam, delete, insert, select, update
+import msgspec
+from sqlalchemy import Integer, Text, and_, bindparam, delete, exists, false, insert, null, select, true, update
 
 from llm_backend.domain.errors import DocumentNotFound, KnowledgeBaseNotFound
 from llm_backend.domain.ids import DocumentId, KnowledgeBaseId, UserId
 from llm_backend.domain.knowledge import Chunk, Document, EmbeddingSpace
+from llm_backend.infrastructure.sql.dialects import IsMember, upsert
 from llm_backend.infrastructure.sql.errors import Violation
 from llm_backend.infrastructure.sql.mapping import (
     DOCUMENT_COLUMNS,
@@ -16,22 +19,26 @@ from llm_backend.infrastructure.sql.mapping import (
     document_values,
     text_values,
 )
+from llm_backend.infrastructure.sql.reindexing_mapping import vector_values
 from llm_backend.infrastructure.sql.rows import (
     DELETED,
     FAILED,
     PENDING,
     READY,
-    document_statistics,
     document_texts,
     documents,
+    embeddings,
     knowledge_bases,
 )
 from llm_backend.infrastructure.sql.rows import (
     chunks as chunk_rows,
 )
+from llm_backend.infrastructure.sql.rows import (
+    vectors as vector_rows,
+)
 from llm_backend.infrastructure.sql.transaction import Transaction
 
-_SPACE = select(knowledge_bases.c.embedding_model, knowledge_bases.c.dimensions).where(
+_SHELF = select(knowledge_bases.c.id).where(
     knowledge_bases.c.id == bindparam("shelf"), knowledge_bases.c.owner == bindparam("of")
 )
 _READY_ONE = and_(
@@ -48,9 +55,74 @@ _PENDING_ATTEMPT = and_(
 _PENDING_ONE = and_(documents.c.id == bindparam("document"), documents.c.state == PENDING)
 _TOMBSTONE = and_(documents.c.id == bindparam("document"), documents.c.state == DELETED)
 
+_IN_SPACE = and_(
+    embeddings.c.document_id == bindparam("document"),
+    embeddings.c.embedding_model == bindparam("model"),
+    embeddings.c.dimensions == bindparam("size"),
+)
+
 _GET = select(*DOCUMENT_COLUMNS).where(_READY_ONE)
-_FIND = select(*DOCUMENT_COLUMNS, documents.c.embedding_model, documents.c.dimensions).where(
-    documents.c.id == bindparam("document")
+_FIND = (
+    select(*DOCUMENT_COLUMNS, knowledge_bases.c.embedding_model, knowledge_bases.c.dimensions)
+    .join(knowledge_bases, knowledge_bases.c.id == documents.c.knowledge_base_id, isouter=True)
+    .where(documents.c.id == bindparam("document"))
+)
+_SPACES_OF = select(embeddings.c.document_id, embeddings.c.embedding_model, embeddings.c.dimensions).where(
+    IsMember(embeddings.c.document_id, bindparam("documents"))
+)
+# Who holds the knowledge base like this keeps it from being moved to another space until the end. Always before the
+# document, as whoever removes a knowledge base does.
+_HOLD_SPACE = (
+    select(knowledge_bases.c.embedding_model, knowledge_bases.c.dimensions)
+    .join(documents, documents.c.knowledge_base_id == knowledge_bases.c.id)
+    .where(documents.c.id == bindparam("document"))
+    .with_for_update(read=True, of=knowledge_bases)
+)
+_EMBEDDING_KEY = ["document_id", "embedding_model", "dimensions"]
+_ENTER_OWN_SPACE = (
+    upsert(embeddings)
+    .from_select(
+        [*_EMBEDDING_KEY, "complete"],
+        select(documents.c.id, knowledge_bases.c.embedding_model, knowledge_bases.c.dimensions, false())
+        .join(knowledge_bases, knowledge_bases.c.id == documents.c.knowledge_base_id)
+        .where(documents.c.id == bindparam("document")),
+    )
+    .on_conflict_do_nothing(index_elements=_EMBEDDING_KEY)
+)
+_ENTER_SPACE = (
+    upsert(embeddings)
+    .from_select(
+        [*_EMBEDDING_KEY, "complete"],
+        select(documents.c.id, bindparam("model", type_=Text), bindparam("size", type_=Integer), false()).where(
+            documents.c.state == READY, IsMember(documents.c.id, bindparam("documents"))
+        ),
+    )
+    .on_conflict_do_nothing(index_elements=_EMBEDDING_KEY)
+)
+_IS_IN_SPACE = select(embeddings.c.document_id).where(_IN_SPACE)
+_COMPLETE = update(embeddings).where(_IN_SPACE).values(complete=true())
+_MARK_EMBEDDED = _COMPLETE.where(
+    exists().where(
+        documents.c.id == bindparam("document"),
+        documents.c.attempt == bindparam("number"),
+        documents.c.state == READY,
+    )
+)
+IS_LACKING = and_(
+    documents.c.knowledge_base_id == bindparam("shelf"),
+    documents.c.state == READY,
+    ~exists().where(
+        embeddings.c.document_id == documents.c.id,
+        embeddings.c.embedding_model == bindparam("model"),
+        embeddings.c.dimensions == bindparam("size"),
+        embeddings.c.complete,
+    ),
+)
+_LACKING = (
+    select(documents.c.id, documents.c.attempt)
+    .where(IS_LACKING)
+    .order_by(documents.c.sequence)
+    .limit(bindparam("most"))
 )
 _BEGIN_ATTEMPT = update(documents).where(_PENDING_ONE).values(attempt=documents.c.attempt + 1)
 _ATTEMPT = select(documents.c.attempt).where(documents.c.id == bindparam("document"))
@@ -69,22 +141,30 @@ _MARK_READY = update(documents).where(_PENDING_ATTEMPT).values(state=READY)
 _MARK_FAILED = update(documents).where(_PENDING_ONE).values(state=FAILED, reason=bindparam("why"))
 _CANCEL = _MARK_FAILED.where(documents.c.owner == bindparam("of"))
 _FORGET = delete(documents).where(_TOMBSTONE)
-_IS_PENDING = select(documents.c.id).where(_PENDING_ATTEMPT).with_for_update(key_share=True)
+_IS_CURRENT = (
+    select(documents.c.id)
+    .where(
+        documents.c.id == bindparam("document"),
+        documents.c.attempt == bindparam("number"),
+        documents.c.state.in_((PENDING, READY)),
+    )
+    .with_for_update(key_share=True)
+)
 _POSITIONS = (
     select(chunk_rows.c.position)
     .where(chunk_rows.c.document_id == bindparam("document"))
     .order_by(chunk_rows.c.position)
 )
-_STORE_VECTOR = (
-    update(chunk_rows)
-    .where(chunk_rows.c.document_id == bindparam("document"), chunk_rows.c.position == bindparam("place"))
-    .values(vector=bindparam("bytes"))
+_DROP_VECTORS = delete(vector_rows).where(
+    vector_rows.c.document_id == bindparam("document"),
+    vector_rows.c.embedding_model == bindparam("model"),
+    vector_rows.c.dimensions == bindparam("size"),
 )
-_FORGET_STATISTICS = delete(document_statistics).where(document_statistics.c.document_id == bindparam("document"))
+_REMEMBER = update(embeddings).where(_IN_SPACE).values(statistics=bindparam("remembered"))
 _DROP_CONTENTS = (
     delete(document_texts).where(document_texts.c.document_id == bindparam("document")),
     delete(chunk_rows).where(chunk_rows.c.document_id == bindparam("document")),
-    _FORGET_STATISTICS,
+    update(embeddings).where(embeddings.c.document_id == bindparam("document")).values(statistics=null()),
 )
 _ALL_PENDING = select(documents.c.id, documents.c.sequence).where(documents.c.state == PENDING)
 _BURY_FAILED = (
@@ -92,9 +172,7 @@ _BURY_FAILED = (
     .where(documents.c.state == FAILED, documents.c.created_at < bindparam("before"))
     .values(state=DELETED)
 )
-_TOMBSTONES = select(documents.c.id, documents.c.embedding_model, documents.c.dimensions).where(
-    documents.c.state == DELETED
-)
+_TOMBSTONES = select(documents.c.id).where(documents.c.state == DELETED)
 
 
 class SqlDocuments:
@@ -104,11 +182,12 @@ class SqlDocuments:
         self._transaction = transaction
 
     async def add(self, document: Document, text: str = "", chunks: Sequence[Chunk] = ()) -> None:
-        space = await self._space(document.owner, document.knowledge_base)
+        await self._check_shelf(document.owner, document.knowledge_base)
         try:
-            await self._transaction.execute(insert(documents), document_values(document, space))
+            await self._transaction.execute(insert(documents), document_values(document))
         except Violation as error:  # elsewhere than in SQLite it may have been removed meanwhile
             raise KnowledgeBaseNotFound from error
+        await self._transaction.execute(_ENTER_OWN_SPACE, {"document": document.id})
         await self._add_contents(document.id, text, chunks)
 
     async def _add_contents(self, document: DocumentId, text: str, chunks: Sequence[Chunk]) -> None:
@@ -119,12 +198,10 @@ class SqlDocuments:
         for step in _DROP_CONTENTS:
             await self._transaction.execute(step, {"document": document})
 
-    async def _space(self, owner: UserId, knowledge_base: KnowledgeBaseId) -> EmbeddingSpace:
-        row = (await self._transaction.execute(_SPACE, {"shelf": knowledge_base, "of": owner})).first()
+    async def _check_shelf(self, owner: UserId, knowledge_base: KnowledgeBaseId) -> None:
+        row = (await self._transaction.execute(_SHELF, {"shelf": knowledge_base, "of": owner})).first()
         if row is None:
             raise KnowledgeBaseNotFound
-        model, dimensions = row
-        return EmbeddingSpace(model=model, dimensions=dimensions)
 
     async def get(self, owner: UserId, knowledge_base: KnowledgeBaseId, document: DocumentId) -> Document:
         values = {"document": document, "shelf": knowledge_base, "of": owner}
@@ -133,17 +210,24 @@ class SqlDocuments:
             raise DocumentNotFound
         return document_from(row)
 
-    async def find(self, document: DocumentId) -> tuple[Document, EmbeddingSpace] | None:
+    async def find(self, document: DocumentId) -> tuple[Document, EmbeddingSpace | None] | None:
         row = (await self._transaction.execute(_FIND, {"document": document})).first()
         if row is None:
             return None
         *columns, model, dimensions = row
-        return document_from(columns), EmbeddingSpace(model=model, dimensions=dimensions)
+        return document_from(columns), EmbeddingSpace(model=model, dimensions=dimensions) if model else None
+
+    async def spaces_of(self, documents: Sequence[DocumentId]) -> Mapping[EmbeddingSpace, Sequence[DocumentId]]:
+        by_space: dict[EmbeddingSpace, list[DocumentId]] = defaultdict(list)
+        for id_, model, dimensions in await self._transaction.execute(_SPACES_OF, {"documents": _members(documents)}):
+            by_space[EmbeddingSpace(model=model, dimensions=dimensions)].append(id_)
+        return by_space
 
     async def begin_attempt(self, document: DocumentId) -> int | None:
         result = await self._transaction.execute(_BEGIN_ATTEMPT, {"document": document})
         if not result.rowcount:
             return None
+        await self._transaction.execute(_ENTER_OWN_SPACE, {"document": document})
         attempt: int = (await self._transaction.execute(_ATTEMPT, {"document": document})).scalar_one()
         return attempt
 
@@ -159,27 +243,49 @@ class SqlDocuments:
         return True
 
     async def store_vectors(
-        self, document: DocumentId, attempt: int, vectors: Sequence[bytes], statistics: bytes | None = None
+        self,
+        document: DocumentId,
+        attempt: int,
+        space: EmbeddingSpace,
+        vectors: Sequence[bytes],
+        statistics: bytes | None = None,
     ) -> None:
-        pending = await self._transaction.execute(_IS_PENDING, {"document": document, "number": attempt})
-        if pending.first() is None:
+        await self._transaction.execute(_HOLD_SPACE, {"document": document})
+        current = await self._transaction.execute(_IS_CURRENT, {"document": document, "number": attempt})
+        remembered = {**_place(document, space), "remembered": statistics}
+        if current.first() is None or not (await self._transaction.execute(_REMEMBER, remembered)).rowcount:
             return
+        await self._transaction.execute(_DROP_VECTORS, _place(document, space))  # of a try that was cut off
         positions = (await self._transaction.execute(_POSITIONS, {"document": document})).scalars().all()
         await self._transaction.execute_each(
-            _STORE_VECTOR,
-            [
-                {"document": document, "place": position, "bytes": vector}
-                for position, vector in zip(positions, vectors, strict=True)
-            ],
+            insert(vector_rows), vector_values(document, space, zip(positions, vectors, strict=True))
         )
-        await self._transaction.execute(_FORGET_STATISTICS, {"document": document})  # of a try that was cut off
-        if statistics is not None:
-            remembered = {"document_id": document, "statistics": statistics}
-            await self._transaction.execute(insert(document_statistics), remembered)
 
     async def mark_ready(self, document: DocumentId, attempt: int) -> bool:
+        row = (await self._transaction.execute(_HOLD_SPACE, {"document": document})).first()
+        if row is None:
+            return False
+        place = {"document": document, "model": row[0], "size": row[1]}
+        if (await self._transaction.execute(_IS_IN_SPACE, place)).first() is None:
+            return False
         result = await self._transaction.execute(_MARK_READY, {"document": document, "number": attempt})
+        if result.rowcount:
+            await self._transaction.execute(_COMPLETE, place)
         return result.rowcount > 0
+
+    async def lacking(
+        self, knowledge_base: KnowledgeBaseId, space: EmbeddingSpace, *, limit: int
+    ) -> Sequence[tuple[DocumentId, int]]:
+        values = {"shelf": knowledge_base, "model": space.model, "size": space.dimensions, "most": limit}
+        return [(id_, attempt) for id_, attempt in await self._transaction.execute(_LACKING, values)]
+
+    async def begin_embedding(self, documents: Sequence[DocumentId], space: EmbeddingSpace) -> None:
+        values = {"documents": _members(documents), "model": space.model, "size": space.dimensions}
+        await self._transaction.execute(_ENTER_SPACE, values)
+
+    async def mark_embedded(self, document: DocumentId, attempt: int, space: EmbeddingSpace) -> bool:
+        values = {**_place(document, space), "number": attempt}
+        return (await self._transaction.execute(_MARK_EMBEDDED, values)).rowcount > 0
 
     async def bury(self, owner: UserId, knowledge_base: KnowledgeBaseId, document: DocumentId) -> None:
         values = {"document": document, "shelf": knowledge_base, "of": owner}
@@ -207,9 +313,16 @@ class SqlDocuments:
     async def bury_failed(self, *, before: datetime) -> int:
         return (await self._transaction.execute(_BURY_FAILED, {"before": before})).rowcount
 
-    async def tombstones(self) -> Sequence[tuple[DocumentId, EmbeddingSpace]]:
-        found = await self._transaction.execute(_TOMBSTONES)
-        return [(id_, EmbeddingSpace(model=model, dimensions=dimensions)) for id_, model, dimensions in found]
+    async def tombstones(self) -> Sequence[DocumentId]:
+        return list((await self._transaction.execute(_TOMBSTONES)).scalars())
 
     async def forget(self, document: DocumentId) -> None:
         await self._transaction.execute(_FORGET, {"document": document})
+
+
+def _place(document: DocumentId, space: EmbeddingSpace) -> dict[str, object]:
+    return {"document": document, "model": space.model, "size": space.dimensions}
+
+
+def _members(documents: Sequence[DocumentId]) -> str:
+    return msgspec.json.encode(documents).decode()
