@@ -112,13 +112,15 @@ class DocumentStatus:
 class Block:
     """A paragraph, table row or code block of a document: characters `start` to `end` of its text.
 
-    `headings` is the path of headings above it, outermost first; `page` counts from 1 where there are pages.
+    `headings` is the path of headings above it, outermost first; `page` counts from 1 where there are pages or
+    slides; `sheet` is the name of the sheet in workbooks.
     """
 
     start: int
     end: int
     headings: tuple[str, ...] = ()
     page: int | None = None
+    sheet: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,6 +139,7 @@ class Chunk:
 
     `text` is exactly characters `start` to `end` (Unicode code points) of the document's text. `search_text` is what
     full-text search and embedding see: title and headings in front, folded so that spelling variants meet.
+    `headings`, `page` and `sheet` are those of its blocks: no chunk reaches from one page or sheet into the next.
     """
 
     position: int
@@ -145,6 +148,7 @@ class Chunk:
     text: str
     headings: tuple[str, ...] = ()
     page: int | None = None
+    sheet: str | None = None
     search_text: str = ""
 
 

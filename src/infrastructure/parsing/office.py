@@ -21,7 +21,7 @@ from kreuzberg import (
 
 from llm_backend.domain.errors import DocumentEncrypted, DocumentUnreadable, UnsupportedDocument
 from llm_backend.domain.knowledge import ParsedDocument
-from llm_backend.infrastructure.parsing.canvas import Canvas
+from llm_backend.infrastructure.parsing.canvas import Canvas, one_line
 from llm_backend.infrastructure.parsing.charts import CHARTED, add_charts
 from llm_backend.infrastructure.parsing.pdf import WrittenLines
 from llm_backend.infrastructure.parsing.word import mended, resolved
@@ -42,6 +42,7 @@ _MIME_TYPES = {
     "msg": "application/vnd.ms-outlook",
     "eml": "message/rfc822",
 }
+_WORKBOOKS = frozenset({"xlsx", "xls", "ods"})
 _PROTECTED = re.compile(r"password|encrypt", re.IGNORECASE)
 _SOFT_HYPHEN = re.compile("[\x02\ufffe]\n?")  # what pdfium makes of a hyphen at the end of a line
 _PICTURE = re.compile(r"!\[([^\]]*)\]\([^)]*\)")
@@ -120,6 +121,8 @@ class _Nodes:
                 self.canvas.heading(self._text(content["text"]), 1)
             case "heading":
                 self.headings += 1
+                if self._kind in _WORKBOOKS:  # each sheet begins with its name as a heading
+                    self.canvas.sheet = one_line(content["text"])
                 self.canvas.heading(self._text(content["text"]), content["level"])
             case "list_item":
                 self._list_item(self._text(content["text"]))

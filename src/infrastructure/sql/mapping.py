@@ -276,6 +276,7 @@ STORED_CHUNK_COLUMNS = (
     rows.chunks.c.text,
     rows.chunks.c.headings,
     rows.chunks.c.page,
+    rows.chunks.c.sheet,
     rows.chunks.c.search_text,
     rows.chunks.c.vector,
 )
@@ -359,12 +360,13 @@ def chunk_values(document: DocumentId, chunk: Chunk) -> Values:
         "text": chunk.text,
         "headings": msgspec.json.encode(chunk.headings).decode() if chunk.headings else None,
         "page": chunk.page,
+        "sheet": chunk.sheet,
         "search_text": chunk.search_text,
     }
 
 
 def stored_chunk_from(row: Row) -> StoredChunk:
-    knowledge_base, attempt, document, position, start, end, text, headings, page, search_text, vector = row
+    knowledge_base, attempt, document, position, start, end, text, headings, page, sheet, search_text, vector = row
     chunk = Chunk(
         position=position,
         start=start,
@@ -372,6 +374,7 @@ def stored_chunk_from(row: Row) -> StoredChunk:
         text=text,
         headings=() if headings is None else _decode_headings(headings),
         page=page,
+        sheet=sheet,
         search_text=search_text,
     )
     return StoredChunk(

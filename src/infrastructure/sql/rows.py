@@ -219,6 +219,7 @@ chunks = Table(
     Column("text", Text, nullable=False),
     Column("headings", Text),
     Column("page", Integer),
+    Column("sheet", Text),
     Column("search_text", Text, nullable=False),
     Column("vector", LargeBinary),
 )

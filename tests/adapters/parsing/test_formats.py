@@ -95,6 +95,7 @@ def test_a_workbook_has_sheets_as_headings_and_rows_as_blocks(tmp_path: Path) ->
         ("R&D", ("R&D",)),
         ("x", ("R&D",)),
     ]
+    assert [block.sheet for block in document.blocks] == ["Staff"] * 3 + ["R&D"] * 2
 
 
 def test_a_pdf_has_pages_and_its_lines_are_joined_to_paragraphs(tmp_path: Path) -> None:
