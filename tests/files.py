@@ -97,6 +97,26 @@ def a_pdf(*pages: str) -> bytes:
     return a_pdf_of(objects)
 
 
+def a_scanned_pdf() -> bytes:
+    """A PDF of one page, with a picture on it and no text."""
+    picture = a_pdf_stream(bytes(8)).replace(
+        b"<<", b"<< /Type /XObject /Subtype /Image /Width 8 /Height 8 /ColorSpace /DeviceGray /BitsPerComponent 1", 1
+    )
+    page = (
+        b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 595 842] /Contents 5 0 R "
+        b"/Resources << /XObject << /P 4 0 R >> >> >>"
+    )
+    return a_pdf_of(
+        [
+            b"<< /Type /Catalog /Pages 2 0 R >>",
+            b"<< /Type /Pages /Kids [3 0 R] /Count 1 >>",
+            page,
+            picture,
+            a_pdf_stream(b"595 0 0 842 0 0 cm /P Do"),
+        ]
+    )
+
+
 def a_pdf_stream(content: bytes) -> bytes:
     packed = zlib.compress(content)
     return b"<< /Filter /FlateDecode /Length %d >>\nstream\n%b\nendstream" % (len(packed), packed)

@@ -69,7 +69,6 @@ class IngestDocument:
             await self._clear(DocumentId(job))
         elif await self._read_in(*begun, report):
             report(DONE)
-            await self._drop_original(begun[0].id)
         else:
             await self.index.remove(begun[1], [begun[0].id], attempt=begun[0].attempt)
             await self._clear(begun[0].id)
@@ -118,7 +117,7 @@ class IngestDocument:
     async def _store(self, document: Document, parsed: ParsedDocument, chunks: Sequence[Chunk]) -> bool:
         async with self.transactions() as work:
             wanted = await work.documents.store_contents(
-                document.id, document.attempt, parsed.file_type, parsed.text, chunks
+                document.id, document.attempt, parsed.file_type, parsed.text, chunks, parsed.blocks
             )
             await work.commit()
         return wanted
@@ -131,16 +130,13 @@ class IngestDocument:
         return ready
 
     async def _clear(self, document: DocumentId) -> None:
-        """What is neither pending nor ready has no passages, and what is not pending needs no file."""
+        """What is neither pending nor ready has no passages and no file."""
         async with self.transactions() as work:
             found = await work.documents.find(document)
-        state = found[0].state if found else DocumentState.DELETED
-        if found and state in {DocumentState.FAILED, DocumentState.DELETED}:
+        if found and found[0].state in {DocumentState.PENDING, DocumentState.READY}:
+            return
+        if found:
             await self.index.remove(found[1], [document])
-        if state is not DocumentState.PENDING:
-            await self._drop_original(document)
-
-    async def _drop_original(self, document: DocumentId) -> None:
         with suppress(DomainError):  # the sweeper comes across it
             await self.blobs.delete([BlobKey(document)])
 

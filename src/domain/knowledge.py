@@ -134,6 +134,22 @@ class ParsedDocument:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Excerpt:
+    """A part of a ready document's canonical text: `text` is what it says from character `start` on (Unicode code
+    points), `length` is how long the whole is, and `blocks` are those that reach into the part, in order."""
+
+    document: Document
+    length: int
+    start: int
+    text: str
+    blocks: Sequence[Block]
+
+    @property
+    def end(self) -> int:
+        return self.start + len(self.text)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Chunk:
     """A piece of a document small enough to be found on its own.
 
@@ -213,9 +229,11 @@ class Documents(Protocol):
     crash cut off.
     """
 
-    async def add(self, document: Document, text: str = "", chunks: Sequence[Chunk] = ()) -> None:
-        """The document, with its canonical text and chunks if they are known already. Raises `KnowledgeBaseNotFound`
-        if that is gone."""
+    async def add(
+        self, document: Document, text: str = "", chunks: Sequence[Chunk] = (), blocks: Sequence[Block] = ()
+    ) -> None:
+        """The document, with its canonical text, chunks and blocks if they are known already. Raises
+        `KnowledgeBaseNotFound` if that is gone."""
 
     async def get(self, owner: UserId, knowledge_base: KnowledgeBaseId, document: DocumentId) -> Document:
         """Only a ready one. Raises `DocumentNotFound`."""
@@ -229,7 +247,13 @@ class Documents(Protocol):
         None when it is not pending."""
 
     async def store_contents(
-        self, document: DocumentId, attempt: int, file_type: str, text: str, chunks: Sequence[Chunk]
+        self,
+        document: DocumentId,
+        attempt: int,
+        file_type: str,
+        text: str,
+        chunks: Sequence[Chunk],
+        blocks: Sequence[Block] = (),
     ) -> bool:
         """What was read, in place of what an earlier attempt has read. False when the document has been deleted,
         cancelled or tried again in the meantime; nothing happens then."""
@@ -254,6 +278,9 @@ class Documents(Protocol):
 
     async def pending(self) -> Sequence[DocumentId]:
         """All that are to be read in, oldest first."""
+
+    async def living(self, documents: Sequence[DocumentId]) -> set[DocumentId]:
+        """Those of them that are pending or ready."""
 
     async def bury_failed(self, *, before: datetime) -> int:
         """Make tombstones of failed documents made before that time; return of how many."""

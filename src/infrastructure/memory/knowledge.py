@@ -6,7 +6,15 @@ from datetime import datetime
 
 from llm_backend.domain.errors import DocumentNotFound, KnowledgeBaseNotFound
 from llm_backend.domain.ids import DocumentId, KnowledgeBaseId, UserId
-from llm_backend.domain.knowledge import Chunk, Document, DocumentState, EmbeddingSpace, KnowledgeBase, StoredChunk
+from llm_backend.domain.knowledge import (
+    Block,
+    Chunk,
+    Document,
+    DocumentState,
+    EmbeddingSpace,
+    KnowledgeBase,
+    StoredChunk,
+)
 from llm_backend.infrastructure.memory.tables import DocumentRow, Place, Tables
 
 
@@ -37,11 +45,17 @@ class MemoryDocuments:
 
     place: Place
 
-    async def add(self, document: Document, text: str = "", chunks: Sequence[Chunk] = ()) -> None:
+    async def add(
+        self, document: Document, text: str = "", chunks: Sequence[Chunk] = (), blocks: Sequence[Block] = ()
+    ) -> None:
         tables = self.place.tables
         shelf = knowledge_base_of(tables, document.owner, document.knowledge_base)
         tables.documents[document.id] = DocumentRow(
-            document=replace(document), space=shelf.space, text=text, chunks=_stored(document, chunks)
+            document=replace(document),
+            space=shelf.space,
+            text=text,
+            chunks=_stored(document, chunks),
+            blocks=tuple(blocks),
         )
 
     async def get(self, owner: UserId, knowledge_base: KnowledgeBaseId, document: DocumentId) -> Document:
@@ -64,7 +78,13 @@ class MemoryDocuments:
         return attempt
 
     async def store_contents(
-        self, document: DocumentId, attempt: int, file_type: str, text: str, chunks: Sequence[Chunk]
+        self,
+        document: DocumentId,
+        attempt: int,
+        file_type: str,
+        text: str,
+        chunks: Sequence[Chunk],
+        blocks: Sequence[Block] = (),
     ) -> bool:
         row = self._pending(document)
         if row is None or row.document.attempt != attempt:
@@ -74,6 +94,7 @@ class MemoryDocuments:
             document=replace(row.document, file_type=file_type),
             text=text,
             chunks=_stored(row.document, chunks),
+            blocks=tuple(blocks),
             statistics=None,
         )
         return True
@@ -115,6 +136,11 @@ class MemoryDocuments:
     async def pending(self) -> Sequence[DocumentId]:
         documents = [row.document for row in self.place.tables.documents.values()]
         return [one.id for one in documents if one.state is DocumentState.PENDING]
+
+    async def living(self, documents: Sequence[DocumentId]) -> set[DocumentId]:
+        rows = (self.place.tables.documents.get(document) for document in documents)
+        living = {DocumentState.PENDING, DocumentState.READY}
+        return {row.document.id for row in rows if row is not None and row.document.state in living}
 
     async def bury_failed(self, *, before: datetime) -> int:
         rows = list(self.place.tables.documents.values())

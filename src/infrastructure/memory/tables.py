@@ -9,7 +9,7 @@ from llm_backend.application.ports.idempotency import IdempotencyKey
 from llm_backend.domain.answers import Answer
 from llm_backend.domain.conversations import Conversation, Message
 from llm_backend.domain.ids import AnswerId, ConversationId, DocumentId, KnowledgeBaseId, UserId, WriterId
-from llm_backend.domain.knowledge import Document, EmbeddingSpace, KnowledgeBase, StoredChunk
+from llm_backend.domain.knowledge import Block, Document, EmbeddingSpace, KnowledgeBase, StoredChunk
 from llm_backend.domain.prompting import Grounding
 from llm_backend.domain.users import User
 
@@ -29,12 +29,13 @@ class AnswerRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DocumentRow:
-    """A document with its text, its chunks by position, and the space their vectors are in."""
+    """A document with its text, its blocks, its chunks by position, and the space their vectors are in."""
 
     document: Document
     space: EmbeddingSpace
     text: str
     chunks: tuple[StoredChunk, ...]
+    blocks: tuple[Block, ...] = ()
     statistics: bytes | None = None
 
 

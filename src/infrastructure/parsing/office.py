@@ -19,11 +19,18 @@ from kreuzberg import (
     extract_bytes_sync,
 )
 
-from llm_backend.domain.errors import DocumentEncrypted, DocumentUnreadable, UnsupportedDocument
+from llm_backend.domain.errors import (
+    DocumentEmpty,
+    DocumentEncrypted,
+    DocumentScanned,
+    DocumentUnreadable,
+    UnsupportedDocument,
+)
 from llm_backend.domain.knowledge import ParsedDocument
 from llm_backend.infrastructure.parsing.canvas import Canvas, one_line
 from llm_backend.infrastructure.parsing.charts import CHARTED, add_charts
 from llm_backend.infrastructure.parsing.pdf import WrittenLines
+from llm_backend.infrastructure.parsing.pictures import has_pictures
 from llm_backend.infrastructure.parsing.word import mended, resolved
 from llm_backend.infrastructure.parsing.workbook import refuse_lost_sheets
 
@@ -50,7 +57,7 @@ _DENSE = re.compile("[\u2e80-\u9fff\uf900-\ufaff\uff00-\uffef]")  # written with
 
 
 def read_office(kind: str, data: bytes, longest: int) -> ParsedDocument:
-    """Raises `DocumentUnreadable`, `DocumentEncrypted`, `DocumentEmpty`, `DocumentTooLarge`, `UnsupportedDocument`."""
+    """Raises what `DocumentParser.parse` raises."""
     page_mark = f"page-{token_hex(8)}-"
     result = _extracted(kind, mended(data) if kind == "docx" else data, page_mark)
     canvas = Canvas(longest)
@@ -64,7 +71,10 @@ def read_office(kind: str, data: bytes, longest: int) -> ParsedDocument:
     if kind in CHARTED:
         add_charts(canvas, data)
     title = str(result.metadata.get("title") or "")
-    return canvas.document(kind, "" if title.lower() == "untitled" else title)
+    try:
+        return canvas.document(kind, "" if title.lower() == "untitled" else title)
+    except DocumentEmpty:
+        raise DocumentScanned if has_pictures(data) else DocumentEmpty from None
 
 
 def _imprint(metadata: Any) -> str:

@@ -20,6 +20,7 @@ from llm_backend.interface.http.options import HttpOptions
 from llm_backend.interface.http.requests import ApiRequest
 from llm_backend.interface.http.rest.answers import Answers
 from llm_backend.interface.http.rest.chat import ChatController, missing_goes_first
+from llm_backend.interface.http.rest.contents import ContentsController
 from llm_backend.interface.http.rest.conversations import ConversationsController
 from llm_backend.interface.http.rest.ingestion import Documents, IngestionController, UploadsController
 from llm_backend.interface.http.rest.rag import RagController
@@ -57,7 +58,15 @@ def _routes(backend: Backend, options: HttpOptions) -> list[ControllerRouterHand
     uploads = Router(path="/", route_handlers=[UploadsController], request_max_body_size=options.upload_limit)
     api = Router(
         path="/api",
-        route_handlers=[UsersController, ConversationsController, chat, RagController, IngestionController, uploads],
+        route_handlers=[
+            UsersController,
+            ConversationsController,
+            chat,
+            RagController,
+            IngestionController,
+            ContentsController,
+            uploads,
+        ],
         guards=[require_session(backend.authenticate)],
     )
     documentation = documentation_routes() if options.documentation else []

@@ -13,6 +13,7 @@ from llm_backend.domain.chunking import chunks_of
 from llm_backend.domain.errors import (
     DocumentEmpty,
     DocumentEncrypted,
+    DocumentScanned,
     DocumentTooLarge,
     DocumentUnreadable,
     DomainError,
@@ -23,7 +24,7 @@ from llm_backend.domain.text import is_storable
 from llm_backend.infrastructure.parsing.canvas import MOST_BLOCKS
 from llm_backend.infrastructure.parsing.limits import ParsingLimits
 from llm_backend.infrastructure.parsing.reading import read_document
-from tests.files import a_docx, a_pdf, a_pptx, a_zip, an_xlsx
+from tests.files import a_docx, a_pdf, a_pptx, a_scanned_pdf, a_zip, an_xlsx
 
 OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(1024)
 WORD = "http://schemas.openxmlformats.org/wordprocessingml/2006/main"
@@ -307,6 +308,8 @@ def test_a_million_short_lines_are_not_a_million_blocks(tmp_path: Path) -> None:
     [
         ("a.docx", a_docx(), DocumentEmpty),
         ("a.pdf", a_pdf(""), DocumentEmpty),
+        ("a.pdf", a_scanned_pdf(), DocumentScanned),
+        ("a.docx", a_docx(extra={"word/media/image1.png": b"\x89PNG"}), DocumentScanned),
         ("a.docx", a_docx("text")[:-40], DocumentUnreadable),
         ("a.xlsx", an_xlsx({"S": [["x"]]})[:300], DocumentUnreadable),
         ("a.pdf", b"%PDF-1.7\n" + bytes(range(256)) * 9, DocumentUnreadable),

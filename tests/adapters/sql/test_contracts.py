@@ -3,6 +3,7 @@
 from llm_backend.testing.contracts.answer_journal import AnswerJournalContract
 from llm_backend.testing.contracts.answer_leases import AnswerLeasesContract
 from llm_backend.testing.contracts.conversations import ConversationsContract
+from llm_backend.testing.contracts.document_contents import DocumentContentsContract
 from llm_backend.testing.contracts.idempotency import IdempotencyContract
 from llm_backend.testing.contracts.ingestion import IngestionContract
 from llm_backend.testing.contracts.knowledge import DocumentsContract, KnowledgeBasesContract
@@ -50,3 +51,6 @@ class TestSqlSealedSecrets(SealedSecretsContract): ...
 
 
 class TestSqlIngestion(IngestionContract): ...
+
+
+class TestSqlDocumentContents(DocumentContentsContract): ...
