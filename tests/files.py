@@ -23,6 +23,12 @@ def a_zip(parts: Mapping[str, str | bytes]) -> bytes:
     return file.getvalue()
 
 
+def with_parts(archive: bytes, parts: Mapping[str, str | bytes]) -> bytes:
+    """The same office document with some of its parts replaced, or more of them."""
+    with ZipFile(BytesIO(archive)) as old:
+        return a_zip({**{name: old.read(name) for name in old.namelist()}, **parts})
+
+
 def a_docx(*paragraphs: str, extra: Mapping[str, str | bytes] | None = None) -> bytes:
     """A Word document; a paragraph that begins with `# ` or `## ` is a heading. `extra` adds or replaces parts."""
     body = "".join(map(_word_paragraph, paragraphs))
@@ -76,6 +82,13 @@ def an_xlsx(sheets: Mapping[str, Sequence[Sequence[str]]]) -> bytes:
             **{f"xl/{name}": _sheet(rows) for name, rows in zip(names, sheets.values(), strict=True)},
         }
     )
+
+
+def a_sheet_that_spreads(row: int, column: str) -> bytes:
+    """A workbook with a value at A1, and one far away."""
+    cells = f'<row r="1"><c r="A1"><v>1</v></c></row><row r="{row}"><c r="{column}{row}"><v>3</v></c></row>'
+    sheet = f'<worksheet xmlns="{_S}"><sheetData>{cells}</sheetData></worksheet>'
+    return with_parts(an_xlsx({"S": [["x"]]}), {"xl/worksheets/sheet1.xml": sheet})
 
 
 def a_pdf(*pages: str) -> bytes:

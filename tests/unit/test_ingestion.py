@@ -112,7 +112,7 @@ async def test_the_file_of_a_document_is_kept_for_as_long_as_the_document(shelf:
     for _ in range(2):
         await shelf.sweep()
         shelf.clock.advance(shelf.sweep.orphaned_after)
-    assert await shelf.blobs.keys() == [document.id]
+    assert await shelf.blobs.keys() == [BlobKey(document.id)]
 
     await shelf.delete_document(ALICE, shelf.id, document.id)
     await shelf.sweep()
