@@ -23,6 +23,12 @@ def a_zip(parts: Mapping[str, str | bytes]) -> bytes:
     return file.getvalue()
 
 
+def with_parts(archive: bytes, parts: Mapping[str, str | bytes]) -> bytes:
+    """The same office document with some of its parts replaced, or more of them."""
+    with ZipFile(BytesIO(archive)) as old:
+        return a_zip({**{name: old.read(name) for name in old.namelist()}, **parts})
+
+
 def a_docx(*paragraphs: str, extra: Mapping[str, str | bytes] | None = None) -> bytes:
     """A Word document; a paragraph that begins with `# ` or `## ` is a heading. `extra` adds or replaces parts."""
     body = "".join(map(_word_paragraph, paragraphs))
@@ -78,6 +84,13 @@ def an_xlsx(sheets: Mapping[str, Sequence[Sequence[str]]]) -> bytes:
     )
 
 
+def a_sheet_that_spreads(row: int, column: str) -> bytes:
+    """A workbook with a value at A1, and one far away."""
+    cells = f'<row r="1"><c r="A1"><v>1</v></c></row><row r="{row}"><c r="{column}{row}"><v>3</v></c></row>'
+    sheet = f'<worksheet xmlns="{_S}"><sheetData>{cells}</sheetData></worksheet>'
+    return with_parts(an_xlsx({"S": [["x"]]}), {"xl/worksheets/sheet1.xml": sheet})
+
+
 def a_pdf(*pages: str) -> bytes:
     """A PDF with one page per string, in Latin letters; an empty line begins a new paragraph."""
     first_page = 4
@@ -95,6 +108,26 @@ def a_pdf(*pages: str) -> bytes:
         )
         objects.append(a_pdf_stream(_pdf_text(page)))
     return a_pdf_of(objects)
+
+
+def a_scanned_pdf() -> bytes:
+    """A PDF of one page, with a picture on it and no text."""
+    picture = a_pdf_stream(bytes(8)).replace(
+        b"<<", b"<< /Type /XObject /Subtype /Image /Width 8 /Height 8 /ColorSpace /DeviceGray /BitsPerComponent 1", 1
+    )
+    page = (
+        b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 595 842] /Contents 5 0 R "
+        b"/Resources << /XObject << /P 4 0 R >> >> >>"
+    )
+    return a_pdf_of(
+        [
+            b"<< /Type /Catalog /Pages 2 0 R >>",
+            b"<< /Type /Pages /Kids [3 0 R] /Count 1 >>",
+            page,
+            picture,
+            a_pdf_stream(b"595 0 0 842 0 0 cm /P Do"),
+        ]
+    )
 
 
 def a_pdf_stream(content: bytes) -> bytes:

@@ -10,6 +10,7 @@ from llm_backend.application.answering import (
     SendMessage,
     StopAnswer,
 )
+from llm_backend.application.contents import ReadChunks, ReadContent, ReadOriginal
 from llm_backend.application.conversations import (
     CreateConversation,
     DeleteConversation,
@@ -75,6 +76,9 @@ class Backend:
     cancel_document: CancelDocument
     list_documents: ListDocuments
     delete_document: DeleteDocument
+    read_content: ReadContent
+    read_chunks: ReadChunks
+    read_original: ReadOriginal
     list_embedding_models: ListEmbeddingModels
     start_reindexing: StartReindexing
     check_reindexing: CheckReindexing

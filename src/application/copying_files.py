@@ -1,4 +1,4 @@
-"""Uploaded files that have not been read yet, brought from one place to another."""
+"""Uploaded files, brought from one place to another."""
 
 from collections.abc import AsyncIterable, AsyncIterator, Callable
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ class CopyFiles:
             try:
                 copied += await self._copy(key)
             except BlobNotFound:
-                continue  # read and let go meanwhile
+                continue  # deleted meanwhile
         return copied
 
     async def _copy(self, key: BlobKey) -> int:

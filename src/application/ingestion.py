@@ -75,7 +75,6 @@ class IngestDocument:
             await self._clear(DocumentId(job))
         elif await self._read_in(*begun, report):
             report(DONE)
-            await self._drop_original(begun[0].id)
         else:
             await self.index.remove(begun[1], [begun[0].id], attempt=begun[0].attempt)
             await self._clear(begun[0].id)
@@ -127,7 +126,7 @@ class IngestDocument:
     async def _store(self, document: Document, parsed: ParsedDocument, chunks: Sequence[Chunk]) -> bool:
         async with self.transactions() as work:
             wanted = await work.documents.store_contents(
-                document.id, document.attempt, parsed.file_type, parsed.text, chunks
+                document.id, document.attempt, parsed.file_type, parsed.text, chunks, parsed.blocks
             )
             await work.commit()
         return wanted
@@ -142,16 +141,16 @@ class IngestDocument:
         return ready
 
     async def _clear(self, document: DocumentId) -> None:
-        """What is neither pending nor ready has no passages, and what is not pending needs no file."""
+        """What is neither pending nor ready has no passages and no file."""
         async with self.transactions() as work:
             found = await work.documents.find(document)
             spaces = await work.documents.spaces_of([document])
         state = found[0].state if found else DocumentState.DELETED
-        if state in {DocumentState.FAILED, DocumentState.DELETED}:
-            for space in spaces:
-                await self.index.remove(space, [document])
-        if state is not DocumentState.PENDING:
-            await self._drop_original(document)
+        if state in {DocumentState.PENDING, DocumentState.READY}:
+            return
+        for space in spaces:
+            await self.index.remove(space, [document])
+        await self._drop_original(document)
 
     async def _check_whether_it_moved(self, document: Document) -> None:
         """Raises `EmbeddingModelChanged` when it is still wanted of us, but in another space."""

@@ -17,8 +17,8 @@ from llm_backend.domain.knowledge import EmbeddingSpace
 
 @dataclass(frozen=True, slots=True)
 class SweepDocuments:
-    """Ask again for jobs that got lost, and clear away what nobody needs: old failures, files of documents that are
-    not being read in, and all that hangs on tombstones.
+    """Ask again for jobs that got lost, and clear away what nobody needs: old failures, files of documents that failed
+    or were never stored, and all that hangs on tombstones.
 
     Does nothing twice; run it at start and every few minutes, in as many processes as you like.
     """
@@ -62,7 +62,7 @@ class SweepDocuments:
     async def _drop_orphans(self) -> None:
         """A file comes before its document, so one that nobody needs is only given up when it stays so."""
         kept = await self.blobs.keys()
-        needed = {BlobKey(document) for document in await self._pending()}
+        needed = await self._needed(kept)
         lonely = self.unneeded.look({key: None for key in kept if key not in needed})
         await self.blobs.delete([key for key, duration in lonely.items() if duration >= self.orphaned_after])
 
@@ -80,6 +80,11 @@ class SweepDocuments:
     async def _pending(self) -> Sequence[DocumentId]:
         async with self.transactions() as work:
             return await work.documents.pending()
+
+    async def _needed(self, kept: Sequence[BlobKey]) -> set[BlobKey]:
+        async with self.transactions() as work:
+            living = await work.documents.living([DocumentId(key) for key in kept])
+        return {BlobKey(document) for document in living}
 
     async def _in_hand(self, documents: Sequence[DocumentId]) -> set[DocumentId]:
         found = await self.jobs.unfinished([JobId(document) for document in documents]) if documents else ()

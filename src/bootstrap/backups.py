@@ -67,8 +67,8 @@ class About(msgspec.Struct, frozen=True, kw_only=True):
 async def backup(settings: Settings, to: Path, *, with_keys: bool) -> Path:
     """Write an archive of one moment, beside servers at work, and return where it is.
 
-    Files are looked for before that moment and right after it, as those that were read in between are let go. A
-    document whose file was missed all the same is restored as one that could not be read.
+    Files are looked for before that moment and right after it, so that those of documents deleted in between are there
+    as well.
     """
     path = _file_in(to)
     await refuse_if_old(settings)
@@ -139,7 +139,7 @@ class _Files:
                 number += 1
                 self._archive.add(f"{FILES}/{key}/{number}", piece)
         except BlobNotFound:
-            return  # read and let go meanwhile
+            return  # deleted meanwhile
         if not number:
             self._archive.add(f"{FILES}/{key}/1", b"")
         self.saved.add(key)

@@ -14,6 +14,7 @@ from llm_backend.application.answering import (
 )
 from llm_backend.application.backend import Backend
 from llm_backend.application.composing import ComposeRequest
+from llm_backend.application.contents import ReadChunks, ReadContent, ReadOriginal
 from llm_backend.application.conversations import (
     CreateConversation,
     DeleteConversation,
@@ -185,6 +186,9 @@ def use_cases(settings: Settings, ports: Adapters, runner: AnswerRunner, jobs: J
         cancel_document=CancelDocument(transactions, ports.jobs, jobs, check),
         list_documents=ListDocuments(knowledge),
         delete_document=DeleteDocument(transactions, ports.passage_index, ports.jobs, jobs),
+        read_content=ReadContent(knowledge),
+        read_chunks=ReadChunks(knowledge),
+        read_original=ReadOriginal(knowledge, ports.blobs),
         list_embedding_models=ListEmbeddingModels(ports.embedders),
         start_reindexing=StartReindexing(move),
         check_reindexing=check_reindexing,

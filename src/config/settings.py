@@ -27,7 +27,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     data_folder: Path = Path("data")
     """Where everything is kept that has no path of its own: database, vectors, uploads, keys."""
     originals_uri: str | None = None
-    """Where uploaded files are kept until they have been read: a folder, or s3://bucket/prefix; `originals` in the data
+    """Where uploaded files are kept: a folder, or s3://bucket/prefix; `originals` in the data
     folder, unless it says something else. Whoever does the jobs must have the same."""
     server: Server = Server()
     log: Log = Log()

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from unicodedata import combining
 
@@ -77,6 +77,7 @@ def _chunk(text: str, position: int, span: _Span, group: Sequence[Block]) -> Chu
         text=text[span.start : span.end],
         headings=group[-1].headings,
         page=group[0].page,
+        sheet=group[0].sheet,
     )
 
 
@@ -84,7 +85,7 @@ def _covering(document: ParsedDocument) -> Iterator[Block]:
     """The blocks without surrounding blanks, and whatever visible text lies between them."""
     end, last = 0, Block(start=0, end=0)
     for block in (*document.blocks, Block(start=len(document.text), end=len(document.text))):
-        between = Block(start=end, end=block.start, headings=last.headings, page=last.page)
+        between = replace(last, start=end, end=block.start)
         for candidate in (between, block):
             if trimmed := _trimmed(document.text, candidate):
                 yield trimmed
@@ -97,7 +98,7 @@ def _trimmed(text: str, block: Block) -> Block | None:
     if not visible:
         return None
     start = block.start + len(inside) - len(inside.lstrip())
-    return Block(start=start, end=start + len(visible), headings=block.headings, page=block.page)
+    return replace(block, start=start, end=start + len(visible))
 
 
 def _groups(text: str, blocks: Iterable[Block], sizes: ChunkSizes) -> Iterator[list[Block]]:
@@ -119,7 +120,7 @@ def _groups(text: str, blocks: Iterable[Block], sizes: ChunkSizes) -> Iterator[l
 
 
 def _belongs(last: Block, block: Block, after_heading: bool, fits: bool) -> bool:
-    if last.page != block.page:
+    if (last.page, last.sheet) != (block.page, block.sheet):
         return False
     if after_heading:
         return block.headings[: len(last.headings)] == last.headings

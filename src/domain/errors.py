@@ -276,6 +276,11 @@ class DocumentNotFound(NotFound):
     default_message = "Document not found"
 
 
+class OriginalNotKept(NotFound):
+    code = "original_not_kept"
+    default_message = "The file that this document was read from is not kept here; its text is"
+
+
 class NothingRelevant(NotFound):
     code = "nothing_relevant"
     default_message = "The knowledge base has nothing relevant to say"
@@ -296,6 +301,13 @@ class InvalidQuery(Invalid):
     default_message = "The query must have 1 to 8192 characters, and top_k must be between 1 and 100"
 
 
+class InvalidRange(Invalid):
+    code = "invalid_range"
+    default_message = (
+        "start must not be negative, nor after end; after must be -1 or a position, and limit between 1 and 1000"
+    )
+
+
 class InvalidDocumentName(Invalid):
     code = "invalid_document_name"
     default_message = "The file needs a name of 1 to 255 characters"
@@ -303,14 +315,14 @@ class InvalidDocumentName(Invalid):
 
 class DocumentTooLarge(TooLarge):
     code = "document_too_large"
-    default_message = "The document is larger than the limit"
+    default_message = "The document is larger than the limit; upload it in parts"
 
 
 class DocumentUnreadable(Invalid):
     """Damaged, or not what its name says."""
 
     code = "document_unreadable"
-    default_message = "The document is damaged or is not what its name says"
+    default_message = "The document is damaged or is not what its name says; open it, save it anew and upload it again"
 
 
 class DocumentEncrypted(Invalid):
@@ -320,7 +332,14 @@ class DocumentEncrypted(Invalid):
 
 class DocumentEmpty(Invalid):
     code = "document_empty"
-    default_message = "The document contains no text; a scanned document needs text recognition first"
+    default_message = "The document contains no text"
+
+
+class DocumentScanned(Invalid):
+    """All that is in it are pictures."""
+
+    code = "document_scanned"
+    default_message = "The document has pictures but no text; run text recognition (OCR) over it and upload the result"
 
 
 class UnsupportedDocument(Unsupported):

@@ -112,13 +112,15 @@ class DocumentStatus:
 class Block:
     """A paragraph, table row or code block of a document: characters `start` to `end` of its text.
 
-    `headings` is the path of headings above it, outermost first; `page` counts from 1 where there are pages.
+    `headings` is the path of headings above it, outermost first; `page` counts from 1 where there are pages or
+    slides; `sheet` is the name of the sheet in workbooks.
     """
 
     start: int
     end: int
     headings: tuple[str, ...] = ()
     page: int | None = None
+    sheet: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,11 +134,28 @@ class ParsedDocument:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Excerpt:
+    """A part of a ready document's canonical text: `text` is what it says from character `start` on (Unicode code
+    points), `length` is how long the whole is, and `blocks` are those that reach into the part, in order."""
+
+    document: Document
+    length: int
+    start: int
+    text: str
+    blocks: Sequence[Block]
+
+    @property
+    def end(self) -> int:
+        return self.start + len(self.text)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Chunk:
     """A piece of a document small enough to be found on its own.
 
     `text` is exactly characters `start` to `end` (Unicode code points) of the document's text. `search_text` is what
     full-text search and embedding see: title and headings in front, folded so that spelling variants meet.
+    `headings`, `page` and `sheet` are those of its blocks: no chunk reaches from one page or sheet into the next.
     """
 
     position: int
@@ -145,6 +164,7 @@ class Chunk:
     text: str
     headings: tuple[str, ...] = ()
     page: int | None = None
+    sheet: str | None = None
     search_text: str = ""
 
 
@@ -209,9 +229,11 @@ class Documents(Protocol):
     crash cut off.
     """
 
-    async def add(self, document: Document, text: str = "", chunks: Sequence[Chunk] = ()) -> None:
-        """The document, with its canonical text and chunks if they are known already. Raises `KnowledgeBaseNotFound`
-        if that is gone."""
+    async def add(
+        self, document: Document, text: str = "", chunks: Sequence[Chunk] = (), blocks: Sequence[Block] = ()
+    ) -> None:
+        """The document, with its canonical text, chunks and blocks if they are known already. Raises
+        `KnowledgeBaseNotFound` if that is gone."""
 
     async def get(self, owner: UserId, knowledge_base: KnowledgeBaseId, document: DocumentId) -> Document:
         """Only a ready one. Raises `DocumentNotFound`."""
@@ -229,7 +251,13 @@ class Documents(Protocol):
         pending."""
 
     async def store_contents(
-        self, document: DocumentId, attempt: int, file_type: str, text: str, chunks: Sequence[Chunk]
+        self,
+        document: DocumentId,
+        attempt: int,
+        file_type: str,
+        text: str,
+        chunks: Sequence[Chunk],
+        blocks: Sequence[Block] = (),
     ) -> bool:
         """What was read, in place of what an earlier attempt has read. False when the document has been deleted,
         cancelled or tried again in the meantime; nothing happens then."""
@@ -273,6 +301,9 @@ class Documents(Protocol):
 
     async def pending(self) -> Sequence[DocumentId]:
         """All that are to be read in, oldest first."""
+
+    async def living(self, documents: Sequence[DocumentId]) -> set[DocumentId]:
+        """Those of them that are pending or ready."""
 
     async def bury_failed(self, *, before: datetime) -> int:
         """Make tombstones of failed documents made before that time; return of how many."""

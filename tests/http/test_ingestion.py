@@ -88,9 +88,13 @@ async def test_a_document_that_is_read_in_is_pending_and_not_listed(alice: Clien
 @pytest.mark.parametrize(
     ("error", "code", "text"),
     [
-        (DocumentUnreadable(), "document_unreadable", "文档已损坏，或内容与扩展名不符"),
+        (
+            DocumentUnreadable(),
+            "document_unreadable",
+            "文档已损坏，或内容与扩展名不符；请确认能打开，另存后重新上传",
+        ),
         (DocumentEncrypted(), "document_encrypted", "文档受密码保护，请移除密码后重新上传"),
-        (DocumentEmpty(), "document_empty", "文档中没有文本；扫描件需要先进行文字识别"),
+        (DocumentEmpty(), "document_empty", "文档中没有文本"),
         (ZeroDivisionError("a secret of the server"), "ingestion_failed", "文档处理失败"),
     ],
 )

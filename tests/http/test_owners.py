@@ -104,6 +104,13 @@ NAMING: dict[str, list[Any]] = {
     "GET /api/rag/doc/events": [
         lambda _, theirs: ("GET", f"/api/rag/doc/events?doc_id={theirs.doc}", {}),
     ],
+    "GET /api/rag/doc/chunks": [
+        lambda _, theirs: ("GET", f"/api/rag/doc/chunks?doc_id={theirs.doc}", {}),
+    ],
+    "GET /api/rag/doc/content": [
+        lambda _, theirs: ("GET", f"/api/rag/doc/content?doc_id={theirs.doc}", {}),
+        lambda _, theirs: ("GET", f"/api/rag/doc/content?doc_id={theirs.doc}&original=true", {}),
+    ],
     "POST /api/rag/doc/cancel": [
         lambda _, theirs: ("POST", "/api/rag/doc/cancel", {"json": {"doc_id": theirs.doc}}),
     ],
@@ -138,9 +145,12 @@ async def everything_of(user: Client, belongings: Belongings) -> list[Any]:
         await user.get("/api/rag/kb/list"),
         await user.get(f"/api/rag/doc/list?kb_id={belongings.kb}"),
         await user.get(f"/api/rag/doc/status?doc_id={belongings.doc}"),
+        await user.get(f"/api/rag/doc/chunks?doc_id={belongings.doc}"),
+        await user.get(f"/api/rag/doc/content?doc_id={belongings.doc}"),
+        await user.get(f"/api/rag/doc/content?doc_id={belongings.doc}&original=true"),
         await user.post("/api/rag/retrieve", {"kb_id": belongings.kb, "query": "不可抗力条款"}),
     ]
-    assert [reply.status_code for reply in replies] == [200] * 7
+    assert [reply.status_code for reply in replies] == [200] * 10
     return [reply.text for reply in replies]
 
 

@@ -58,13 +58,16 @@ def test_the_walk_works_line_by_line(server: ServerProcess) -> None:
     assert [step for step, _, status in told if status == 0] == steps
     assert [(step, output) for step, output, _ in told if '"error"' in output or '"code"' in output] == []
     shown = [output for _, output, _ in told if output]
-    registered, chat, history, first, second, found, followed, cited, *deleted = shown
+    registered, chat, history, first, second, found, followed, content, chunks, size, cited, *deleted = shown
     assert "registered successfully" in registered
     assert chat.rstrip().splitlines()[-1].startswith('{"event":"full_response"')
     assert '"role":"assistant"' in history
     assert all('"success":true' in reply and '"doc_id"' in reply for reply in (first, second))
     assert "handbook.docx" in found
     assert '"state":"ready"' in followed.rstrip().splitlines()[-1]
+    assert '"blocks":[{' in content
+    assert '"position":0' in chunks
+    assert int(size) == (ROOT / "examples" / "handbook.docx").stat().st_size
     assert "event: citations\n" in cited
     assert "event: full_response\n" in cited
     assert len(deleted) == 3

@@ -45,7 +45,13 @@ def documents(draw: st.DrawFn) -> ParsedDocument:
     cuts = sorted(draw(st.lists(st.integers(0, len(text)), max_size=12)))
     headings = st.sampled_from([(), ("A",), ("A", "B"), ("C",)])
     blocks = [
-        Block(start=start, end=end, headings=draw(headings), page=draw(st.sampled_from([None, 1, 2])))
+        Block(
+            start=start,
+            end=end,
+            headings=draw(headings),
+            page=draw(st.sampled_from([None, 1, 2])),
+            sheet=draw(st.sampled_from([None, "S", "T"])),
+        )
         for start, end in zip(cuts[::2], cuts[1::2], strict=False)
     ]
     return ParsedDocument(text=text, blocks=blocks, file_type="txt")
@@ -136,6 +142,14 @@ def test_small_neighbours_under_the_same_heading_are_put_together() -> None:
     together = a_document("One line.", "Another line.", "The third one is longer.", headings=("A",))
 
     assert texts(together) == ["One line.\n\nAnother line.", "The third one is longer."]
+
+
+def test_neighbours_on_different_sheets_stay_apart() -> None:
+    blocks = [Block(start=0, end=3, sheet="S"), Block(start=4, end=7, sheet="T")]
+
+    chunks = chunks_of(ParsedDocument(text="one\ntwo", blocks=blocks, file_type="xlsx"))
+
+    assert [(chunk.text, chunk.sheet) for chunk in chunks] == [("one", "S"), ("two", "T")]
 
 
 def test_neighbours_on_different_pages_or_under_different_headings_stay_apart() -> None:

@@ -1,4 +1,4 @@
-"""The files that people upload, kept as they came until they have been read in."""
+"""The files that people upload, kept as they came for as long as their documents are there."""
 
 from collections.abc import AsyncIterable, AsyncIterator, Sequence
 from typing import NewType, Protocol

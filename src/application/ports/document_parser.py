@@ -12,6 +12,6 @@ class DocumentParser(Protocol):
     async def parse(self, file: Path, name: str) -> ParsedDocument:
         """`name` is what the sender calls it; the content decides what it is.
 
-        Raises `DocumentUnreadable`, `DocumentEncrypted`, `DocumentEmpty`, `DocumentTooLarge` (it unpacks to more than
-        the limits allow) or `UnsupportedDocument`.
+        Raises `DocumentUnreadable`, `DocumentEncrypted`, `DocumentEmpty`, `DocumentScanned` (pictures of text only),
+        `DocumentTooLarge` (it unpacks to more than the limits allow) or `UnsupportedDocument`.
         """

@@ -10,9 +10,11 @@ from typing import Protocol
 from llm_backend.domain.conversations import ConversationSummary, Thread
 from llm_backend.domain.ids import ConversationId, DocumentId, KnowledgeBaseId, UserId
 from llm_backend.domain.knowledge import (
+    Chunk,
     DocumentStatus,
     DocumentSummary,
     EmbeddingSpace,
+    Excerpt,
     KnowledgeBase,
     StoredChunk,
 )
@@ -62,6 +64,16 @@ class KnowledgeViews(Protocol):
 
     async def quotation(self, owner: UserId, document: DocumentId, start: int, end: int) -> str | None:
         """That part of a ready document's text, or None if there is no such document."""
+
+    async def excerpt(self, owner: UserId, document: DocumentId, start: int, end: int) -> Excerpt:
+        """Characters `start` to `end` of a ready document's text, or as many of them as it has. Raises
+        `DocumentNotFound`."""
+
+    async def document_chunks(
+        self, owner: UserId, document: DocumentId, *, after: int = -1, limit: int
+    ) -> Sequence[Chunk]:
+        """The first `limit` chunks of a ready document behind position `after`, in order. Raises
+        `DocumentNotFound`."""
 
     async def statistics_stamp(self, knowledge_base: KnowledgeBaseId) -> str:
         """Another text, all but certainly, whenever the ready documents have become others: cheap, to cache by."""

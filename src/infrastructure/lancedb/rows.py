@@ -11,7 +11,11 @@ from llm_backend.domain.ids import DocumentId, KnowledgeBaseId
 from llm_backend.domain.knowledge import Chunk, StoredChunk
 
 KEY = "key"
-COLUMNS = ["kb_id", "document", "attempt", "position", "start", "end", "text", "headings", "page", "search_text"]
+# fmt: off
+COLUMNS = [
+    "kb_id", "document", "attempt", "position", "start", "end", "text", "headings", "page", "sheet", "search_text",
+]
+# fmt: on
 
 
 def schema(dimensions: int) -> pa.Schema:
@@ -33,6 +37,7 @@ def schema(dimensions: int) -> pa.Schema:
             pa.field("text", pa.string(), nullable=False),
             pa.field("headings", pa.list_(pa.string()), nullable=False),
             pa.field("page", pa.int32(), nullable=True),
+            pa.field("sheet", pa.string(), nullable=True),
             pa.field("search_text", pa.string(), nullable=False),
             pa.field("vector", pa.list_(pa.float32(), dimensions), nullable=True),
         ]
@@ -52,6 +57,7 @@ def to_table(chunks: Sequence[StoredChunk], dimensions: int) -> pa.Table:
         [stored.chunk.text for stored in chunks],
         [list(stored.chunk.headings) for stored in chunks],
         [stored.chunk.page for stored in chunks],
+        [stored.chunk.sheet for stored in chunks],
         [stored.chunk.search_text for stored in chunks],
         _vectors([stored.vector for stored in chunks], dimensions),
     ]
@@ -73,6 +79,7 @@ def from_row(row: Mapping[str, Any]) -> StoredChunk:
             text=row["text"],
             headings=tuple(row["headings"]),
             page=row["page"],
+            sheet=row["sheet"],
             search_text=row["search_text"],
         ),
     )

@@ -49,7 +49,7 @@ class PassageTable:
                 return None
             raise
         columns = await table.schema()
-        if KEY not in columns.names:
+        if not {KEY, *COLUMNS} <= set(columns.names):
             await connection.drop_table(name, ignore_missing=True)
             return None
         await _make_indexes(table)

@@ -7,7 +7,15 @@ from datetime import datetime
 
 from llm_backend.domain.errors import DocumentNotFound, KnowledgeBaseNotFound
 from llm_backend.domain.ids import DocumentId, KnowledgeBaseId, UserId
-from llm_backend.domain.knowledge import Chunk, Document, DocumentState, EmbeddingSpace, KnowledgeBase, StoredChunk
+from llm_backend.domain.knowledge import (
+    Block,
+    Chunk,
+    Document,
+    DocumentState,
+    EmbeddingSpace,
+    KnowledgeBase,
+    StoredChunk,
+)
 from llm_backend.infrastructure.memory.tables import DocumentRow, EmbeddingRow, Place, Tables
 
 NOTHING = EmbeddingRow()
@@ -42,13 +50,16 @@ class MemoryDocuments:
 
     place: Place
 
-    async def add(self, document: Document, text: str = "", chunks: Sequence[Chunk] = ()) -> None:
+    async def add(
+        self, document: Document, text: str = "", chunks: Sequence[Chunk] = (), blocks: Sequence[Block] = ()
+    ) -> None:
         tables = self.place.tables
         shelf = knowledge_base_of(tables, document.owner, document.knowledge_base)
         tables.documents[document.id] = DocumentRow(
             document=replace(document),
             text=text,
             chunks=_stored(document, chunks),
+            blocks=tuple(blocks),
             embeddings={shelf.space: EmbeddingRow()},
         )
 
@@ -80,7 +91,13 @@ class MemoryDocuments:
         return attempt
 
     async def store_contents(
-        self, document: DocumentId, attempt: int, file_type: str, text: str, chunks: Sequence[Chunk]
+        self,
+        document: DocumentId,
+        attempt: int,
+        file_type: str,
+        text: str,
+        chunks: Sequence[Chunk],
+        blocks: Sequence[Block] = (),
     ) -> bool:
         row = self._pending(document)
         if row is None or row.document.attempt != attempt:
@@ -90,6 +107,7 @@ class MemoryDocuments:
             document=replace(row.document, file_type=file_type),
             text=text,
             chunks=_stored(row.document, chunks),
+            blocks=tuple(blocks),
             embeddings=dict.fromkeys(row.embeddings, NOTHING),
         )
         return True
@@ -159,6 +177,11 @@ class MemoryDocuments:
     async def pending(self) -> Sequence[DocumentId]:
         documents = [row.document for row in self.place.tables.documents.values()]
         return [one.id for one in documents if one.state is DocumentState.PENDING]
+
+    async def living(self, documents: Sequence[DocumentId]) -> set[DocumentId]:
+        rows = (self.place.tables.documents.get(document) for document in documents)
+        living = {DocumentState.PENDING, DocumentState.READY}
+        return {row.document.id for row in rows if row is not None and row.document.state in living}
 
     async def bury_failed(self, *, before: datetime) -> int:
         rows = list(self.place.tables.documents.values())

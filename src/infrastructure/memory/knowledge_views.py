@@ -8,11 +8,13 @@ from llm_backend.application.ports.views import ReadyDocument
 from llm_backend.domain.errors import DocumentNotFound, ReindexingNotFound
 from llm_backend.domain.ids import DocumentId, KnowledgeBaseId, UserId
 from llm_backend.domain.knowledge import (
+    Chunk,
     Document,
     DocumentState,
     DocumentStatus,
     DocumentSummary,
     EmbeddingSpace,
+    Excerpt,
     KnowledgeBase,
     StoredChunk,
 )
@@ -52,6 +54,22 @@ class MemoryKnowledgeViews:
     async def quotation(self, owner: UserId, document: DocumentId, start: int, end: int) -> str | None:
         row = self.place.tables.documents.get(document)
         return row.text[start:end] if row is not None and is_ready(row, owner) else None
+
+    async def excerpt(self, owner: UserId, document: DocumentId, start: int, end: int) -> Excerpt:
+        row = self._ready_one(owner, document)
+        return Excerpt(
+            document=replace(row.document),
+            length=len(row.text),
+            start=start,
+            text=row.text[start:end],
+            blocks=[block for block in row.blocks if block.start < end and block.end > start],
+        )
+
+    async def document_chunks(
+        self, owner: UserId, document: DocumentId, *, after: int = -1, limit: int
+    ) -> Sequence[Chunk]:
+        chunks = (stored.chunk for stored in self._ready_one(owner, document).chunks)
+        return [chunk for chunk in chunks if chunk.position > after][:limit]
 
     async def statistics_stamp(self, knowledge_base: KnowledgeBaseId) -> str:
         documents = [(row.document.id, row.document.attempt) for row in self._ready(knowledge_base)]
@@ -98,6 +116,12 @@ class MemoryKnowledgeViews:
         """Those that the index of that space has."""
         rows = self._ready(knowledge_base)
         return [row for row in rows if space in row.embeddings and row.embeddings[space].complete]
+
+    def _ready_one(self, owner: UserId, document: DocumentId) -> DocumentRow:
+        row = self.place.tables.documents.get(document)
+        if row is None or not is_ready(row, owner):
+            raise DocumentNotFound
+        return row
 
     def _ready(self, knowledge_base: KnowledgeBaseId | None = None) -> list[DocumentRow]:
         """Oldest first; without a knowledge base, those of all."""

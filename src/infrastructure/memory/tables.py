@@ -10,7 +10,7 @@ from llm_backend.application.ports.idempotency import IdempotencyKey
 from llm_backend.domain.answers import Answer
 from llm_backend.domain.conversations import Conversation, Message
 from llm_backend.domain.ids import AnswerId, ConversationId, DocumentId, KnowledgeBaseId, ReindexingId, UserId, WriterId
-from llm_backend.domain.knowledge import Document, EmbeddingSpace, KnowledgeBase, StoredChunk
+from llm_backend.domain.knowledge import Block, Document, EmbeddingSpace, KnowledgeBase, StoredChunk
 from llm_backend.domain.prompting import Grounding
 from llm_backend.domain.reindexing import Reindexing
 from llm_backend.domain.users import User
@@ -40,12 +40,14 @@ class EmbeddingRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DocumentRow:
-    """A document with its text, its chunks by position, and what there is of it in the spaces that it is in."""
+    """A document with its text, its blocks, its chunks by position, and what there is of it in the spaces that it is
+    in."""
 
     document: Document
     text: str
     chunks: tuple[StoredChunk, ...]
     embeddings: Mapping[EmbeddingSpace, EmbeddingRow]
+    blocks: tuple[Block, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

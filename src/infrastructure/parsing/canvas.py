@@ -2,6 +2,8 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
+from itertools import groupby
 
 from llm_backend.domain.errors import DocumentEmpty, DocumentTooLarge
 from llm_backend.domain.knowledge import Block, ParsedDocument
@@ -50,6 +52,7 @@ class Canvas:
         self._blocks: list[Block] = []
         self._headings = Headings()
         self.page: int | None = None
+        self.sheet: str | None = None
 
     def heading(self, text: str, level: int) -> None:
         """Further pieces are under it, until one of the same or a higher level comes."""
@@ -61,9 +64,9 @@ class Canvas:
             self._add(line, self._headings.path, "\n\n")
 
     def appendix(self) -> None:
-        """What follows is on no page and under no heading."""
+        """What follows is on no page or sheet and under no heading."""
         self._headings = Headings()
-        self.page = None
+        self.page = self.sheet = None
 
     def paragraph(self, text: str) -> None:
         self._add(cleaned(text).strip(), self._headings.path, "\n\n")
@@ -89,7 +92,7 @@ class Canvas:
         if self._length > self._longest:
             raise DocumentTooLarge(f"The document has more than {self._longest:,} characters of text")
         self._parts.append(text)
-        self._blocks.append(Block(start=start, end=self._length, headings=headings, page=self.page))
+        self._blocks.append(Block(start=start, end=self._length, headings=headings, page=self.page, sheet=self.sheet))
 
     def document(self, file_type: str, title: str = "") -> ParsedDocument:
         """Raises `DocumentEmpty` if nothing came."""
@@ -104,12 +107,14 @@ def document_of(text: str, blocks: Sequence[Block], file_type: str, title: str =
 
 
 def fewer(blocks: Sequence[Block], most: int = MOST_BLOCKS) -> list[Block]:
-    """At most so many: a file of a million one-word lines must not become a million objects."""
+    """About so many: a file of a million one-word lines must not become a million objects. None reaches from one page
+    or sheet into the next."""
     size = -(-len(blocks) // most)
     if size <= 1:
         return list(blocks)
-    groups = (blocks[first : first + size] for first in range(0, len(blocks), size))
-    return [Block(start=g[0].start, end=g[-1].end, headings=g[0].headings, page=g[0].page) for g in groups]
+    pages = (list(page) for _, page in groupby(blocks, lambda block: (block.page, block.sheet)))
+    groups = (page[first : first + size] for page in pages for first in range(0, len(page), size))
+    return [replace(group[0], end=group[-1].end) for group in groups]
 
 
 def _row(cells: Sequence[str]) -> str:

@@ -30,10 +30,13 @@ _FREQUENT = {
     "gb18030": _two_byte("gb2312", range(0xB0, 0xD8), _TRAILS) | _PUNCTUATION,
     "big5": _two_byte("big5", range(0xA4, 0xC7), _TRAILS) | _PUNCTUATION,
     "shift_jis": _two_byte("shift_jis", range(0x88, 0x98), _TRAILS) | _KANA | _PUNCTUATION,
-    "cp1252": frozenset(
-        "ÀÁÂÄÅÆÇÈÉÊËÍÎÑÓÔÖØÙÚÜßàáâãäåæçèéêëìíîïñòóôõöøùúûüœŒŠšŽž–—‘’“”„…•«»€£§©®°±·¡¿ªº´¹²³½¼¾µ×÷™\xa0"
-    ),
 }
+_LATIN = frozenset("ÀÁÂÄÅÆÇÈÉÊËÍÎÑÓÔÖØÙÚÜßàáâãäåæçèéêëìíîïñòóôõöøùúûüœŒŠšŽž–—‘’“”„…•«»€£§©®°±·¡¿ªº´¹²³½¼¾µ×÷™\xa0")
+_CYRILLIC = frozenset("абвгдежзийклмнопрстуфхцчшщъыьэюяёіїєґў«»—№")
+# Alphabets of one byte a letter: those of other letters make up most of a text, accents on Latin ones never do.
+_OTHER_LETTERS = {"cp1251": _CYRILLIC, "koi8_r": _CYRILLIC}
+_HANGUL = _two_byte("euc_kr", range(0xB0, 0xC9), _TRAILS)
+_SURELY = 20  # characters after which Chinese would have had some that are no Hangul in Korean's encoding
 _HAN = frozenset().union(*(_FREQUENT[name] for name in ("gb18030", "big5", "shift_jis")))
 
 
@@ -89,13 +92,29 @@ def _utf16(data: bytes) -> str | None:
 
 def _legacy(data: bytes) -> str | None:
     """The older encoding in which the most characters are frequent ones; Chinese wins a draw."""
+    if korean := _korean(data):
+        return korean
     best, best_share = None, _PLAUSIBLE
-    for encoding, frequent in _FREQUENT.items():
+    single = {"cp1252": _LATIN} if _is_mostly_latin(data) else _OTHER_LETTERS
+    for encoding, frequent in {**_FREQUENT, **single}.items():
         text = _tried(data, encoding)
         share = _plausibility(text, frequent, ascii_counts=False) if text is not None else 0.0
         if share > best_share:
             best, best_share = text, share
     return best
+
+
+def _is_mostly_latin(data: bytes) -> bool:
+    """More letters without accents than bytes that could be anything."""
+    sample = data[:_SAMPLE]
+    return sum(65 <= byte <= 90 or 97 <= byte <= 122 for byte in sample) >= sum(byte >= 128 for byte in sample)
+
+
+def _korean(data: bytes) -> str | None:
+    """Its syllables have the bytes of frequent Chinese characters, but Chinese has others beside them."""
+    text = _tried(data, "euc_kr")
+    foreign = [c for c in (text or "")[:_SAMPLE] if not c.isascii()]
+    return text if len(foreign) >= _SURELY and sum(c in _HANGUL for c in foreign) > 0.95 * len(foreign) else None
 
 
 def _tried(data: bytes, encoding: str) -> str | None:

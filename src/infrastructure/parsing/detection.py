@@ -9,6 +9,7 @@ from llm_backend.infrastructure.parsing.decoding import decoded
 from llm_backend.infrastructure.parsing.limits import ParsingLimits
 
 TEXT_KINDS = frozenset({"txt", "md", "html", "csv", "tsv", "json", "jsonl", "ipynb"})
+WORKBOOKS = frozenset({"xlsx", "xls", "ods"})
 _BINARY = frozenset(
     {"pdf", "docx", "pptx", "xlsx", "xls", "doc", "ppt", "odt", "ods", "epub", "rtf", "msg", "docm", "xlsm", "pptm"}
 )

@@ -27,10 +27,17 @@ def declared_charset(data: bytes) -> str:
 
 
 def read_html(text: str, longest: int) -> ParsedDocument:
-    reader = _Reader(Canvas(longest))
+    canvas = Canvas(longest)
+    title = add_html(canvas, text)
+    return canvas.document("html", title)
+
+
+def add_html(canvas: Canvas, text: str) -> str:
+    """What one sees of it. Return its title."""
+    reader = _Reader(canvas)
     reader.feed(text)
     reader.close()
-    return reader.canvas.document("html", reader.title)
+    return reader.title
 
 
 class _Table:

@@ -7,6 +7,7 @@ import msgspec
 from llm_backend.domain.errors import (
     DocumentEmpty,
     DocumentEncrypted,
+    DocumentScanned,
     DocumentTooLarge,
     DocumentUnreadable,
     DomainError,
@@ -18,7 +19,14 @@ LENGTH_BYTES = 4
 READY = b"ready"
 ERRORS: dict[str, type[DomainError]] = {
     leaf.code: leaf
-    for leaf in (DocumentEmpty, DocumentEncrypted, DocumentTooLarge, DocumentUnreadable, UnsupportedDocument)
+    for leaf in (
+        DocumentEmpty,
+        DocumentEncrypted,
+        DocumentScanned,
+        DocumentTooLarge,
+        DocumentUnreadable,
+        UnsupportedDocument,
+    )
 }
 
 

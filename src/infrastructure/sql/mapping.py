@@ -266,20 +266,6 @@ DOCUMENT_SUMMARY_COLUMNS = (
     rows.documents.c.file_type,
 )
 
-STORED_CHUNK_COLUMNS = (
-    rows.documents.c.knowledge_base_id,
-    rows.documents.c.attempt,
-    rows.chunks.c.document_id,
-    rows.chunks.c.position,
-    rows.chunks.c.start,
-    rows.chunks.c.end,
-    rows.chunks.c.text,
-    rows.chunks.c.headings,
-    rows.chunks.c.page,
-    rows.chunks.c.search_text,
-    rows.vectors.c.vector,
-)
-
 
 def knowledge_base_from(row: Row) -> KnowledgeBase:
     id_, owner, name, model, dimensions, created_at = row
@@ -348,6 +334,26 @@ def text_values(document: DocumentId, text: str) -> list[Values]:
     ]
 
 
+CHUNK_COLUMNS = (
+    rows.chunks.c.position,
+    rows.chunks.c.start,
+    rows.chunks.c.end,
+    rows.chunks.c.text,
+    rows.chunks.c.headings,
+    rows.chunks.c.page,
+    rows.chunks.c.sheet,
+    rows.chunks.c.search_text,
+)
+
+STORED_CHUNK_COLUMNS = (
+    rows.documents.c.knowledge_base_id,
+    rows.documents.c.attempt,
+    rows.chunks.c.document_id,
+    *CHUNK_COLUMNS,
+    rows.chunks.c.vector,
+)
+
+
 def chunk_values(document: DocumentId, chunk: Chunk) -> Values:
     return {
         "document_id": document,
@@ -357,25 +363,31 @@ def chunk_values(document: DocumentId, chunk: Chunk) -> Values:
         "text": chunk.text,
         "headings": msgspec.json.encode(chunk.headings).decode() if chunk.headings else None,
         "page": chunk.page,
+        "sheet": chunk.sheet,
         "search_text": chunk.search_text,
     }
 
 
-def stored_chunk_from(row: Row) -> StoredChunk:
-    knowledge_base, attempt, document, position, start, end, text, headings, page, search_text, vector = row
-    chunk = Chunk(
+def chunk_from(row: Row) -> Chunk:
+    position, start, end, text, headings, page, sheet, search_text = row
+    return Chunk(
         position=position,
         start=start,
         end=end,
         text=text,
         headings=() if headings is None else _decode_headings(headings),
         page=page,
+        sheet=sheet,
         search_text=search_text,
     )
+
+
+def stored_chunk_from(row: Row) -> StoredChunk:
+    knowledge_base, attempt, document, *chunk, vector = row
     return StoredChunk(
         knowledge_base=KnowledgeBaseId(knowledge_base),
         document=DocumentId(document),
         attempt=attempt,
-        chunk=chunk,
+        chunk=chunk_from(chunk),
         vector=vector,
     )

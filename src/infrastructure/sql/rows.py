@@ -201,6 +201,19 @@ document_texts = Table(
 )
 TEXT_PART = 32_768
 
+# In parts of `BLOCKS_PART` blocks, each of which knows what stretch of the text it covers: as rows of their own, the
+# blocks of a long table would be 50,000, each with the same headings.
+document_blocks = Table(
+    "document_blocks",
+    metadata,
+    Column("document_id", Text, ForeignKey("documents.id", ondelete="CASCADE"), primary_key=True),
+    Column("part", Integer, primary_key=True, autoincrement=False),
+    Column("start", Integer, nullable=False),
+    Column("end", Integer, nullable=False),
+    Column("blocks", Text, nullable=False),
+)
+BLOCKS_PART = 1000
+
 chunks = Table(
     "chunks",
     metadata,
@@ -211,6 +224,7 @@ chunks = Table(
     Column("text", Text, nullable=False),
     Column("headings", Text),
     Column("page", Integer),
+    Column("sheet", Text),
     Column("search_text", Text, nullable=False),
 )
 

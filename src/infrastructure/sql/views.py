@@ -15,14 +15,17 @@ from llm_backend.domain.errors import (
 )
 from llm_backend.domain.ids import ConversationId, DocumentId, KnowledgeBaseId, UserId
 from llm_backend.domain.knowledge import (
+    Chunk,
     DocumentStatus,
     DocumentSummary,
     EmbeddingSpace,
+    Excerpt,
     KnowledgeBase,
     StoredChunk,
 )
 from llm_backend.domain.reindexing import ReindexingStatus
 from llm_backend.domain.users import Session
+from llm_backend.infrastructure.sql.contents import SqlContents
 from llm_backend.infrastructure.sql.dialects import IsMember
 from llm_backend.infrastructure.sql.mapping import (
     CONVERSATION_COLUMNS,
@@ -45,10 +48,8 @@ from llm_backend.infrastructure.sql.reindexing_mapping import REINDEXING_COLUMNS
 from llm_backend.infrastructure.sql.rows import (
     DELETED,
     READY,
-    TEXT_PART,
     chunks,
     conversations,
-    document_texts,
     documents,
     embeddings,
     knowledge_bases,
@@ -167,17 +168,6 @@ _DOCUMENT_STATUS = select(*DOCUMENT_COLUMNS, _CHUNKS_OF).where(
 _READY = select(documents.c.id, documents.c.name, documents.c.attempt).where(
     _OWNED_READY_ON_SHELF, IsMember(documents.c.id, bindparam("documents", type_=Text))
 )
-_OWNED_READY = and_(documents.c.id == _DOCUMENT, documents.c.owner == _OWNER, documents.c.state == READY)
-_IS_READY = select(documents.c.id).where(_OWNED_READY)
-_PARTS = (
-    select(document_texts.c.text)
-    .where(
-        document_texts.c.document_id == _DOCUMENT,
-        document_texts.c.part.between(bindparam("first", type_=Integer), bindparam("last", type_=Integer)),
-        exists().where(_OWNED_READY),
-    )
-    .order_by(document_texts.c.part)
-)
 # Sequences are given once, so their number and sum change whenever their set does, but for rare coincidences.
 _STAMP = select(
     func.count(), func.coalesce(func.max(documents.c.sequence), 0), func.coalesce(func.sum(documents.c.sequence), 0)
@@ -252,8 +242,7 @@ class SqlKnowledgeViews:
         self._documents = reader.prepare(_DOCUMENTS)
         self._document_status = reader.prepare(_DOCUMENT_STATUS)
         self._ready = reader.prepare(_READY)
-        self._is_ready = reader.prepare(_IS_READY)
-        self._parts = reader.prepare(_PARTS)
+        self._contents = SqlContents(reader)
         self._stamp = reader.prepare(_STAMP)
         self._statistics = reader.prepare(_STATISTICS)
         self._of_shelves = reader.prepare(_OF_SHELVES)
@@ -301,11 +290,15 @@ class SqlKnowledgeViews:
         return {id_: ReadyDocument(name=name, attempt=attempt) for id_, name, attempt in found}
 
     async def quotation(self, owner: UserId, document: DocumentId, start: int, end: int) -> str | None:
-        first = start // TEXT_PART
-        values = {"owner": owner, "document": document, "first": first, "last": end // TEXT_PART}
-        ready, parts = await self._reader.fetch(Query(self._is_ready, values), Query(self._parts, values))
-        before = first * TEXT_PART
-        return "".join(text for (text,) in parts)[start - before : end - before] if ready else None
+        return await self._contents.quotation(owner, document, start, end)
+
+    async def excerpt(self, owner: UserId, document: DocumentId, start: int, end: int) -> Excerpt:
+        return await self._contents.excerpt(owner, document, start, end)
+
+    async def document_chunks(
+        self, owner: UserId, document: DocumentId, *, after: int = -1, limit: int
+    ) -> Sequence[Chunk]:
+        return await self._contents.chunks(owner, document, after=after, limit=limit)
 
     async def statistics_stamp(self, knowledge_base: KnowledgeBaseId) -> str:
         (found,) = await self._reader.fetch(Query(self._stamp, {"shelf": knowledge_base}))

@@ -20,6 +20,7 @@ from llm_backend.interface.http.options import HttpOptions
 from llm_backend.interface.http.requests import ApiRequest
 from llm_backend.interface.http.rest.answers import Answers
 from llm_backend.interface.http.rest.chat import ChatController, missing_goes_first
+from llm_backend.interface.http.rest.contents import ContentsController
 from llm_backend.interface.http.rest.conversations import ConversationsController
 from llm_backend.interface.http.rest.ingestion import Documents, IngestionController, UploadsController
 from llm_backend.interface.http.rest.rag import RagController
@@ -65,6 +66,7 @@ def _routes(backend: Backend, options: HttpOptions) -> list[ControllerRouterHand
             RagController,
             IngestionController,
             ReindexingController,
+            ContentsController,
             uploads,
         ],
         guards=[require_session(backend.authenticate)],

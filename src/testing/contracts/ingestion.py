@@ -10,7 +10,7 @@ import pytest
 
 from llm_backend.domain.errors import DocumentNotFound
 from llm_backend.domain.ids import DocumentId, KnowledgeBaseId
-from llm_backend.domain.knowledge import DocumentState, DocumentStatus, IngestionStep
+from llm_backend.domain.knowledge import Block, DocumentState, DocumentStatus, IngestionStep
 from llm_backend.testing.builders import NOON, a_chunk, a_document
 from llm_backend.testing.contracts.knowledge_views import FIRST, SHELF, SPACE, bury, given_a_shelf, listed, tombstones
 from llm_backend.testing.contracts.store import ALICE, BOB, Store, a_vector, given_pending, given_ready
@@ -31,9 +31,10 @@ async def mark_failed(store: Store, document: DocumentId = FIRST, reason: str = 
 
 
 async def store_contents(store: Store, attempt: int, text: str) -> bool:
-    """A Markdown file of one chunk."""
+    """A Markdown file of one chunk and one block."""
+    block = Block(start=0, end=len(text))
     async with store.transactions() as work:
-        stored = await work.documents.store_contents(FIRST, attempt, "md", text, [a_chunk(text=text)])
+        stored = await work.documents.store_contents(FIRST, attempt, "md", text, [a_chunk(text=text)], [block])
         await work.commit()
     return stored
 
@@ -102,6 +103,7 @@ class IngestionContract:
         (stored,) = await store.knowledge_views.chunks(SPACE)
         assert (stored.chunk.text, stored.attempt, stored.vector) == ("the second", 2, None)
         assert await store.knowledge_views.quotation(ALICE, FIRST, 0, 100) == "the second"
+        assert (await store.knowledge_views.excerpt(ALICE, FIRST, 0, 100)).blocks == [Block(start=0, end=10)]
         assert not await store.knowledge_views.statistics(SHELF, SPACE)
         assert (await store.knowledge_views.documents(ALICE, SHELF))[0].file_type == "md"
 
@@ -180,6 +182,19 @@ class IngestionContract:
 
         async with store.transactions() as work:
             assert list(await work.documents.pending()) == ["c", "a", "b"]
+
+    async def test_the_living_are_those_that_are_pending_or_ready(self, store: Store) -> None:
+        await given_a_shelf(store)
+        for name in ("pending", "failed", "deleted"):
+            await given_pending(store, a_document(name))
+        await given_ready(store, a_document("ready"))
+        await mark_failed(store, DocumentId("failed"))
+        await bury(store, DocumentId("deleted"))
+        names = ["pending", "ready", "failed", "deleted", "unknown", "x' OR '1'='1"]
+
+        async with store.transactions() as work:
+            assert await work.documents.living([DocumentId(name) for name in names]) == {"pending", "ready"}
+            assert await work.documents.living([]) == set()
 
     async def test_old_failures_are_buried(self, store: Store) -> None:
         await given_a_shelf(store)

@@ -147,6 +147,7 @@ class DocumentsContract(KnowledgeViewsContract):
                 text=text,
                 headings=("第一章", text),
                 page=position + 1,
+                sheet=f"表 {text}",
                 search_text=text.casefold() or "empty",
             )
             for position, text in enumerate(ODD_TEXTS)

@@ -81,6 +81,7 @@ class PassageIndexContract:
             text="Der Fuchs 🦊\n‹l'été›",
             headings=("Animals", "Wald > 森"),
             page=12,
+            sheet="Größen",
             search_text="der fuchs 🦊\n‹l'été›",
         )
         full = StoredChunk(knowledge_base=SHELF, document=DocumentId("d"), attempt=3, chunk=chunk, vector=EAST)

@@ -11,7 +11,7 @@ from llm_backend.application.ports.unit_of_work import UnitOfWorkFactory
 from llm_backend.application.ports.views import ConversationViews, KnowledgeViews
 from llm_backend.domain.conversations import Conversation
 from llm_backend.domain.ids import UserId, WriterId
-from llm_backend.domain.knowledge import Chunk, Document, KnowledgeBase
+from llm_backend.domain.knowledge import Block, Chunk, Document, KnowledgeBase
 from llm_backend.domain.users import User
 from llm_backend.testing.builders import a_chunk
 
@@ -82,11 +82,16 @@ async def given(store: Store, *things: User | Conversation | KnowledgeBase) -> N
 
 
 async def given_pending(
-    store: Store, document: Document, *, text: str = "hello world", chunks: Sequence[Chunk] | None = None
+    store: Store,
+    document: Document,
+    *,
+    text: str = "hello world",
+    chunks: Sequence[Chunk] | None = None,
+    blocks: Sequence[Block] = (),
 ) -> None:
     """Add and commit a document that is still being read in."""
     async with store.transactions() as work:
-        await work.documents.add(document, text, [a_chunk()] if chunks is None else chunks)
+        await work.documents.add(document, text, [a_chunk()] if chunks is None else chunks, blocks)
         await work.commit()
 
 
@@ -96,11 +101,12 @@ async def given_ready(
     *,
     text: str = "hello world",
     chunks: Sequence[Chunk] | None = None,
+    blocks: Sequence[Block] = (),
     statistics: bytes | None = None,
 ) -> None:
     """Add and commit a document, with its vectors, that may be listed and searched."""
     chunks = [a_chunk()] if chunks is None else chunks
-    await given_pending(store, document, text=text, chunks=chunks)
+    await given_pending(store, document, text=text, chunks=chunks, blocks=blocks)
     async with store.transactions() as work:
         found = await work.documents.find(document.id)
         assert found

@@ -9,6 +9,7 @@ from llm_backend.testing.builders import a_conversation, a_user
 from llm_backend.testing.contracts.answer_journal import AnswerJournalContract
 from llm_backend.testing.contracts.answer_leases import AnswerLeasesContract
 from llm_backend.testing.contracts.conversations import ConversationsContract
+from llm_backend.testing.contracts.document_contents import DocumentContentsContract
 from llm_backend.testing.contracts.idempotency import IdempotencyContract
 from llm_backend.testing.contracts.ingestion import IngestionContract
 from llm_backend.testing.contracts.knowledge import DocumentsContract, KnowledgeBasesContract
@@ -72,6 +73,10 @@ class TestKnowledgeBases(KnowledgeBasesContract):
 
 
 class TestDocuments(DocumentsContract):
+    pass
+
+
+class TestDocumentContents(DocumentContentsContract):
     pass
 
 

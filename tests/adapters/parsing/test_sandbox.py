@@ -14,7 +14,7 @@ from llm_backend.domain.errors import DocumentTooLarge, DomainError
 from llm_backend.infrastructure.parsing.limits import ParsingLimits
 from llm_backend.infrastructure.parsing.sandbox import SandboxedParser
 from llm_backend.testing.contracts.document_parser import DocumentParserContract, parsed
-from tests.files import a_pdf_of, a_pdf_stream
+from tests.files import a_pdf_of, a_pdf_stream, a_sheet_that_spreads
 
 WORK_FOR_SECONDS = json.dumps([{"number": number, "name": "x"} for number in range(200_000)]).encode()
 SOON = 20
@@ -39,6 +39,11 @@ async def parser(scratch: Path) -> AsyncIterator[SandboxedParser]:
 
 class TestSandboxedParser(DocumentParserContract):
     pass
+
+
+async def test_a_sheet_that_spreads_everywhere_is_too_large(parser: SandboxedParser, tmp_path: Path) -> None:
+    with pytest.raises(DocumentTooLarge):
+        await parsed(parser, tmp_path, "a.xlsx", a_sheet_that_spreads(1_048_576, "XFD"))
 
 
 def processes_in(folder: Path) -> list[int]:

@@ -3,6 +3,7 @@
 from llm_backend.testing.contracts.answer_journal import AnswerJournalContract
 from llm_backend.testing.contracts.answer_leases import AnswerLeasesContract
 from llm_backend.testing.contracts.conversations import ConversationsContract
+from llm_backend.testing.contracts.document_contents import DocumentContentsContract
 from llm_backend.testing.contracts.idempotency import IdempotencyContract
 from llm_backend.testing.contracts.ingestion import IngestionContract
 from llm_backend.testing.contracts.knowledge import DocumentsContract, KnowledgeBasesContract
@@ -54,3 +55,6 @@ class TestSqlIngestion(IngestionContract): ...
 
 
 class TestSqlReindexings(ReindexingsContract): ...
+
+
+class TestSqlDocumentContents(DocumentContentsContract): ...

@@ -9,7 +9,8 @@ from sqlalchemy import Integer, Text, and_, bindparam, delete, exists, false, in
 
 from llm_backend.domain.errors import DocumentNotFound, KnowledgeBaseNotFound
 from llm_backend.domain.ids import DocumentId, KnowledgeBaseId, UserId
-from llm_backend.domain.knowledge import Chunk, Document, EmbeddingSpace
+from llm_backend.domain.knowledge import Block, Chunk, Document, EmbeddingSpace
+from llm_backend.infrastructure.sql.contents import block_values
 from llm_backend.infrastructure.sql.dialects import IsMember, upsert
 from llm_backend.infrastructure.sql.errors import Violation
 from llm_backend.infrastructure.sql.mapping import (
@@ -25,6 +26,7 @@ from llm_backend.infrastructure.sql.rows import (
     FAILED,
     PENDING,
     READY,
+    document_blocks,
     document_texts,
     documents,
     embeddings,
@@ -163,10 +165,14 @@ _DROP_VECTORS = delete(vector_rows).where(
 _REMEMBER = update(embeddings).where(_IN_SPACE).values(statistics=bindparam("remembered"))
 _DROP_CONTENTS = (
     delete(document_texts).where(document_texts.c.document_id == bindparam("document")),
+    delete(document_blocks).where(document_blocks.c.document_id == bindparam("document")),
     delete(chunk_rows).where(chunk_rows.c.document_id == bindparam("document")),
     update(embeddings).where(embeddings.c.document_id == bindparam("document")).values(statistics=null()),
 )
 _ALL_PENDING = select(documents.c.id, documents.c.sequence).where(documents.c.state == PENDING)
+_LIVING = select(documents.c.id).where(
+    documents.c.state.in_((PENDING, READY)), IsMember(documents.c.id, bindparam("documents", type_=Text))
+)
 _BURY_FAILED = (
     update(documents)
     .where(documents.c.state == FAILED, documents.c.created_at < bindparam("before"))
@@ -181,17 +187,22 @@ class SqlDocuments:
     def __init__(self, transaction: Transaction) -> None:
         self._transaction = transaction
 
-    async def add(self, document: Document, text: str = "", chunks: Sequence[Chunk] = ()) -> None:
+    async def add(
+        self, document: Document, text: str = "", chunks: Sequence[Chunk] = (), blocks: Sequence[Block] = ()
+    ) -> None:
         await self._check_shelf(document.owner, document.knowledge_base)
         try:
             await self._transaction.execute(insert(documents), document_values(document))
         except Violation as error:  # elsewhere than in SQLite it may have been removed meanwhile
             raise KnowledgeBaseNotFound from error
         await self._transaction.execute(_ENTER_OWN_SPACE, {"document": document.id})
-        await self._add_contents(document.id, text, chunks)
+        await self._add_contents(document.id, text, chunks, blocks)
 
-    async def _add_contents(self, document: DocumentId, text: str, chunks: Sequence[Chunk]) -> None:
+    async def _add_contents(
+        self, document: DocumentId, text: str, chunks: Sequence[Chunk], blocks: Sequence[Block]
+    ) -> None:
         await self._transaction.execute_each(insert(document_texts), text_values(document, text))
+        await self._transaction.execute_each(insert(document_blocks), block_values(document, blocks))
         await self._transaction.execute_each(insert(chunk_rows), [chunk_values(document, chunk) for chunk in chunks])
 
     async def _drop_contents(self, document: DocumentId) -> None:
@@ -232,14 +243,20 @@ class SqlDocuments:
         return attempt
 
     async def store_contents(
-        self, document: DocumentId, attempt: int, file_type: str, text: str, chunks: Sequence[Chunk]
+        self,
+        document: DocumentId,
+        attempt: int,
+        file_type: str,
+        text: str,
+        chunks: Sequence[Chunk],
+        blocks: Sequence[Block] = (),
     ) -> bool:
         values = {"document": document, "number": attempt, "kind": file_type}
         result = await self._transaction.execute(_NAME_TYPE, values)
         if not result.rowcount:
             return False
         await self._drop_contents(document)  # of an attempt that was cut off
-        await self._add_contents(document, text, chunks)
+        await self._add_contents(document, text, chunks, blocks)
         return True
 
     async def store_vectors(
@@ -309,6 +326,11 @@ class SqlDocuments:
     async def pending(self) -> Sequence[DocumentId]:
         found = await self._transaction.execute(_ALL_PENDING)
         return [id_ for id_, _ in sorted(found, key=lambda row: row.sequence)]
+
+    async def living(self, documents: Sequence[DocumentId]) -> set[DocumentId]:
+        members = msgspec.json.encode(documents).decode()
+        found = await self._transaction.execute(_LIVING, {"documents": members})
+        return {DocumentId(id_) for (id_,) in found}
 
     async def bury_failed(self, *, before: datetime) -> int:
         return (await self._transaction.execute(_BURY_FAILED, {"before": before})).rowcount
