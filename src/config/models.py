@@ -17,6 +17,7 @@ from llm_backend.domain.answers import LONGEST_ANSWER
 LEXICAL_MODEL: Final = "hash-1024"
 S3_PLACE: Final = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^?#]*)?")
 SHORTEST_KEPT: Final = timedelta(minutes=1)
+SHORTEST_CONTEXT: Final = 200  # tokens
 
 _MIB: Final = 1024 * 1024
 
@@ -210,6 +211,12 @@ class Rag(Struct, frozen=True, kw_only=True):
     embedding_models: tuple[EmbeddingModel, ...] = field(default_factory=_default_embedding_models)
     answer_without_passages: bool = False
     """Whether the model is asked even when the knowledge base has nothing relevant; otherwise that is a 404."""
+    context_tokens: int = 6000
+    """Tokens of passages that an answer may rest on; fewer where the model's window is small."""
+    rewrite_follow_ups: bool = True
+    """Whether the model of a conversation is asked what a question refers to, when it is not the first one."""
+    rewrite_timeout: timedelta = timedelta(seconds=4)
+    """After which the question is searched for as it is."""
     parsing: Parsing = Parsing()
 
     def __post_init__(self) -> None:
@@ -220,6 +227,10 @@ class Rag(Struct, frozen=True, kw_only=True):
             yield "lancedb_uri", "must be a folder, or s3://bucket/prefix with a bucket of at least 3 characters"
         if self.kept_versions < SHORTEST_KEPT:
             yield "kept_versions", "must be at least 1m, or searches would lose what they read from"
+        if self.context_tokens < SHORTEST_CONTEXT:
+            yield "context_tokens", f"must be at least {SHORTEST_CONTEXT}"
+        if not self.rewrite_timeout:
+            yield "rewrite_timeout", "must be longer than zero"
         names = [LEXICAL_MODEL, *(model.name for model in self.embedding_models)]
         yield from _repeated("embedding_models", names)
         if self.default_embedding_model not in names:

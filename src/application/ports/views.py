@@ -10,6 +10,7 @@ from typing import Protocol
 from llm_backend.domain.conversations import ConversationSummary, Thread
 from llm_backend.domain.ids import ConversationId, DocumentId, KnowledgeBaseId, UserId
 from llm_backend.domain.knowledge import (
+    Chunk,
     DocumentStatus,
     DocumentSummary,
     EmbeddingSpace,
@@ -61,6 +62,9 @@ class KnowledgeViews(Protocol):
 
     async def quotation(self, owner: UserId, document: DocumentId, start: int, end: int) -> str | None:
         """That part of a ready document's text, or None if there is no such document."""
+
+    async def chunks_in(self, owner: UserId, document: DocumentId, *, limit: int) -> Sequence[Chunk]:
+        """The first `limit` chunks of a ready document in order; none if there is no such document."""
 
     async def statistics_stamp(self, knowledge_base: KnowledgeBaseId) -> str:
         """Another text, all but certainly, whenever the ready documents have become others: cheap, to cache by."""

@@ -8,6 +8,7 @@ from llm_backend.application.ports.views import ReadyDocument
 from llm_backend.domain.errors import DocumentNotFound
 from llm_backend.domain.ids import DocumentId, KnowledgeBaseId, UserId
 from llm_backend.domain.knowledge import (
+    Chunk,
     Document,
     DocumentState,
     DocumentStatus,
@@ -51,6 +52,12 @@ class MemoryKnowledgeViews:
     async def quotation(self, owner: UserId, document: DocumentId, start: int, end: int) -> str | None:
         row = self.place.tables.documents.get(document)
         return row.text[start:end] if row is not None and is_ready(row, owner) else None
+
+    async def chunks_in(self, owner: UserId, document: DocumentId, *, limit: int) -> Sequence[Chunk]:
+        row = self.place.tables.documents.get(document)
+        if row is None or not is_ready(row, owner):
+            return []
+        return [stored.chunk for stored in sorted(row.chunks, key=_place)[:limit]]
 
     async def statistics_stamp(self, knowledge_base: KnowledgeBaseId) -> str:
         documents = [(row.document.id, row.document.attempt) for row in self._ready(knowledge_base)]

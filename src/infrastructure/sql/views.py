@@ -3,13 +3,14 @@
 from collections.abc import Mapping, Sequence
 
 import msgspec
-from sqlalchemy import BigInteger, Integer, Text, and_, bindparam, exists, func, or_, select
+from sqlalchemy import BigInteger, Integer, Text, and_, bindparam, exists, func, null, or_, select
 
 from llm_backend.application.ports.views import ReadyDocument
 from llm_backend.domain.conversations import ConversationSummary, Thread
 from llm_backend.domain.errors import ConversationNotFound, DocumentNotFound, KnowledgeBaseNotFound
 from llm_backend.domain.ids import ConversationId, DocumentId, KnowledgeBaseId, UserId
 from llm_backend.domain.knowledge import (
+    Chunk,
     DocumentStatus,
     DocumentSummary,
     EmbeddingSpace,
@@ -169,6 +170,13 @@ _PARTS = (
     )
     .order_by(document_texts.c.part)
 )
+_CHUNKS_IN = (
+    select(*STORED_CHUNK_COLUMNS[:-1], null())  # without the vectors, which are most of it
+    .join(documents, documents.c.id == chunks.c.document_id)
+    .where(_OWNED_READY)
+    .order_by(chunks.c.position)
+    .limit(_LIMIT)
+)
 # Sequences are given once, so their number and sum change whenever their set does, but for rare coincidences.
 _STAMP = select(
     func.count(), func.coalesce(func.max(documents.c.sequence), 0), func.coalesce(func.sum(documents.c.sequence), 0)
@@ -221,6 +229,7 @@ class SqlKnowledgeViews:
         self._ready = reader.prepare(_READY)
         self._is_ready = reader.prepare(_IS_READY)
         self._parts = reader.prepare(_PARTS)
+        self._chunks_in = reader.prepare(_CHUNKS_IN)
         self._stamp = reader.prepare(_STAMP)
         self._statistics = reader.prepare(_STATISTICS)
         self._spaces = reader.prepare(_SPACES)
@@ -268,6 +277,11 @@ class SqlKnowledgeViews:
         ready, parts = await self._reader.fetch(Query(self._is_ready, values), Query(self._parts, values))
         before = first * TEXT_PART
         return "".join(text for (text,) in parts)[start - before : end - before] if ready else None
+
+    async def chunks_in(self, owner: UserId, document: DocumentId, *, limit: int) -> Sequence[Chunk]:
+        values = {"owner": owner, "document": document, "limit": limit}
+        (found,) = await self._reader.fetch(Query(self._chunks_in, values))
+        return [stored_chunk_from(row).chunk for row in found]
 
     async def statistics_stamp(self, knowledge_base: KnowledgeBaseId) -> str:
         (found,) = await self._reader.fetch(Query(self._stamp, {"shelf": knowledge_base}))

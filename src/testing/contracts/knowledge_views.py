@@ -4,6 +4,7 @@ Provide a fixture `store` (see `contracts.store`).
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -81,6 +82,21 @@ class KnowledgeViewsContract:
         await given_ready(store, a_document(), text=text, chunks=[])
 
         assert await store.knowledge_views.quotation(ALICE, FIRST, start, end) == text[start:end]
+
+    async def test_the_first_chunks_of_a_ready_document_are_read_in_order_by_its_owner_alone(
+        self, store: Store
+    ) -> None:
+        chunks = [replace(a_chunk(n, f"text {n}"), headings=("Top", f"{n}"), page=n + 1) for n in range(4)]
+        await given_a_shelf(store)
+        await given_ready(store, a_document(), chunks=chunks)
+        await given_ready(store, a_document("another"), chunks=[a_chunk(0)])
+        await given_pending(store, a_document("pending"), chunks=[a_chunk(0)])
+        views = store.knowledge_views
+
+        assert await views.chunks_in(ALICE, FIRST, limit=3) == chunks[:3]
+        assert await views.chunks_in(ALICE, FIRST, limit=100) == chunks
+        for owner, document in [(UserId(2), FIRST), (ALICE, "pending"), (ALICE, "unknown")]:
+            assert not await views.chunks_in(owner, DocumentId(document), limit=3)
 
     async def test_statistics_are_of_the_ready_documents_of_one_shelf(self, store: Store) -> None:
         await given_a_shelf(store)
