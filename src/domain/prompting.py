@@ -110,9 +110,13 @@ class _Piece:
     def end(self) -> int:
         return self.start + len(self.text)
 
+    @property
+    def is_cut(self) -> bool:
+        return len(self.text) < len(self.passage.chunk.text)
+
     def touches(self, other: "_Piece") -> bool:
         first, second = sorted((self, other), key=_position)
-        near = 0 <= second.start - first.end <= WIDEST_GAP
+        near = not first.is_cut and 0 <= second.start - first.end <= WIDEST_GAP
         neighbours = second.passage.chunk.position == first.passage.chunk.position + 1
         same = self.passage.document == other.passage.document
         return same and (second.start <= first.end or (near and neighbours))
