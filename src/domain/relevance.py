@@ -8,8 +8,8 @@ from llm_backend.domain.ranking import Candidate, terms
 from llm_backend.domain.wording import is_common, stem
 
 # Chosen on five collections, with their own questions and with those of others in the same language (see
-# `benchmarks/relevance.py`): of what can be answered 0.5 % falls below `SOMETHING` and 5 % below `ENOUGH`, of what
-# cannot 54 % and 85 %. A wrong "nothing relevant" is worse than passages of which the model says that they do not help.
+# `benchmarks/relevance.py`): of what can be answered 0.3 % falls below `SOMETHING` and 5 % below `ENOUGH`, of what
+# cannot 50 % and 84 %. A wrong "nothing relevant" is worse than passages of which the model says that they do not help.
 SOMETHING = 0.2
 ENOUGH = 0.35
 COVERING = 5  # of the best passages that are looked at
