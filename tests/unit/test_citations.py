@@ -1,7 +1,7 @@
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llm_backend.domain.citations import Citation, Place, Source, cited
@@ -163,6 +163,7 @@ def test_of_a_source_that_could_not_be_compared_no_part_is_taken_for_granted() -
 texts = st.text(st.sampled_from('ab 1.。\n\t"“”「」…，[]【】`甲乙\u200b\u0301é'), max_size=80)
 
 
+@settings(deadline=None)
 @given(st.lists(texts, min_size=1, max_size=4), texts, st.integers(0, 50))
 def test_whatever_is_written_a_citation_is_of_a_source_and_says_what_stands_there(
     written: list[str], answer: str, start: int

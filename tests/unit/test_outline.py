@@ -1,6 +1,6 @@
 from collections.abc import Sequence
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llm_backend.domain.chunking import chunks_of
@@ -59,6 +59,7 @@ def test_a_text_without_headings_is_told_by_pieces_from_all_over_it() -> None:
     assert all(chunk.text.startswith("Now comes") for chunk in found)
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.tuples(st.sampled_from([(), ("A",), ("B",), ("B", "C")]), st.text(min_size=1, max_size=40)), max_size=9

@@ -3,7 +3,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llm_backend.domain.citations import MARKER, Place, Source, cited
@@ -106,6 +106,7 @@ def test_a_piece_too_short_to_say_anything_is_left_out() -> None:
     assert packed_in([], 100) == []
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 300), max_size=8), st.integers(0, 400), st.randoms())
 def test_quotes_are_what_the_document_says_there_and_fit(cuts: list[int], budget: int, random: object) -> None:
     text = "".join(f"Sentence {n} 说了什么。 " for n in range(25))[:300]
@@ -269,6 +270,7 @@ HOSTILE = st.lists(
 ).map("".join)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(HOSTILE, HOSTILE, HOSTILE), min_size=1, max_size=4))
 def test_whatever_documents_say_the_prompt_keeps_its_form(documents: list[tuple[str, str, str]]) -> None:
     some = [
