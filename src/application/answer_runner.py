@@ -32,7 +32,6 @@ from llm_backend.domain.answers import (
     Delta,
     Failed,
 )
-from llm_backend.domain.citations import Citation
 from llm_backend.domain.conversations import MessageState, Seam
 from llm_backend.domain.errors import (
     AnswerNotFound,
@@ -44,6 +43,7 @@ from llm_backend.domain.errors import (
     Unavailable,
 )
 from llm_backend.domain.ids import AnswerId, ConversationId, UserId
+from llm_backend.domain.prompting import Grounding
 
 logger = logging.getLogger(__name__)
 
@@ -99,7 +99,7 @@ class AnswerRunner:
         if self._closing:
             raise ShuttingDown
 
-    async def begin(self, turn: Turn, request: ChatRequest, sources: Sequence[Citation] = ()) -> AnswerId:
+    async def begin(self, turn: Turn, request: ChatRequest) -> AnswerId:
         """Store the question and start to write its answer; its log can be followed when this returns.
 
         Returns and raises what `AnswerJournal.begin` does. Once called it runs its course, even if the caller is
@@ -107,7 +107,7 @@ class AnswerRunner:
         """
         self.check_open()
         begun: asyncio.Future[AnswerId] = asyncio.get_running_loop().create_future()
-        writing = Writing(answer=turn.answer, request=request, sources=sources)
+        writing = Writing(answer=turn.answer, request=request, grounding=turn.grounding)
         self._writing[turn.answer.id] = writing
         writing.task = asyncio.create_task(self._live(writing, turn, begun), name=f"answer {turn.answer.id}")
         return await asyncio.shield(begun)
@@ -117,7 +117,7 @@ class AnswerRunner:
         answer: Answer,
         request: ChatRequest,
         events: Sequence[NumberedEvent],
-        sources: Sequence[Citation] = (),
+        grounding: Grounding | None = None,
         *,
         after: int,
     ) -> bool:
@@ -129,7 +129,7 @@ class AnswerRunner:
         writing = Writing(
             answer=answer,
             request=request,
-            sources=sources,
+            grounding=grounding,
             pieces=[request.so_far],
             length=len(request.so_far),
             seams=[event.seam for _, event in events if isinstance(event, Continued)],

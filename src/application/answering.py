@@ -17,7 +17,7 @@ from llm_backend.application.ports.idempotency import IdempotencyKey
 from llm_backend.application.ports.stop_signals import StopSignals
 from llm_backend.application.ports.stream_log import LogReader, StreamLog
 from llm_backend.application.ports.views import ConversationViews, KnowledgeViews
-from llm_backend.application.retrieval import LONGEST_QUERY, Retrieve
+from llm_backend.application.sourcing import FindSources
 from llm_backend.domain.answers import (
     Answer,
     AnswerState,
@@ -27,6 +27,8 @@ from llm_backend.domain.errors import AnswerNotFound, InvalidMessage, NothingRel
 from llm_backend.domain.ids import AnswerId, ConversationId, KnowledgeBaseId, UserId
 from llm_backend.domain.prompting import Grounding
 from llm_backend.domain.text import is_storable
+
+RECALLED_FOR_SEARCH = 8  # messages that tell what a question to a knowledge base refers to
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +74,7 @@ class SendMessage:
             idempotency=idempotency,
             grounding=grounding,
         )
-        return await self.runner.begin(turn, request, grounding.sources if grounding else ())
+        return await self.runner.begin(turn, request)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +83,7 @@ class AskKnowledgeBase:
 
     conversations: ConversationViews
     knowledge: KnowledgeViews
-    retrieve: Retrieve
+    find: FindSources
     journal: AnswerJournal
     send: SendMessage
     ground: GroundAnswer
@@ -99,15 +101,18 @@ class AskKnowledgeBase:
     ) -> AnswerId:
         if idempotency and (earlier := await self.journal.answer_for(owner, idempotency)):
             return earlier
-        await self.conversations.thread(owner, conversation, limit=1)
+        thread = await self.conversations.thread(owner, conversation, limit=RECALLED_FOR_SEARCH)
         await self.knowledge.knowledge_base(owner, knowledge_base)
         if not text.strip() or not is_storable(text):
             raise InvalidMessage
-        found = await self.retrieve(owner, knowledge_base, text[:LONGEST_QUERY], top_k=top_k)
-        passages = found.passages if found.relevant else ()
-        if not passages and not self.answer_without_passages:
+        window = self.send.compose.model.window(thread.conversation.model)
+        budget = self.ground.budget(text, window)
+        material = await self.find(owner, knowledge_base, thread, text, top_k=top_k, budget=budget)
+        if not material.passages and not self.answer_without_passages:
             raise NothingRelevant
-        grounding = await self.ground(owner, passages) if passages else None
+        grounding = None
+        if material.passages:
+            grounding = await self.ground(owner, material, question=text, window=window)
         return await self.send(owner, conversation, text, idempotency=idempotency, grounding=grounding)
 
 

@@ -31,9 +31,10 @@ class ComposeRequest:
         taken = sum(estimated_tokens(turn.text) for turn in instructions)
         messages = fitting(past, question, window=self.model.window(conversation.model), taken=taken)
         turns = [*instructions, *(ChatTurn(role=message.role, text=message.text) for message in messages)]
-        return ChatRequest(model=conversation.model, turns=turns, api_key=self._api_key(conversation))
+        return ChatRequest(model=conversation.model, turns=turns, api_key=self.api_key(conversation))
 
-    def _api_key(self, conversation: Conversation) -> Secret | None:
+    def api_key(self, conversation: Conversation) -> Secret | None:
+        """The user's own, if there is one. Raises `ApiKeyUnreadable`."""
         if conversation.api_key is None:
             return None
         try:

@@ -5,27 +5,47 @@ from dataclasses import dataclass
 
 from llm_backend.application.ports.clock import IdSource
 from llm_backend.application.ports.views import KnowledgeViews
+from llm_backend.application.sourcing import Material
+from llm_backend.domain.citations import Source
+from llm_backend.domain.errors import MessageTooLong
 from llm_backend.domain.ids import UserId
-from llm_backend.domain.knowledge import Passage
-from llm_backend.domain.prompting import Grounding, Source, knowledge_prompt, pack_passages, verified
+from llm_backend.domain.prompting import Grounding, knowledge_prompt, pack_passages, verified
+from llm_backend.domain.window import estimated_tokens, room_for_sources
+
+LONGEST_CONTEXT = 6000  # tokens of passages
 
 
 @dataclass(frozen=True, slots=True)
 class GroundAnswer:
-    """Pack passages into instructions for a model; every quote is compared with the stored text first."""
+    """Pack passages into instructions for a model; every source is compared with the stored text first."""
 
     views: KnowledgeViews
     ids: IdSource
-    budget: int = 12_000  # characters of passages in a prompt
+    longest: int = LONGEST_CONTEXT
 
-    async def __call__(self, owner: UserId, passages: Sequence[Passage]) -> Grounding:
-        sources = [await self._verified(owner, source) for source in pack_passages(passages, self.budget)]
+    def budget(self, question: str, window: int) -> int:
+        """How many tokens of passages there may be in a prompt."""
+        return min(self.longest, room_for_sources(question, window))
+
+    async def __call__(self, owner: UserId, material: Material, *, question: str, window: int) -> Grounding:
+        """Raises `MessageTooLong` when the question leaves no room for any passage."""
+        room, budget = room_for_sources(question, window), self.budget(question, window)
+        while sources := pack_passages(material.passages, budget):
+            grounding = await self._grounding(owner, sources, material)
+            if estimated_tokens(grounding.instructions) <= room:
+                return grounding
+            budget = budget * 2 // 3  # fences and headings take room as well
+        raise MessageTooLong
+
+    async def _grounding(self, owner: UserId, sources: Sequence[Source], material: Material) -> Grounding:
+        checked = [await self._verified(owner, source) for source in sources]
         return Grounding(
-            instructions=knowledge_prompt(sources, nonce=self.ids.uuid()),
-            sources=[source.citation for source in sources],
+            instructions=knowledge_prompt(
+                checked, nonce=self.ids.uuid(), relevance=material.relevance, is_outline=material.is_outline
+            ),
+            sources=checked,
+            relevance=material.relevance,
         )
 
     async def _verified(self, owner: UserId, source: Source) -> Source:
-        citation = source.citation
-        stored = await self.views.quotation(owner, citation.document, citation.start, citation.end)
-        return verified(source, stored)
+        return verified(source, await self.views.quotation(owner, source.document, source.start, source.end))

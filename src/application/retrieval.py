@@ -14,9 +14,9 @@ from llm_backend.application.ports.passage_index import PassageIndex
 from llm_backend.application.ports.views import KnowledgeViews, ReadyDocument
 from llm_backend.domain.errors import IndexUnavailable, InvalidQuery, UnknownEmbeddingModel, UpstreamFailed
 from llm_backend.domain.ids import DocumentId, KnowledgeBaseId, UserId
-from llm_backend.domain.knowledge import Found, KnowledgeBase, Passage, ScoreParts
+from llm_backend.domain.knowledge import Found, KnowledgeBase, Passage, Relevance, ScoreParts
 from llm_backend.domain.ranking import Candidate, Ranked, distinct, fused
-from llm_backend.domain.relevance import COVERING, ENOUGH_COVERAGE, coverage
+from llm_backend.domain.relevance import relevance_of
 from llm_backend.domain.text import is_storable
 
 LONGEST_QUERY = 8192  # characters
@@ -105,7 +105,7 @@ class Retrieve:
         return Found(
             passages=[_passage(one, ready, explain=explain) for one in chosen],
             degraded=vector is None or self.state.incomplete,
-            relevant=_is_relevant(text, chosen, candidates, embedder.related_cosine if embedder else 1.0),
+            relevance=_relevance(text, chosen, candidates, embedder.related_cosine if embedder else 1.0),
         )
 
     def _embedder(self, shelf: KnowledgeBase) -> Embedder | None:
@@ -163,11 +163,10 @@ def _is_current(candidate: Candidate, ready: Mapping[DocumentId, ReadyDocument])
     return document is not None and document.attempt == candidate.stored.attempt
 
 
-def _is_relevant(text: str, chosen: Sequence[Ranked], candidates: Sequence[Candidate], related_cosine: float) -> bool:
-    best = [one.candidate for one in chosen[:COVERING]]
-    if any(candidate.parts.cosine >= related_cosine for candidate in best):
-        return True
-    return coverage(text, best, candidates) >= ENOUGH_COVERAGE
+def _relevance(
+    text: str, chosen: Sequence[Ranked], candidates: Sequence[Candidate], related_cosine: float
+) -> Relevance:
+    return relevance_of(text, [one.candidate for one in chosen], candidates, related_cosine)
 
 
 def _passage(ranked: Ranked, ready: Mapping[DocumentId, ReadyDocument], *, explain: bool) -> Passage:

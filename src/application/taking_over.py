@@ -18,6 +18,7 @@ from llm_backend.application.ports.stream_log import StreamLog
 from llm_backend.application.ports.views import ConversationViews
 from llm_backend.application.writing import REASONS
 from llm_backend.domain.answers import INTERRUPTED, INTERRUPTION_GAP, STOPPED, Continued, Delta, Failed
+from llm_backend.domain.citations import cited
 from llm_backend.domain.conversations import Message, MessageState, Role
 from llm_backend.domain.errors import DomainError, StorageFull, Unavailable
 from llm_backend.domain.ids import AnswerId
@@ -107,8 +108,7 @@ class TakeOverAnswers:
         after = (events[-1][0] if events else 0) + takeovers * INTERRUPTION_GAP - 1
         if request is None:
             return await self._close(orphan, events, after)
-        sources = orphan.grounding.sources if orphan.grounding else ()
-        if not self.runner.take_up(orphan.answer, request, events, sources, after=after):
+        if not self.runner.take_up(orphan.answer, request, events, orphan.grounding, after=after):
             await self.leases.release(answer)
             return False
         logger.info("an answer goes on in another process", extra={"answer": answer})
@@ -141,13 +141,15 @@ class TakeOverAnswers:
 
     async def _close(self, orphan: OpenAnswer, events: Sequence[NumberedEvent], after: int) -> bool:
         reason = STOPPED if orphan.wanted_to_stop else INTERRUPTED
+        text = _text(events)
         message = Message(
             number=orphan.answer.number,
             role=Role.ASSISTANT,
-            text=_text(events),
+            text=text,
             state=MessageState.INCOMPLETE,
             reason=reason,
             model=orphan.model,
+            citations=cited(text, orphan.grounding.sources) if orphan.grounding else (),
             seams=tuple(event.seam for _, event in events if isinstance(event, Continued)),
             created_at=self.now(),
         )

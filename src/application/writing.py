@@ -21,6 +21,7 @@ from llm_backend.domain.answers import (
 from llm_backend.domain.citations import Citation, cited
 from llm_backend.domain.conversations import Message, MessageState, Role, Seam
 from llm_backend.domain.errors import DomainError
+from llm_backend.domain.prompting import Grounding
 
 REASONS = {
     STOPPED: "The answer was stopped",
@@ -36,7 +37,7 @@ class Writing:
 
     answer: Answer
     request: ChatRequest
-    sources: Sequence[Citation]
+    grounding: Grounding | None = None
     pieces: list[str] = field(default_factory=list)
     length: int = 0
     seams: list[Seam] = field(default_factory=list)
@@ -80,13 +81,14 @@ class Writing:
     def ending(self, completion: Completion) -> list[AnswerEvent]:
         """How it ends when it is complete."""
         text = self.text
-        citations: list[AnswerEvent] = [Cited(cited(text, self.sources))] if self.sources else []
+        citations: list[AnswerEvent] = []
+        if self.grounding:
+            citations.append(Cited(cited(text, self.grounding.sources), self.grounding.relevance))
         return [*citations, Done(completion.usage), FullText(text)]
 
     def message(self, ending: Sequence[AnswerEvent], state: MessageState, *, at: datetime) -> Message:
         done = next((event for event in ending if isinstance(event, Done)), None)
         failure = next((event for event in ending if isinstance(event, Failed)), None)
-        citations = next((event.citations for event in ending if isinstance(event, Cited)), ())
         return Message(
             number=self.answer.number,
             role=Role.ASSISTANT,
@@ -95,10 +97,17 @@ class Writing:
             reason=failure.code if failure else None,
             model=self.request.model,
             usage=done.usage if done else None,
-            citations=citations,
+            citations=self._citations(ending),
             seams=tuple(self.seams),
             created_at=at,
         )
+
+    def _citations(self, ending: Sequence[AnswerEvent]) -> tuple[Citation, ...]:
+        """What is there of a text that ends early may rest on sources as well."""
+        told = next((event.citations for event in ending if isinstance(event, Cited)), None)
+        if told is None and self.grounding:
+            return cited(self.text, self.grounding.sources)
+        return told or ()
 
 
 def failed(error: DomainError) -> Failed:

@@ -49,6 +49,8 @@ from llm_backend.application.reindexing import (
     SweepReindexings,
 )
 from llm_backend.application.retrieval import CorpusSummaries, Retrieve
+from llm_backend.application.rewriting import RewriteQuestion
+from llm_backend.application.sourcing import FindSources
 from llm_backend.application.sweeping import SweepDocuments
 from llm_backend.application.taking_over import TakeOverAnswers
 from llm_backend.application.uploads import (
@@ -136,11 +138,12 @@ def use_cases(settings: Settings, ports: Adapters, runner: AnswerRunner, jobs: J
     state = IndexState()
     mend = MendIndex(knowledge, ports.passage_index, state)
     retrieve = Retrieve(knowledge, ports.embedders, ports.passage_index, ports.folding, summaries, state)
+    compose = ComposeRequest(ports.chat_model, ports.secret_box)
     send = SendMessage(
         conversations=store.conversation_views,
         journal=store.journal,
         runner=runner,
-        compose=ComposeRequest(ports.chat_model, ports.secret_box),
+        compose=compose,
         ids=ids,
         now=clock,
         streams_per_user=limits.streams_per_user,
@@ -167,10 +170,10 @@ def use_cases(settings: Settings, ports: Adapters, runner: AnswerRunner, jobs: J
         ask_knowledge_base=AskKnowledgeBase(
             conversations=store.conversation_views,
             knowledge=knowledge,
-            retrieve=retrieve,
+            find=FindSources(knowledge, retrieve, ports.folding, _rewriting(settings, compose)),
             journal=store.journal,
             send=send,
-            ground=GroundAnswer(knowledge, ids),
+            ground=GroundAnswer(knowledge, ids, settings.rag.context_tokens),
             answer_without_passages=settings.rag.answer_without_passages,
         ),
         find_answer=FindAnswer(store.journal),
@@ -212,6 +215,18 @@ def use_cases(settings: Settings, ports: Adapters, runner: AnswerRunner, jobs: J
         drain=Drain(runner, jobs),
         check_readiness=CheckReadiness(_parts(ports, state)),
     )
+
+
+def _rewriting(settings: Settings, compose: ComposeRequest) -> RewriteQuestion | None:
+    """By the model that is asked, unless it is the demo, which can only quote."""
+    if not settings.rag.rewrite_follow_ups:
+        return None
+
+    def is_able(model: str) -> bool:
+        provider = next((one for one in settings.llm.providers if one.serves(model)), None)
+        return provider is None or provider.kind != "demo"
+
+    return RewriteQuestion(compose, is_able, settings.rag.rewrite_timeout)
 
 
 def _parts(ports: Adapters, state: IndexState) -> Mapping[str, Part]:

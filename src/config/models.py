@@ -21,6 +21,7 @@ _SHA256: Final = re.compile("[0-9A-Fa-f]{64}")
 _FILE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*")
 _REPOSITORY: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?")
 SHORTEST_KEPT: Final = timedelta(minutes=1)
+SHORTEST_CONTEXT: Final = 200  # tokens
 
 _MIB: Final = 1024 * 1024
 
@@ -265,6 +266,12 @@ class Rag(Struct, frozen=True, kw_only=True):
     """Of the processor, for each local model."""
     answer_without_passages: bool = False
     """Whether the model is asked even when the knowledge base has nothing relevant; otherwise that is a 404."""
+    context_tokens: int = 6000
+    """Tokens of passages that an answer may rest on; fewer where the model's window is small."""
+    rewrite_follow_ups: bool = True
+    """Whether the model of a conversation is asked what a question refers to, when it is not the first one."""
+    rewrite_timeout: timedelta = timedelta(seconds=4)
+    """After which the question is searched for as it is."""
     parsing: Parsing = Parsing()
 
     def __post_init__(self) -> None:
@@ -278,6 +285,10 @@ class Rag(Struct, frozen=True, kw_only=True):
         if self.model_threads < 1:
             yield "model_threads", "must be at least 1"
         yield from (("model_hub", fault) for _, fault in _url_faults(self.model_hub))
+        if self.context_tokens < SHORTEST_CONTEXT:
+            yield "context_tokens", f"must be at least {SHORTEST_CONTEXT}"
+        if not self.rewrite_timeout:
+            yield "rewrite_timeout", "must be longer than zero"
         names = [LEXICAL_MODEL, *(model.name for model in self.embedding_models)]
         yield from _repeated("embedding_models", names)
         if self.default_embedding_model not in names:

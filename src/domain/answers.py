@@ -12,6 +12,7 @@ from typing import TypeAlias
 from llm_backend.domain.citations import Citation
 from llm_backend.domain.conversations import Seam, TokenUsage
 from llm_backend.domain.ids import AnswerId, ConversationId, UserId
+from llm_backend.domain.knowledge import Relevance
 
 LONGEST_ANSWER = 4 * 1024 * 1024  # characters
 
@@ -40,9 +41,10 @@ class Continued(Delta):
 
 @dataclass(frozen=True, slots=True)
 class Cited:
-    """What the answer rests on."""
+    """What the answer rests on, and whether what was found has to do with the question at all."""
 
     citations: tuple[Citation, ...]
+    relevance: Relevance = Relevance.HIGH
 
 
 @dataclass(frozen=True, slots=True)

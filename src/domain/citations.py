@@ -1,20 +1,83 @@
-"""What an answer rests on, down to the character."""
+"""What an answer rests on, down to the character: nothing is cited that the model has not named, and of a source no
+more than the sentences that bear the statement, where they can be told."""
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
 
+from llm_backend.domain.evidence import LEAST_TERMS, Evidence, SourceText
 from llm_backend.domain.ids import DocumentId
+from llm_backend.domain.sentences import SENTENCE_END
+from llm_backend.domain.wording import plain, telling_terms
 
-MARKER = re.compile(r"\[(\d{1,3})\]")
+MOST_STATEMENTS = 2000  # of an answer that are looked at: more than anybody reads, and soon done
+LONGEST_CLAIM = 1000  # characters
+
+# As models write them: [1], [1][2], [1, 2], [1-3], [^1], [Source 1], and 【1】, ［1］, 【1、2】, 【1†…】 in Chinese.
+_NUMBER = r"\^?\d{1,3}"
+MARKER = re.compile(
+    r"[\[【［] ?(?:(?:[Ss]ources?|来源|來源|资料|資料) ?)?"
+    rf"(?P<numbers>{_NUMBER}(?: ?[,，、;；\-–—] ?{_NUMBER}){{0,31}})"
+    r"(?:†[^\]】］\n]{0,64})? ?[\]】］]"
+)
+_RANGE = re.compile(r"\^?(\d+)(?: ?[\-–—] ?\^?(\d+))?")
+_CODE = re.compile(r"```.*?(?:```|\Z)|`[^`\n]*`", re.DOTALL)
+_SENTENCE_OR_MARKER = re.compile(rf"{SENTENCE_END.pattern}|{MARKER.pattern}")
+_NOT_A_STATEMENT = " \t\r\n,;:，；：、*#>|-"
+_MOST_NUMBERS = 64  # behind one statement
+_BETWEEN_MARKERS = re.compile(r"[\s,，、;；]*")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """What stands where: from character `start` of the document on, this page and these headings, outermost first."""
+
+    start: int
+    page: int | None = None
+    headings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """What a prompt shows as source `[number]`: `text` stands from character `start` of the document on.
+
+    `verified` says that it was compared with the stored text. There is a place for each part, in order.
+    """
+
+    number: int
+    document: DocumentId
+    document_name: str
+    start: int
+    text: str
+    places: tuple[Place, ...]
+    verified: bool = False
+
+    @property
+    def end(self) -> int:
+        return self.start + len(self.text)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """A statement of the answer, its characters `answer_start` to `answer_end`, and where in the document stands what
+    bears it: characters `start` to `end`."""
+
+    answer_start: int
+    answer_end: int
+    start: int
+    end: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Citation:
     """Source `[number]` of an answer: `quote` is characters `start` to `end` (Unicode code points) of the document.
 
-    `page` counts from 1 where the document has pages. `verified` says that the quote was compared with the
-    stored text when the citation was made.
+    The quote reaches from the first to the last sentence that a claim rests on; it is the whole source when that
+    cannot be told of one of them. `page` (from 1) and `headings` are those at its start. `verified`: the quote was
+    compared with the stored text when the answer was asked for, and whatever the answer puts in quotation marks
+    before this number is in the source, word for word.
     """
 
     number: int
@@ -23,11 +86,120 @@ class Citation:
     start: int
     end: int
     page: int | None = None
+    headings: tuple[str, ...] = ()
     quote: str
     verified: bool
+    claims: tuple[Claim, ...] = ()
 
 
-def cited(answer: str, sources: Sequence[Citation]) -> tuple[Citation, ...]:
-    """The sources that the answer names as `[n]`, by number. Numbers that no source has are ignored."""
-    named = {int(number) for number in MARKER.findall(answer)}
-    return tuple(source for source in sources if source.number in named)
+def cited(answer: str, sources: Sequence[Source]) -> tuple[Citation, ...]:
+    """The sources that the answer names, by number. Numbers that no source has are ignored, and so is code."""
+    known = {source.number: source for source in sources}
+    texts: dict[int, SourceText] = {}
+    found: dict[int, list[Claim]] = {}
+    misquoted: set[int] = set()
+    for start, end, numbers in islice(_statements(answer), MOST_STATEMENTS):
+        evidence: dict[int, Evidence] = {}
+        for number in known.keys() & numbers:
+            text = texts.setdefault(number, SourceText(known[number].text))
+            evidence[number] = text.evidence(answer[start:end])
+            found.setdefault(number, []).append(_claim(known[number], start, end, evidence[number]))
+        if all(one.is_misquoted for one in evidence.values()):  # one of several sources is enough
+            misquoted.update(evidence)
+    return tuple(
+        _citation(known[number], claims, misquoted=number in misquoted) for number, claims in sorted(found.items())
+    )
+
+
+def _claim(source: Source, start: int, end: int, evidence: Evidence) -> Claim:
+    return Claim(
+        answer_start=start,
+        answer_end=end,
+        start=source.start + evidence.start,
+        end=source.start + evidence.end,
+    )
+
+
+def _citation(source: Source, claims: Sequence[Claim], *, misquoted: bool) -> Citation:
+    if not source.verified:  # its offsets are in doubt, and so would be those of a part of it
+        claims = [replace(claim, start=source.start, end=source.end) for claim in claims]
+    start, end = min(claim.start for claim in claims), max(claim.end for claim in claims)
+    place = source.places[max(bisect_right([place.start for place in source.places], start) - 1, 0)]
+    return Citation(
+        number=source.number,
+        document=source.document,
+        document_name=source.document_name,
+        start=start,
+        end=end,
+        page=place.page,
+        headings=place.headings,
+        quote=source.text[start - source.start : end - source.start],
+        verified=source.verified and not misquoted,
+        claims=tuple(claims),
+    )
+
+
+# Markers and what stands before them ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Marker:
+    """Numbers of sources, and where they stand in the answer."""
+
+    start: int
+    end: int
+    numbers: tuple[int, ...]
+
+
+def _statements(answer: str) -> Iterator[tuple[int, int, tuple[int, ...]]]:
+    """Start and end of each statement with numbers behind it, and the numbers."""
+    text = _CODE.sub(lambda code: " " * len(code.group()), answer)
+    end = 0
+    for marker in _markers(text):
+        yield *_statement(text, end, marker), marker.numbers
+        end = marker.end
+
+
+def _markers(text: str) -> Iterator[_Marker]:
+    """Those that follow each other directly are one."""
+    last: _Marker | None = None
+    for match in MARKER.finditer(text):
+        numbers = tuple(_numbers(match["numbers"]))
+        if last and _BETWEEN_MARKERS.fullmatch(text, last.end, match.start()):
+            last = _Marker(last.start, match.end(), (*last.numbers, *numbers)[:_MOST_NUMBERS])
+            continue
+        if last:
+            yield last
+        last = _Marker(match.start(), match.end(), numbers)
+    if last:
+        yield last
+
+
+def _numbers(written: str) -> Iterator[int]:
+    for match in _RANGE.finditer(written):
+        first, last = int(match[1]), int(match[2] or match[1])
+        yield from range(first, last + 1)
+
+
+def _statement(text: str, lower: int, marker: _Marker) -> tuple[int, int]:
+    """The sentence before a marker; what follows it where nothing is said before, as in "according to [1], …"."""
+    start, end = _trimmed(text, max(lower, marker.start - LONGEST_CLAIM), marker.start)
+    ends = (match.end() for match in SENTENCE_END.finditer(text, start, end))
+    start, end = _trimmed(text, max((one for one in ends if one < end), default=start), end)
+    if _says_something(text[start:end]):
+        return start, end
+    upper = min(marker.end + LONGEST_CLAIM, len(text))
+    after = _SENTENCE_OR_MARKER.search(text, marker.end, upper)
+    behind = _trimmed(text, marker.end, after.start() if after else upper)
+    return behind if _says_something(text[slice(*behind)]) else (start, end)
+
+
+def _says_something(text: str) -> bool:
+    return len(telling_terms(plain(text))) >= LEAST_TERMS
+
+
+def _trimmed(text: str, start: int, end: int) -> tuple[int, int]:
+    inside = text[start:end]
+    visible = inside.strip(_NOT_A_STATEMENT)
+    first = start + (inside.index(visible) if visible else 0)
+    return first, first + len(visible)

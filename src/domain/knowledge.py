@@ -200,14 +200,27 @@ class Passage:
     parts: ScoreParts = ScoreParts()
 
 
+class Relevance(StrEnum):
+    """Of what was found to what was asked. With `LOW` it is for the reader to judge; `NONE` is as good as nothing."""
+
+    HIGH = "high"
+    LOW = "low"
+    NONE = "none"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
     """The result of a search. `degraded`: by text alone, as vectors were not to be had, or from an index that is
-    just being filled again. `relevant`: false when nothing of what was asked occurs in what was found."""
+    just being filled again."""
 
     passages: Sequence[Passage]
     degraded: bool = False
-    relevant: bool = True
+    relevance: Relevance = Relevance.HIGH
+
+    @property
+    def relevant(self) -> bool:
+        """Whether it is worth anything."""
+        return self.relevance is not Relevance.NONE
 
 
 class KnowledgeBases(Protocol):

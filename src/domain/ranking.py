@@ -1,11 +1,13 @@
 """Putting what was found by words and what was found by meaning into one order."""
 
 import re
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from llm_backend.domain.knowledge import ScoreParts, StoredChunk
+from llm_backend.domain.ids import DocumentId
+from llm_backend.domain.knowledge import Passage, ScoreParts, StoredChunk
 
 _CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 _RUN = re.compile(rf"(?P<cjk>[{_CJK}]+)|[^\W_{_CJK}]+")
@@ -45,6 +47,19 @@ def distinct(ranked: Iterable[Ranked]) -> list[Ranked]:
     for one in ranked:
         seen.setdefault(one.candidate.stored.chunk.text, one)
     return list(seen.values())
+
+
+def fused_by_rank(lists: Iterable[Sequence[Passage]]) -> list[Passage]:
+    """What several searches have found, best first, whose scores cannot be compared: by the sum of 1 / (60 + rank),
+    as in Cormack et al., "Reciprocal rank fusion", 2009. Each passage once, with the best of its scores."""
+    best: dict[tuple[DocumentId, int], Passage] = {}
+    sums: defaultdict[tuple[DocumentId, int], float] = defaultdict(float)
+    for found in lists:
+        for rank, passage in enumerate(found, start=1):
+            key = passage.document, passage.chunk.position
+            sums[key] += 1 / (60 + rank)
+            best[key] = max(passage, best.get(key, passage), key=lambda one: one.score)
+    return [best[key] for key in sorted(sums, key=sums.__getitem__, reverse=True)]
 
 
 def terms(folded: str) -> list[str]:

@@ -53,5 +53,11 @@ def fitting(messages: Sequence[TurnT], question: TurnT, *, window: int, taken: i
     return [*reversed(kept), question]
 
 
+def room_for_sources(question: str, window: int) -> int:
+    """How many tokens passages and their instructions may take: half of what question and answer leave free, as the
+    conversation wants to be recalled as well. Not above 0 when the question alone is too long."""
+    return (window - window // ANSWER_SHARE - estimated_tokens(question) - MESSAGE_OVERHEAD) // 2
+
+
 def _cost(message: Turn) -> int:
     return estimated_tokens(message.text) + MESSAGE_OVERHEAD

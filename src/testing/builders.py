@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from llm_backend.application.ports.answer_journal import Turn
 from llm_backend.application.ports.idempotency import IdempotencyKey
 from llm_backend.domain.answers import Answer, AnswerState
-from llm_backend.domain.citations import Citation
+from llm_backend.domain.citations import Citation, Claim, Place, Source
 from llm_backend.domain.conversations import Conversation, Message, MessageState, Role, TokenUsage
 from llm_backend.domain.ids import AnswerId, ConversationId, DocumentId, KnowledgeBaseId, ReindexingId, UserId
 from llm_backend.domain.knowledge import Chunk, Document, DocumentState, EmbeddingSpace, KnowledgeBase
@@ -165,7 +165,22 @@ def a_citation(number: int = 1, *, document: str = "document-1", quote: str = "a
         start=0,
         end=len(quote),
         page=1,
+        headings=("Top",),
         quote=quote,
+        verified=True,
+        claims=(Claim(answer_start=1, answer_end=9, start=0, end=len(quote)),),
+    )
+
+
+def a_source(number: int = 1, *, document: str = "document-1", text: str = "a quote") -> Source:
+    """A verified source from the top of a document's first page, under one heading."""
+    return Source(
+        number=number,
+        document=DocumentId(document),
+        document_name=f"{document}.txt",
+        start=0,
+        text=text,
+        places=(Place(start=0, page=1, headings=("Top",)),),
         verified=True,
     )
 

@@ -25,7 +25,7 @@ from llm_backend.infrastructure.memory.stream_log import MemoryStreamLog
 from llm_backend.infrastructure.security.ids import RandomIds
 from llm_backend.infrastructure.security.key_ring import FixedKeyRing
 from llm_backend.infrastructure.security.secret_box import AesGcmSecretBox
-from llm_backend.testing.builders import a_citation, a_conversation, a_user
+from llm_backend.testing.builders import a_conversation, a_source, a_user
 from llm_backend.testing.clock import ManualClock
 from llm_backend.testing.contracts.store import ALICE, given
 from llm_backend.testing.faults import Faults
@@ -286,7 +286,7 @@ async def test_what_is_wanted_to_stop_is_not_gone_on_with(cluster: Cluster) -> N
 
 
 async def test_it_goes_on_resting_on_the_same_passages(cluster: Cluster) -> None:
-    grounding = Grounding(instructions="Use [1].", sources=(a_citation(1),))
+    grounding = Grounding(instructions="Use [1].", sources=(a_source(1),))
     async with (
         cluster.replica("a", ScriptedChatModel("As it says ", FOREVER)) as a,
         cluster.replica("b", ScriptedChatModel("As it says [1].")) as b,
@@ -299,7 +299,7 @@ async def test_it_goes_on_resting_on_the_same_passages(cluster: Cluster) -> None
         await b.read(answer)
 
         assert b.model.requests[0].turns[0].text == "Use [1]."
-        assert (await cluster.messages())[1].citations == (a_citation(1),)
+        assert [one.number for one in (await cluster.messages())[1].citations] == [1]
 
 
 async def test_a_conversation_that_is_deleted_elsewhere_ends_its_answer(cluster: Cluster) -> None:

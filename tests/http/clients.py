@@ -7,6 +7,7 @@ from typing import Any
 from httpx import AsyncClient, Response
 
 PASSWORD = "SecureP@ssw0rd!"
+CONTRACT = "不可抗力条款是指合同中约定的因不可预见、不可避免、不可克服的客观情况。"
 _numbers = itertools.count(1)
 
 
@@ -55,8 +56,7 @@ class Client:
     async def upload(
         self, kb_id: str, name: str = "合同协议.txt", content: bytes | None = None, **options: Any
     ) -> Response:
-        text = "不可抗力条款是指合同中约定的因不可预见、不可避免、不可克服的客观情况。".encode()
-        files = {"file": (name, text if content is None else content)}
+        files = {"file": (name, CONTRACT.encode() if content is None else content)}
         return await self.post("/api/rag/doc/upload", data={"kb_id": kb_id}, files=files, **options)
 
     async def submit(self, kb_id: str, name: str = "合同协议.txt", content: bytes | None = None, **options: Any) -> str:

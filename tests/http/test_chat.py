@@ -10,6 +10,7 @@ import pytest
 from httpx import ASGITransport, AsyncClient, Response
 
 from llm_backend.application.backend import Backend
+from llm_backend.application.rewriting import INSTRUCTIONS as REWRITING
 from llm_backend.domain.errors import (
     DomainError,
     UpstreamCutOff,
@@ -19,7 +20,7 @@ from llm_backend.domain.errors import (
 from llm_backend.interface.http.app import create_app
 from llm_backend.testing.scripted_chat_model import FOREVER, ScriptedChatModel
 from tests.http.backends import memory_backend
-from tests.http.clients import Client
+from tests.http.clients import CONTRACT, Client
 
 STRICT = {"Accept": "text/event-stream"}
 UNICODE = '你好 🌍 \u2028 naïve \t "quoted" \\ \U0010ffff'
@@ -228,7 +229,7 @@ async def test_a_question_to_a_knowledge_base_is_resumed_only_when_it_is_repeate
 
     assert repeated == ids[1:]
     assert other[0].endswith(".1")
-    assert len(model.requests) == 2
+    assert len([request for request in model.requests if request.turns[0].text != REWRITING]) == 2
 
 
 @pytest.mark.parametrize("event_id", ["", "5", "x", "1.x", "4242.1", "1.1.1", "٣.1", ".", "99999999999999999999.1"])
@@ -290,6 +291,7 @@ async def test_citations_are_for_strict_readers(alice: Client, model: ScriptedCh
     model.play_next("不可抗力 [1]")
 
     reply = await alice.post("/api/rag/chat", body, headers=STRICT)
+    model.play_next("不可抗力")  # the question, rewritten
     model.play_next("不可抗力 [1]")
     plain = await alice.post("/api/rag/chat", body)
 
@@ -301,6 +303,11 @@ async def test_citations_are_for_strict_readers(alice: Client, model: ScriptedCh
     assert citation["doc_id"] == doc_id
     assert citation["doc_name"] == "合同协议.txt"
     assert citation["verified"] is True
+    assert citation["quote"] == CONTRACT[citation["start"] : citation["end"]]
+    assert citation["claims"][0].keys() == {"answer_start", "answer_end", "start", "end"}
+    assert json.loads(data[1])["relevance"] == "high"
+    answers = (await alice.history(conversation))[1::2]
+    assert [answer["citations"] for answer in answers] == [[citation], [citation]]
     assert [block["event"] for block in blocks(plain)] == ["message", "done", "full_response"]
 
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from llm_backend.application.ports.answer_journal import NumberedEvent
 from llm_backend.domain.answers import AnswerEvent, Cited, Continued, Delta, Done, Failed, FullText
 from llm_backend.domain.conversations import Seam
 from llm_backend.domain.ids import AnswerId
+from llm_backend.domain.knowledge import Relevance
 from llm_backend.interface.http.options import FramingChoice
 from llm_backend.interface.http.streams import PING, PlainFraming, StrictFraming, framing_for
 from llm_backend.testing.builders import a_citation
@@ -26,7 +28,7 @@ events = st.one_of(
     st.builds(FullText, texts),
     st.builds(Failed, st.just("stopped"), texts),
     st.just(Done()),
-    st.builds(lambda quote: Cited((a_citation(quote=quote),)), texts),
+    st.builds(lambda quote: Cited((a_citation(quote=quote),), Relevance.LOW), texts),
 )
 
 
@@ -57,13 +59,9 @@ def expected(event: AnswerEvent) -> tuple[str, Any]:
         case Failed(code, message):
             return "stream_error", {"code": code, "message": message}
         case Cited(citations):
-            names = {
-                "number": "number",
-                "document": "doc_id",
-                "document_name": "doc_name",
-                **{name: name for name in ("start", "end", "page", "quote", "verified")},
-            }
-            return "citations", [{names[name]: getattr(one, name) for name in names} for one in citations]
+            renamed = {"document": "doc_id", "document_name": "doc_name"}
+            shown = json.loads(json.dumps([asdict(one) for one in citations]))  # tuples as lists
+            return "citations", [{renamed.get(name, name): value for name, value in one.items()} for one in shown]
 
 
 @given(st.lists(events))
@@ -83,6 +81,7 @@ def test_strict_events_say_what_happened_with_ids(batch: list[AnswerEvent], firs
     assert [(event.event, json.loads(event.data)["data"]) for event in read] == [expected(event) for event in batch]
     assert [event.id for event in read] == [f"77.{first + index}" for index in range(len(batch))]
     assert all(json.loads(event.data)["event"] == event.event for event in read)
+    assert {json.loads(event.data)["relevance"] for event in read if event.event == "citations"} <= {"low"}
 
 
 @pytest.mark.parametrize(

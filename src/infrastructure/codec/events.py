@@ -9,6 +9,7 @@ import msgspec
 
 from llm_backend.domain.answers import AnswerEvent, Cited, Continued, Delta, Done, Failed, FullText
 from llm_backend.domain.conversations import TokenUsage
+from llm_backend.domain.knowledge import Relevance
 from llm_backend.infrastructure.codec.stored import (
     StoredCitation,
     StoredSeam,
@@ -26,6 +27,7 @@ class _Continued(msgspec.Struct, tag="continued", array_like=True):
 
 class _Cited(msgspec.Struct, tag="cited", array_like=True):
     citations: list[StoredCitation]
+    relevance: str = Relevance.HIGH.value
 
 
 class _Done(msgspec.Struct, tag="done", array_like=True):
@@ -63,7 +65,7 @@ def _stored(event: AnswerEvent) -> _Stored:
         case Delta():
             return event.text
         case Cited():
-            return _Cited([stored_citation(citation) for citation in event.citations])
+            return _Cited([stored_citation(one) for one in event.citations], event.relevance.value)
         case Done():
             return _Done(event.usage.prompt, event.usage.completion) if event.usage else _Done()
         case FullText():
@@ -79,7 +81,7 @@ def _event(stored: _Stored) -> AnswerEvent:
         case _Continued():
             return Continued(stored.text, seam_from(stored.seam))
         case _Cited():
-            return Cited(tuple(map(citation_from, stored.citations)))
+            return Cited(tuple(map(citation_from, stored.citations)), Relevance(stored.relevance))
         case _Done(prompt=None):
             return Done()
         case _Done():

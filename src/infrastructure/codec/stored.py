@@ -7,10 +7,20 @@ from collections.abc import Sequence
 
 import msgspec
 
-from llm_backend.domain.citations import Citation
+from llm_backend.domain.citations import Citation, Claim, Place, Source
 from llm_backend.domain.conversations import Seam
 from llm_backend.domain.ids import DocumentId
+from llm_backend.domain.knowledge import Relevance
 from llm_backend.domain.prompting import Grounding
+
+
+class StoredClaim(msgspec.Struct, array_like=True, frozen=True):
+    """A claim as it is stored."""
+
+    answer_start: int
+    answer_end: int
+    start: int
+    end: int
 
 
 class StoredCitation(msgspec.Struct, omit_defaults=True, frozen=True):
@@ -24,6 +34,29 @@ class StoredCitation(msgspec.Struct, omit_defaults=True, frozen=True):
     quote: str
     verified: bool
     page: int | None = None
+    headings: tuple[str, ...] = ()
+    claims: tuple[StoredClaim, ...] = ()
+
+
+class StoredPlace(msgspec.Struct, array_like=True, frozen=True):
+    """A place as it is stored."""
+
+    start: int
+    page: int | None = None
+    headings: tuple[str, ...] = ()
+
+
+class StoredSource(msgspec.Struct, omit_defaults=True, frozen=True):
+    """A source as it is stored. Before there were `places` there was one `page`."""
+
+    number: int
+    document: str
+    document_name: str
+    start: int
+    quote: str
+    verified: bool
+    page: int | None = None
+    places: tuple[StoredPlace, ...] = ()
 
 
 class StoredSeam(msgspec.Struct, frozen=True):
@@ -34,11 +67,12 @@ class StoredSeam(msgspec.Struct, frozen=True):
     reason: str
 
 
-class StoredGrounding(msgspec.Struct, frozen=True):
+class StoredGrounding(msgspec.Struct, omit_defaults=True, frozen=True):
     """What an answer rests on, as it is stored."""
 
     instructions: str
-    sources: list[StoredCitation]
+    sources: list[StoredSource]
+    relevance: str = Relevance.HIGH.value
 
 
 _decode_grounding = msgspec.json.Decoder(StoredGrounding).decode
@@ -56,6 +90,8 @@ def stored_citation(citation: Citation) -> StoredCitation:
         quote=citation.quote,
         verified=citation.verified,
         page=citation.page,
+        headings=citation.headings,
+        claims=tuple(StoredClaim(one.answer_start, one.answer_end, one.start, one.end) for one in citation.claims),
     )
 
 
@@ -67,9 +103,15 @@ def citation_from(stored: StoredCitation) -> Citation:
         start=stored.start,
         end=stored.end,
         page=stored.page,
+        headings=stored.headings,
         quote=stored.quote,
         verified=stored.verified,
+        claims=tuple(map(_claim_from, stored.claims)),
     )
+
+
+def _claim_from(stored: StoredClaim) -> Claim:
+    return Claim(answer_start=stored.answer_start, answer_end=stored.answer_end, start=stored.start, end=stored.end)
 
 
 def citations_from(value: str) -> tuple[Citation, ...]:
@@ -98,9 +140,39 @@ def seams_value(seams: Sequence[Seam]) -> str:
 
 def grounding_from(value: str) -> Grounding:
     stored = _decode_grounding(value)
-    return Grounding(instructions=stored.instructions, sources=tuple(map(citation_from, stored.sources)))
+    return Grounding(
+        instructions=stored.instructions,
+        sources=tuple(map(_source_from, stored.sources)),
+        relevance=Relevance(stored.relevance),
+    )
 
 
 def grounding_value(grounding: Grounding) -> str:
-    sources = [stored_citation(citation) for citation in grounding.sources]
-    return msgspec.json.encode(StoredGrounding(grounding.instructions, sources)).decode()
+    sources = [_stored_source(source) for source in grounding.sources]
+    stored = StoredGrounding(grounding.instructions, sources, grounding.relevance.value)
+    return msgspec.json.encode(stored).decode()
+
+
+def _stored_source(source: Source) -> StoredSource:
+    return StoredSource(
+        number=source.number,
+        document=source.document,
+        document_name=source.document_name,
+        start=source.start,
+        quote=source.text,
+        verified=source.verified,
+        places=tuple(StoredPlace(place.start, place.page, place.headings) for place in source.places),
+    )
+
+
+def _source_from(stored: StoredSource) -> Source:
+    places = stored.places or (StoredPlace(stored.start, stored.page),)
+    return Source(
+        number=stored.number,
+        document=DocumentId(stored.document),
+        document_name=stored.document_name,
+        start=stored.start,
+        text=stored.quote,
+        places=tuple(Place(start=place.start, page=place.page, headings=place.headings) for place in places),
+        verified=stored.verified,
+    )

@@ -22,7 +22,7 @@ class HashEmbedder:
     """
 
     cosine_weight: float = 0.3
-    related_cosine: float = 0.15
+    related_cosine: float = 0.35
 
     @property
     def space(self) -> EmbeddingSpace:

@@ -10,6 +10,7 @@ from itertools import pairwise
 from llm_backend.application.ports.chat_model import ChatRequest, Completion, Emit
 from llm_backend.domain.answers import Delta
 from llm_backend.domain.conversations import Role, TokenUsage
+from llm_backend.domain.prompting import OUTLINE
 
 DEMO_WINDOW = 32_768
 DEMO_DELAY = timedelta(milliseconds=15)
@@ -17,8 +18,9 @@ DEMO_DELAY = timedelta(milliseconds=15)
 _PIECE = 4  # characters
 _MOST_SENTENCES = 3
 _CHINESE_RUN = re.compile(r"[\u3400-\u9fff]+")
-# As the prompt for knowledge chats fences them: `[1] name`, a mark, the text, the mark again.
+# As the prompt for knowledge chats fences them: `[1] name`, a mark, the text, each line behind "> ", the mark again.
 _SOURCE = re.compile(r"^\[(\d{1,3})\] [^\n]*\n(\S+)\n(.*?)\n\2$", re.DOTALL | re.MULTILINE)
+_QUOTED_LINE = re.compile("^> ?", re.MULTILINE)
 _SENTENCE = re.compile(r"[^\n。！？.!?]+(?:[.!?](?!\s|$)[^\n。！？.!?]*)*[。！？.!?]*")
 _LATIN_WORD = re.compile(r"[^\W_\u3400-\u9fff]+")
 _COMMON = frozenset(
@@ -91,7 +93,7 @@ def _answer(request: ChatRequest) -> str:
     quotes = list(_quotes(request, question))
     if not quotes:
         return _NOTICE_ZH if chinese else _NOTICE_EN
-    best = _best(quotes)
+    best = _first(quotes) if OUTLINE in _instructions(request) else _best(quotes)
     if not best:
         return _NOTHING_ZH if chinese else _NOTHING_EN
     return ("" if chinese else " ").join(f"{quote.text} [{quote.source}]" for quote in best)
@@ -99,12 +101,22 @@ def _answer(request: ChatRequest) -> str:
 
 def _quotes(request: ChatRequest, question: str) -> Iterator[_Quote]:
     wanted = _words(question)
-    prompt = "\n".join(turn.text for turn in request.turns if turn.role == Role.SYSTEM)
+    prompt = _instructions(request)
     place = 0
     for number, _, text in _SOURCE.findall(prompt):
-        for sentence in _SENTENCE.findall(text):
+        for sentence in _SENTENCE.findall(_QUOTED_LINE.sub("", text)):
             place += 1
             yield _Quote(sentence.strip(), int(number), len(wanted & _words(sentence)), place)
+
+
+def _instructions(request: ChatRequest) -> str:
+    return "\n".join(turn.text for turn in request.turns if turn.role == Role.SYSTEM)
+
+
+def _first(quotes: Sequence[_Quote]) -> list[_Quote]:
+    """How each of the first sources begins, of an outline: no word of the question stands in it."""
+    beginnings = {quote.source: quote for quote in reversed(quotes)}
+    return [beginnings[source] for source in sorted(beginnings)][:_MOST_SENTENCES]
 
 
 def _best(quotes: Sequence[_Quote]) -> list[_Quote]:

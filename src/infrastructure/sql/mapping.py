@@ -350,7 +350,7 @@ STORED_CHUNK_COLUMNS = (
     rows.documents.c.attempt,
     rows.chunks.c.document_id,
     *CHUNK_COLUMNS,
-    rows.chunks.c.vector,
+    rows.vectors.c.vector,
 )
 
 

@@ -11,8 +11,8 @@ import msgspec
 
 from llm_backend.application.ports.answer_journal import NumberedEvent
 from llm_backend.domain.answers import AnswerEvent, Cited, Delta, Done, Failed, FullText
-from llm_backend.domain.citations import Citation
 from llm_backend.domain.ids import AnswerId
+from llm_backend.interface.http.citations import CitationOut, citation_out
 from llm_backend.interface.http.options import FramingChoice
 
 FINISHED = "Stream finished"
@@ -22,19 +22,6 @@ EVENT_STREAM = "text/event-stream"
 _encode = msgspec.json.Encoder().encode
 _encode_lines = msgspec.json.Encoder().encode_lines
 _DELTA, _END = b'{"event":"message","data":', b"}\n\n"
-
-
-class CitationOut(msgspec.Struct):
-    """A source that the answer names as `[number]`; `start` and `end` count Unicode code points."""
-
-    number: int
-    doc_id: str
-    doc_name: str
-    start: int
-    end: int
-    page: int | None
-    quote: str
-    verified: bool
 
 
 class FailureOut(msgspec.Struct):
@@ -133,6 +120,8 @@ def _strict(event: AnswerEvent) -> bytes:
 
 def _object(event: AnswerEvent) -> bytes:
     name, data = _named(event)
+    if type(event) is Cited:
+        return b'{"event":"%b","data":%b,"relevance":%b}' % (name.encode(), _encode(data), _encode(event.relevance))
     return b'{"event":"%b","data":%b}' % (name.encode(), _encode(data))
 
 
@@ -151,16 +140,3 @@ def _named(event: AnswerEvent) -> tuple[str, EventData]:
             return "stream_error", FailureOut(code, message)
         case _:
             assert_never(event)
-
-
-def citation_out(citation: Citation) -> CitationOut:
-    return CitationOut(
-        number=citation.number,
-        doc_id=citation.document,
-        doc_name=citation.document_name,
-        start=citation.start,
-        end=citation.end,
-        page=citation.page,
-        quote=citation.quote,
-        verified=citation.verified,
-    )

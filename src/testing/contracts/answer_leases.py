@@ -9,12 +9,13 @@ from llm_backend.application.ports.answer_journal import Part
 from llm_backend.application.ports.answer_leases import OpenAnswer
 from llm_backend.domain.answers import AnswerState, Delta, Done
 from llm_backend.domain.ids import AnswerId, WriterId
+from llm_backend.domain.knowledge import Relevance
 from llm_backend.domain.prompting import Grounding
 from llm_backend.testing.builders import (
-    a_citation,
     a_conversation,
     a_message,
     a_reply,
+    a_source,
     a_turn,
     a_user,
     an_answer,
@@ -24,7 +25,11 @@ from llm_backend.testing.contracts.store import ALICE, Store, given
 
 OTHER = WriterId("another process")
 THIRD = WriterId("a third one")
-GROUNDING = Grounding(instructions="Use these.\n[1] 日本", sources=(a_citation(1), a_citation(2, quote="x' OR '1'='1")))
+GROUNDING = Grounding(
+    instructions="Use these.\n[1] 日本",
+    sources=(a_source(1), a_source(2, text="x' OR '1'='1")),
+    relevance=Relevance.LOW,
+)
 
 
 class AnswerLeasesContract:

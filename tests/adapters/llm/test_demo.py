@@ -5,12 +5,11 @@ from datetime import timedelta
 import pytest
 
 from llm_backend.application.ports.chat_model import ChatRequest, ChatTurn
-from llm_backend.domain.citations import Citation
 from llm_backend.domain.conversations import Role
-from llm_backend.domain.ids import DocumentId
-from llm_backend.domain.prompting import Source, knowledge_prompt
+from llm_backend.domain.prompting import knowledge_prompt
 from llm_backend.infrastructure.llm.demo import DemoChatModel
 from tests.adapters.llm.conftest import Listener
+from tests.builders import a_source
 
 TEXTS = [
     "The moon is far away. Water boils at 100 degrees. It freezes at 0 degrees.",
@@ -25,20 +24,7 @@ def demo() -> DemoChatModel:
 
 
 def about(question: str, texts: list[str]) -> ChatRequest:
-    sources = [
-        Source(
-            citation=Citation(
-                number=number,
-                document=DocumentId(f"d{number}"),
-                document_name=f"d{number}.txt",
-                start=0,
-                end=len(quote),
-                quote=quote,
-                verified=True,
-            )
-        )
-        for number, quote in enumerate(texts, 1)
-    ]
+    sources = [a_source(number, text=text) for number, text in enumerate(texts, 1)]
     turns = [
         ChatTurn(role=Role.SYSTEM, text=knowledge_prompt(sources, "a1b2c3")),
         ChatTurn(role=Role.USER, text=question),

@@ -15,6 +15,7 @@ from llm_backend.application.conversations import (
 from llm_backend.domain.conversations import Conversation, ConversationSummary, Message, MessageState, Thread
 from llm_backend.domain.ids import LARGEST_ID, ConversationId
 from llm_backend.domain.secrets import Secret
+from llm_backend.interface.http.citations import CitationOut, citation_out
 from llm_backend.interface.http.documentation import SIGNED_IN, RepeatableOperation, failures
 from llm_backend.interface.http.idempotency import idempotency
 from llm_backend.interface.http.requests import ApiRequest, conversation_in
@@ -56,7 +57,8 @@ class SeamOut(msgspec.Struct):
 class MessageInHistory(msgspec.Struct, omit_defaults=True):
     """`state` and `reason` are there only when the text ends early: `incomplete`, and the code of what happened.
 
-    `seams` are there only when other models than the conversation's went on with the answer.
+    `seams` are there only when other models than the conversation's went on with the answer, and `citations` only when
+    it rests on documents: the same as at the end of its stream.
     """
 
     role: str
@@ -65,6 +67,7 @@ class MessageInHistory(msgspec.Struct, omit_defaults=True):
     state: str | None = None
     reason: str | None = None
     seams: list[SeamOut] | None = None
+    citations: list[CitationOut] | None = None
 
 
 class HistoryOut(msgspec.Struct):
@@ -158,4 +161,5 @@ def message_out(message: Message) -> MessageInHistory:
         state=message.state.value if cut else None,
         reason=message.reason if cut else None,
         seams=[SeamOut(seam.at, seam.model, seam.reason) for seam in message.seams] or None,
+        citations=[citation_out(citation) for citation in message.citations] or None,
     )
