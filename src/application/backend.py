@@ -10,6 +10,7 @@ from llm_backend.application.answering import (
     SendMessage,
     StopAnswer,
 )
+from llm_backend.application.api_keys import Authorize, CreateApiKey, DeleteApiKey, ListApiKeys
 from llm_backend.application.conversations import (
     CreateConversation,
     DeleteConversation,
@@ -27,6 +28,7 @@ from llm_backend.application.knowledge import (
     ListKnowledgeBases,
 )
 from llm_backend.application.mending import Reindex, WatchIndex
+from llm_backend.application.models import FindModel, ListModels
 from llm_backend.application.retrieval import Retrieve
 from llm_backend.application.uploads import (
     CancelDocument,
@@ -47,6 +49,14 @@ class Backend:
     log_out: LogOut
     change_password: ChangePassword
     authenticate: Authenticate
+
+    create_api_key: CreateApiKey
+    list_api_keys: ListApiKeys
+    delete_api_key: DeleteApiKey
+    authorize: Authorize
+
+    list_models: ListModels
+    find_model: FindModel
 
     create_conversation: CreateConversation
     list_conversations: ListConversations

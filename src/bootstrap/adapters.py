@@ -18,6 +18,7 @@ from llm_backend.application.ports.document_parser import DocumentParser
 from llm_backend.application.ports.embedder import Embedder, Embedders
 from llm_backend.application.ports.folding import Folding
 from llm_backend.application.ports.jobs import Jobs
+from llm_backend.application.ports.model_catalogue import ModelCatalogue
 from llm_backend.application.ports.passage_index import PassageIndex
 from llm_backend.application.ports.passwords import Passwords
 from llm_backend.application.ports.rate_limiter import RateLimiter
@@ -33,6 +34,7 @@ from llm_backend.infrastructure.embedding.hashing import HashEmbedder
 from llm_backend.infrastructure.files.blobs import FolderBlobs
 from llm_backend.infrastructure.lancedb.index import LanceDbPassageIndex
 from llm_backend.infrastructure.llm.breaker import BreakingChatModel
+from llm_backend.infrastructure.llm.catalogue import CataloguedProvider, ConfiguredCatalogue
 from llm_backend.infrastructure.llm.client import provider_client
 from llm_backend.infrastructure.llm.demo import DemoChatModel
 from llm_backend.infrastructure.llm.fallback import FallbackChatModel
@@ -65,6 +67,7 @@ class Ports(TypedDict, total=False):
     stream_log: StreamLog
     stop_signals: StopSignals
     chat_model: ChatModel
+    catalogue: ModelCatalogue
     embedders: Embedders
     passage_index: PassageIndex
     parser: DocumentParser
@@ -88,6 +91,7 @@ class Adapters:
     stream_log: StreamLog
     stop_signals: StopSignals
     chat_model: ChatModel
+    catalogue: ModelCatalogue
     embedders: Embedders
     passage_index: PassageIndex
     parser: DocumentParser
@@ -118,6 +122,7 @@ async def open_adapters(settings: Settings, given: Ports, stack: AsyncExitStack)
         stream_log=given.get("stream_log") or stream_log,
         stop_signals=given.get("stop_signals") or stop_signals,
         chat_model=given.get("chat_model") or _chat_model(settings, stack),
+        catalogue=given.get("catalogue") or _catalogue(settings),
         embedders=given.get("embedders") or _embedders(settings, stack),
         passage_index=given.get("passage_index") or await _passage_index(settings, stack, parts),
         parser=given.get("parser") or await _parser(settings, stack),
@@ -206,6 +211,12 @@ def _chat_model(settings: Settings, stack: AsyncExitStack) -> ChatModel:
             replace(route, model=_with_fallbacks(settings, provider, route.model, others))
             for route, provider in zip(routes, settings.llm.providers, strict=True)
         ]
+    )
+
+
+def _catalogue(settings: Settings) -> ModelCatalogue:
+    return ConfiguredCatalogue(
+        [CataloguedProvider(name=provider.name, patterns=provider.models) for provider in settings.llm.providers]
     )
 
 

@@ -6,6 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Unpack
 
+from llm_backend.application.api_keys import KeyUses
 from llm_backend.application.backend import Backend
 from llm_backend.application.heartbeat import Heartbeat
 from llm_backend.bootstrap.adapters import Ports, open_adapters
@@ -14,6 +15,7 @@ from llm_backend.config import Settings
 from llm_backend.infrastructure.files.scratch import Scratch
 
 HOUSEKEEPING = timedelta(minutes=5)
+KEY_USES = timedelta(seconds=30)
 
 
 @asynccontextmanager
@@ -38,7 +40,9 @@ async def open_backend(settings: Settings | Path | str | None = None, **ports: U
         scratch = Scratch.open(settings.uploads_folder)
         stack.callback(scratch.close)
         jobs = await stack.enter_async_context(job_runner(settings, adapters, scratch.folder))
-        backend = use_cases(settings, adapters, runner, jobs)
+        key_uses = KeyUses(adapters.store.transactions)
+        await stack.enter_async_context(key_uses.regularly(KEY_USES))
+        backend = use_cases(settings, adapters, runner, jobs, key_uses)
         take_over = take_over_answers(settings, adapters, runner, heartbeat)
         await stack.enter_async_context(take_over.regularly(heartbeat.every))
         await stack.enter_async_context(backend.keep_house.regularly(HOUSEKEEPING))

@@ -12,6 +12,7 @@ from llm_backend.application.answering import (
     SendMessage,
     StopAnswer,
 )
+from llm_backend.application.api_keys import Authorize, CreateApiKey, DeleteApiKey, KeyUses, ListApiKeys
 from llm_backend.application.backend import Backend
 from llm_backend.application.composing import ComposeRequest
 from llm_backend.application.conversations import (
@@ -36,6 +37,7 @@ from llm_backend.application.knowledge import (
     ListKnowledgeBases,
 )
 from llm_backend.application.mending import IndexState, MendIndex, Reindex, WatchIndex
+from llm_backend.application.models import FindModel, ListModels
 from llm_backend.application.retrieval import CorpusSummaries, Retrieve
 from llm_backend.application.sweeping import SweepDocuments
 from llm_backend.application.taking_over import TakeOverAnswers
@@ -107,7 +109,7 @@ def job_runner(settings: Settings, ports: Adapters, scratch: Path) -> JobRunner:
     )
 
 
-def use_cases(settings: Settings, ports: Adapters, runner: AnswerRunner, jobs: JobRunner) -> Backend:
+def use_cases(settings: Settings, ports: Adapters, runner: AnswerRunner, jobs: JobRunner, key_uses: KeyUses) -> Backend:
     """Everything the product can do, over these adapters."""
     limits, clock, ids, store = settings.limits, ports.clock, ports.ids, ports.store
     transactions, knowledge = store.transactions, store.knowledge_views
@@ -127,6 +129,8 @@ def use_cases(settings: Settings, ports: Adapters, runner: AnswerRunner, jobs: J
     submit = SubmitDocument(transactions, knowledge, ports.blobs, ports.jobs, jobs, ports.embedders, ids, clock)
     check = CheckDocument(knowledge, ports.jobs)
     follow = FollowDocument(check, jobs)
+    authenticate = Authenticate(ports.tokens, store.session_views)
+    list_models = ListModels(ports.catalogue, ports.embedders, knowledge)
     return Backend(
         register_user=RegisterUser(
             transactions, ports.passwords, ports.rate_limiter, limits.registrations_per_address, ids, clock
@@ -134,7 +138,13 @@ def use_cases(settings: Settings, ports: Adapters, runner: AnswerRunner, jobs: J
         log_in=LogIn(transactions, ports.passwords, ports.tokens, ports.rate_limiter, limits.login_failures),
         log_out=LogOut(transactions),
         change_password=ChangePassword(transactions, ports.passwords, ports.rate_limiter, limits.login_failures),
-        authenticate=Authenticate(ports.tokens, store.session_views),
+        authenticate=authenticate,
+        create_api_key=CreateApiKey(transactions, ids, clock),
+        list_api_keys=ListApiKeys(store.api_key_views),
+        delete_api_key=DeleteApiKey(transactions),
+        authorize=Authorize(authenticate, store.api_key_views, key_uses, clock),
+        list_models=list_models,
+        find_model=FindModel(list_models, ports.chat_model),
         create_conversation=CreateConversation(transactions, ports.chat_model, ports.secret_box, ids, clock),
         list_conversations=ListConversations(store.conversation_views),
         read_history=ReadHistory(store.conversation_views),

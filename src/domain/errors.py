@@ -2,6 +2,8 @@
 
 `DomainError` has a few kinds, which an outer layer turns into statuses, and each kind has precise leaves. `code`
 is stable and meant for programs; the message is meant for people. Anything else that is raised is a bug.
+
+Long because: it is a list, and to see at a glance everything that can go wrong is what it is for.
 """
 
 from datetime import timedelta
@@ -33,6 +35,13 @@ class Unauthenticated(DomainError):
 
     code = "unauthenticated"
     default_message = "Missing or invalid token"
+
+
+class Forbidden(DomainError):
+    """Somebody known is asking for what they may not do."""
+
+    code = "forbidden"
+    default_message = "This is not allowed"
 
 
 class NotFound(DomainError):
@@ -138,6 +147,34 @@ class TooManyRegistrations(QuotaExceeded):
 class Overloaded(QuotaExceeded):
     code = "overloaded"
     default_message = "The server is busy, try again in a moment"
+
+
+# API keys ------------------------------------------------------------------------------------------------------------
+
+
+class ApiKeyNotFound(NotFound):
+    code = "api_key_not_found"
+    default_message = "API key not found"
+
+
+class InvalidKeyName(Invalid):
+    code = "invalid_key_name"
+    default_message = "The name of a key must have 1 to 255 characters, without control characters"
+
+
+class InvalidKeyExpiry(Invalid):
+    code = "invalid_key_expiry"
+    default_message = "A key must end in the future"
+
+
+class TooManyApiKeys(Conflict):
+    code = "too_many_api_keys"
+    default_message = "There are too many keys; delete some first"
+
+
+class ScopeMissing(Forbidden):
+    code = "scope_missing"
+    default_message = "This API key is not good for that"
 
 
 # Conversations and answers -------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from typing import Protocol
 
 from llm_backend.application.ports.answer_journal import AnswerJournal
 from llm_backend.application.ports.answer_leases import AnswerLeases
+from llm_backend.application.ports.api_keys import ApiKeyViews
 from llm_backend.application.ports.jobs import Jobs
 from llm_backend.application.ports.sealed_secrets import SealedSecrets
 from llm_backend.application.ports.sessions import SessionViews
@@ -19,6 +20,9 @@ class Store(Protocol):
 
     @property
     def session_views(self) -> SessionViews: ...
+
+    @property
+    def api_key_views(self) -> ApiKeyViews: ...
 
     @property
     def conversation_views(self) -> ConversationViews: ...

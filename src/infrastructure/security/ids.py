@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from secrets import randbelow
+from secrets import randbelow, token_urlsafe
 from uuid import uuid4
 
 from llm_backend.application.ports.clock import Clock
@@ -45,3 +45,6 @@ class RandomIds:
 
     def uuid(self) -> str:
         return str(uuid4())
+
+    def token(self) -> str:
+        return token_urlsafe(32)

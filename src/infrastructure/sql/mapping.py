@@ -2,6 +2,8 @@
 
 `*_COLUMNS` say which columns a reader must select, in the order in which `*_from` expects them; the rows are plain
 tuples, so that a fast reader serves as well as SQLAlchemy. `*_values` give the values of an insert.
+
+Long because: it is a table, of which column is which field, for every entity there is.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,6 +14,7 @@ import msgspec
 from llm_backend.application.ports.answer_journal import Turn
 from llm_backend.application.ports.answer_leases import OpenAnswer
 from llm_backend.domain.answers import Answer, AnswerState
+from llm_backend.domain.api_keys import ApiKey, Scope
 from llm_backend.domain.conversations import (
     Conversation,
     ConversationSummary,
@@ -20,7 +23,7 @@ from llm_backend.domain.conversations import (
     Role,
     TokenUsage,
 )
-from llm_backend.domain.ids import AnswerId, ConversationId, DocumentId, KnowledgeBaseId, UserId, WriterId
+from llm_backend.domain.ids import AnswerId, ApiKeyId, ConversationId, DocumentId, KnowledgeBaseId, UserId, WriterId
 from llm_backend.domain.knowledge import (
     Chunk,
     Document,
@@ -81,6 +84,50 @@ def user_values(user: User) -> Values:
         "password": user.password.phc,
         "token_version": user.token_version,
         "created_at": user.created_at,
+    }
+
+
+# API keys ------------------------------------------------------------------------------------------------------------
+
+API_KEY_COLUMNS = (
+    rows.api_keys.c.id,
+    rows.api_keys.c.owner,
+    rows.api_keys.c.name,
+    rows.api_keys.c.prefix,
+    rows.api_keys.c.digest,
+    rows.api_keys.c.scopes,
+    rows.api_keys.c.created_at,
+    rows.api_keys.c.expires_at,
+    rows.api_keys.c.last_used_at,
+)
+
+
+def api_key_from(row: Row) -> ApiKey:
+    id_, owner, name, prefix, digest, scopes, created_at, expires_at, last_used_at = row
+    return ApiKey(
+        id=ApiKeyId(id_),
+        owner=UserId(owner),
+        name=name,
+        prefix=prefix,
+        digest=digest,
+        scopes=frozenset(map(Scope, scopes.split())),
+        created_at=created_at,
+        expires_at=expires_at,
+        last_used_at=last_used_at,
+    )
+
+
+def api_key_values(key: ApiKey) -> Values:
+    return {
+        "id": key.id,
+        "owner": key.owner,
+        "name": key.name,
+        "prefix": key.prefix,
+        "digest": key.digest,
+        "scopes": " ".join(sorted(key.scopes)),
+        "created_at": key.created_at,
+        "expires_at": key.expires_at,
+        "last_used_at": key.last_used_at,
     }
 
 

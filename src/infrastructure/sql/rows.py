@@ -58,6 +58,24 @@ revoked_tokens = Table(
     Column("until", UtcTime, nullable=False, index=True),
 )
 
+# A key is a row that is found by the hash of the key. `scopes` are separated by blanks; none are all.
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("sequence", Serial, primary_key=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("owner", BigInteger, ForeignKey("users.id", ondelete="CASCADE"), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("prefix", Text, nullable=False),
+    Column("digest", LargeBinary, nullable=False, unique=True),
+    Column("scopes", Text, nullable=False),
+    Column("created_at", UtcTime, nullable=False),
+    Column("expires_at", UtcTime),
+    Column("last_used_at", UtcTime),
+    Index(None, "owner", "sequence"),
+    sqlite_autoincrement=True,
+)
+
 conversations = Table(
     "conversations",
     metadata,

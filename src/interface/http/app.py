@@ -16,12 +16,14 @@ from llm_backend.interface.http.cors import OtherOrigins
 from llm_backend.interface.http.documentation import documentation_routes, openapi_config
 from llm_backend.interface.http.edge import Edge
 from llm_backend.interface.http.errors import handle
+from llm_backend.interface.http.openai.routes import openai_router
 from llm_backend.interface.http.options import HttpOptions
 from llm_backend.interface.http.requests import ApiRequest
 from llm_backend.interface.http.rest.answers import Answers
 from llm_backend.interface.http.rest.chat import ChatController, missing_goes_first
 from llm_backend.interface.http.rest.conversations import ConversationsController
 from llm_backend.interface.http.rest.ingestion import Documents, IngestionController, UploadsController
+from llm_backend.interface.http.rest.keys import KeysController
 from llm_backend.interface.http.rest.rag import RagController
 from llm_backend.interface.http.rest.users import UsersController
 from llm_backend.interface.http.uploads import Uploads
@@ -57,11 +59,19 @@ def _routes(backend: Backend, options: HttpOptions) -> list[ControllerRouterHand
     uploads = Router(path="/", route_handlers=[UploadsController], request_max_body_size=options.upload_limit)
     api = Router(
         path="/api",
-        route_handlers=[UsersController, ConversationsController, chat, RagController, IngestionController, uploads],
+        route_handlers=[
+            UsersController,
+            KeysController,
+            ConversationsController,
+            chat,
+            RagController,
+            IngestionController,
+            uploads,
+        ],
         guards=[require_session(backend.authenticate)],
     )
     documentation = documentation_routes() if options.documentation else []
-    return [api, health.alive, health.ready, *documentation]
+    return [api, openai_router(backend), health.alive, health.ready, *documentation]
 
 
 def _dependencies(backend: Backend, options: HttpOptions) -> dict[str, Provide]:

@@ -8,6 +8,7 @@ from llm_backend.infrastructure.memory.store import MemoryStore
 from llm_backend.testing.builders import a_conversation, a_user
 from llm_backend.testing.contracts.answer_journal import AnswerJournalContract
 from llm_backend.testing.contracts.answer_leases import AnswerLeasesContract
+from llm_backend.testing.contracts.api_keys import ApiKeysContract
 from llm_backend.testing.contracts.conversations import ConversationsContract
 from llm_backend.testing.contracts.idempotency import IdempotencyContract
 from llm_backend.testing.contracts.ingestion import IngestionContract
@@ -43,6 +44,10 @@ class TestSealedSecrets(SealedSecretsContract):
 
 
 class TestSessionViews(SessionViewsContract):
+    pass
+
+
+class TestApiKeys(ApiKeysContract):
     pass
 
 

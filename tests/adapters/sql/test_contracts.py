@@ -2,6 +2,7 @@
 
 from llm_backend.testing.contracts.answer_journal import AnswerJournalContract
 from llm_backend.testing.contracts.answer_leases import AnswerLeasesContract
+from llm_backend.testing.contracts.api_keys import ApiKeysContract
 from llm_backend.testing.contracts.conversations import ConversationsContract
 from llm_backend.testing.contracts.idempotency import IdempotencyContract
 from llm_backend.testing.contracts.ingestion import IngestionContract
@@ -26,6 +27,9 @@ class TestSqlUnitOfWork(UnitOfWorkContract): ...
 
 
 class TestSqlIdempotencyRecords(IdempotencyContract): ...
+
+
+class TestSqlApiKeys(ApiKeysContract): ...
 
 
 class TestSqlConversations(ConversationsContract): ...
