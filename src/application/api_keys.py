@@ -1,9 +1,8 @@
 """API keys: make, list and delete them, and know who is asking by one."""
 
-import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -12,6 +11,7 @@ from llm_backend.application.ports.clock import Clock, IdSource
 from llm_backend.application.ports.idempotency import AlreadyRecorded, IdempotencyKey
 from llm_backend.application.ports.unit_of_work import UnitOfWorkFactory
 from llm_backend.application.users import Authenticate
+from llm_backend.application.writing_behind import written_behind
 from llm_backend.domain.api_keys import KEY_MARK, Access, ApiKey, Scope, digest_of, shown_prefix
 from llm_backend.domain.errors import DomainError, TooManyApiKeys, Unauthenticated
 from llm_backend.domain.ids import ApiKeyId, UserId
@@ -130,21 +130,9 @@ class KeyUses:
             self._latest = {**uses, **self._latest}
             logger.warning("the last uses of keys could not be written: %s", error.code)
 
-    @asynccontextmanager
-    async def regularly(self, every: timedelta) -> AsyncIterator[None]:
+    def regularly(self, every: timedelta) -> AbstractAsyncContextManager[None]:
         """Write again and again until the end of the block, and there once more."""
-        task = asyncio.create_task(self._again_and_again(every), name="key-uses")
-        try:
-            yield
-        finally:
-            task.cancel()
-            await asyncio.wait([task])
-            await self.write()
-
-    async def _again_and_again(self, every: timedelta) -> None:
-        while True:
-            await asyncio.sleep(every.total_seconds())
-            await self.write()
+        return written_behind(self.write, every)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,12 +11,14 @@ from llm_backend.application.answering import (
     StopAnswer,
 )
 from llm_backend.application.api_keys import Authorize, CreateApiKey, DeleteApiKey, ListApiKeys
+from llm_backend.application.completions import CompleteChat, StreamChat
 from llm_backend.application.conversations import (
     CreateConversation,
     DeleteConversation,
     ListConversations,
     ReadHistory,
 )
+from llm_backend.application.embeddings import EmbedTexts, EmbedVerbatim
 from llm_backend.application.health import CheckReadiness
 from llm_backend.application.housekeeping import KeepHouse
 from llm_backend.application.knowledge import (
@@ -37,6 +39,7 @@ from llm_backend.application.uploads import (
     SubmitDocument,
     UploadDocument,
 )
+from llm_backend.application.usage import RecordUsage, ReportUsage
 from llm_backend.application.users import Authenticate, ChangePassword, LogIn, LogOut, RegisterUser
 
 
@@ -57,6 +60,12 @@ class Backend:
 
     list_models: ListModels
     find_model: FindModel
+    complete_chat: CompleteChat
+    stream_chat: StreamChat
+    embed_texts: EmbedTexts
+    embed_verbatim: EmbedVerbatim
+    record_usage: RecordUsage
+    report_usage: ReportUsage
 
     create_conversation: CreateConversation
     list_conversations: ListConversations

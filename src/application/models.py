@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from llm_backend.application.ports.chat_model import ChatModel
+from llm_backend.application.ports.completions import Completions
 from llm_backend.application.ports.embedder import Embedders
 from llm_backend.application.ports.model_catalogue import ListedModel, ModelCatalogue
 from llm_backend.application.ports.views import KnowledgeViews
@@ -44,7 +44,7 @@ class FindModel:
     """One model, whether it is listed or only served."""
 
     list_models: ListModels
-    chat_model: ChatModel
+    completions: Completions
 
     async def __call__(self, owner: UserId, name: str) -> ListedModel:
         """Raises `UnknownModel`."""
@@ -64,8 +64,8 @@ class FindModel:
             raise UnknownModel from error
 
     def _check_served(self, name: str) -> None:
-        with suppress(ApiKeyRequired):  # then it is served, to those who bring a key
-            self.chat_model.check(name, own_key=False)
+        with suppress(ApiKeyRequired):  # the server lacks it: that is no fault of the name
+            self.completions.check(name)
 
 
 def _model_of(knowledge_base: KnowledgeBase) -> ListedModel:

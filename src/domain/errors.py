@@ -326,6 +326,11 @@ class UnknownEmbeddingModel(Invalid):
     default_message = "No such embedding model is configured"
 
 
+class InvalidDimensions(Invalid):
+    code = "invalid_dimensions"
+    default_message = "The model has no vectors of that size"
+
+
 class InvalidQuery(Invalid):
     code = "invalid_query"
     default_message = "The query must have 1 to 8192 characters, and top_k must be between 1 and 100"

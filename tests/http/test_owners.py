@@ -31,6 +31,8 @@ OWN_ALONE = {  # these name nothing that could be somebody else's
     "POST /api/keys",
     "GET /api/keys",
     "GET /v1/models",
+    "POST /v1/embeddings",
+    "GET /api/usage",
 }
 
 
@@ -102,6 +104,13 @@ NAMING: dict[str, list[Any]] = {
     ],
     "GET /v1/models/{name}": [
         lambda _, theirs: ("GET", f"/v1/models/kb:{theirs.kb}", {}),
+    ],
+    "POST /v1/chat/completions": [
+        lambda _, theirs: (
+            "POST",
+            "/v1/chat/completions",
+            {"json": {"model": f"kb:{theirs.kb}", "messages": [{"role": "user", "content": "不可抗力条款"}]}},
+        ),
     ],
     "POST /api/rag/chat": [
         lambda mine, theirs: _rag_chat(theirs.conversation, mine.kb),

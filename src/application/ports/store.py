@@ -9,6 +9,7 @@ from llm_backend.application.ports.jobs import Jobs
 from llm_backend.application.ports.sealed_secrets import SealedSecrets
 from llm_backend.application.ports.sessions import SessionViews
 from llm_backend.application.ports.unit_of_work import UnitOfWorkFactory
+from llm_backend.application.ports.usage import UsageLog
 from llm_backend.application.ports.views import ConversationViews, KnowledgeViews
 
 
@@ -23,6 +24,9 @@ class Store(Protocol):
 
     @property
     def api_key_views(self) -> ApiKeyViews: ...
+
+    @property
+    def usage(self) -> UsageLog: ...
 
     @property
     def conversation_views(self) -> ConversationViews: ...

@@ -15,6 +15,7 @@ from llm_backend.infrastructure.memory.knowledge import MemoryDocuments, MemoryK
 from llm_backend.infrastructure.memory.knowledge_views import MemoryKnowledgeViews
 from llm_backend.infrastructure.memory.sealed_secrets import MemorySealedSecrets
 from llm_backend.infrastructure.memory.tables import Committed, Place
+from llm_backend.infrastructure.memory.usage import MemoryUsageLog
 from llm_backend.infrastructure.memory.users import MemoryRevocations, MemorySessionViews, MemoryUsers
 
 
@@ -45,6 +46,7 @@ class MemoryStore:
         self._committed = Committed()
         self.session_views = MemorySessionViews(self._committed)
         self.api_key_views = MemoryApiKeyViews(self._committed)
+        self.usage = MemoryUsageLog(self._committed)
         self.conversation_views = MemoryConversationViews(self._committed)
         self.knowledge_views = MemoryKnowledgeViews(self._committed)
         me = WriterId(str(uuid4()))

@@ -12,6 +12,7 @@ from llm_backend.domain.conversations import Conversation, Message
 from llm_backend.domain.ids import AnswerId, ApiKeyId, ConversationId, DocumentId, KnowledgeBaseId, UserId, WriterId
 from llm_backend.domain.knowledge import Document, EmbeddingSpace, KnowledgeBase, StoredChunk
 from llm_backend.domain.prompting import Grounding
+from llm_backend.domain.usage import UsageRecord
 from llm_backend.domain.users import User
 
 
@@ -58,6 +59,7 @@ class Tables:
     users: dict[UserId, User] = field(default_factory=dict)
     revocations: dict[str, datetime] = field(default_factory=dict)
     api_keys: dict[ApiKeyId, ApiKey] = field(default_factory=dict)
+    usage: dict[int, UsageRecord] = field(default_factory=dict)
     conversations: dict[ConversationId, Conversation] = field(default_factory=dict)
     messages: dict[ConversationId, tuple[Message, ...]] = field(default_factory=dict)
     answers: dict[AnswerId, AnswerRow] = field(default_factory=dict)

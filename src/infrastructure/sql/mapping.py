@@ -7,6 +7,7 @@ Long because: it is a table, of which column is which field, for every entity th
 """
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC
 from typing import Any, TypeAlias
 
 import msgspec
@@ -34,6 +35,7 @@ from llm_backend.domain.knowledge import (
     StoredChunk,
 )
 from llm_backend.domain.secrets import SealedSecret
+from llm_backend.domain.usage import UsageRecord
 from llm_backend.domain.users import PasswordHash, User
 from llm_backend.infrastructure.codec.stored import (
     citations_from,
@@ -128,6 +130,25 @@ def api_key_values(key: ApiKey) -> Values:
         "created_at": key.created_at,
         "expires_at": key.expires_at,
         "last_used_at": key.last_used_at,
+    }
+
+
+# Usage ---------------------------------------------------------------------------------------------------------------
+
+
+def usage_values(record: UsageRecord) -> Values:
+    return {
+        "owner": record.owner,
+        "at": record.at,
+        "day": record.at.astimezone(UTC).date().isoformat(),
+        "kind": record.kind.value,
+        "model": record.model,
+        "prompt_tokens": record.tokens.prompt,
+        "completion_tokens": record.tokens.completion,
+        "is_estimated": record.is_estimated,
+        "cost": record.cost,
+        "key_id": record.key,
+        "conversation_id": record.conversation,
     }
 
 

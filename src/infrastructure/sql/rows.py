@@ -76,6 +76,26 @@ api_keys = Table(
     sqlite_autoincrement=True,
 )
 
+# `key_id` and `conversation_id` may be of what is gone. `cost` is in billionths of whatever prices are in.
+usage = Table(
+    "usage",
+    metadata,
+    Column("sequence", Serial, primary_key=True),
+    Column("owner", BigInteger, ForeignKey("users.id", ondelete="CASCADE"), nullable=False),
+    Column("at", UtcTime, nullable=False),
+    Column("day", Text, nullable=False),  # in UTC; databases differ in how they tell the day of a moment
+    Column("kind", Text, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("prompt_tokens", BigInteger, nullable=False),
+    Column("completion_tokens", BigInteger, nullable=False),
+    Column("is_estimated", Boolean, nullable=False),
+    Column("cost", BigInteger),
+    Column("key_id", Text),
+    Column("conversation_id", BigInteger),
+    Index(None, "owner", "at"),
+    sqlite_autoincrement=True,
+)
+
 conversations = Table(
     "conversations",
     metadata,

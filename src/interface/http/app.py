@@ -25,6 +25,7 @@ from llm_backend.interface.http.rest.conversations import ConversationsControlle
 from llm_backend.interface.http.rest.ingestion import Documents, IngestionController, UploadsController
 from llm_backend.interface.http.rest.keys import KeysController
 from llm_backend.interface.http.rest.rag import RagController
+from llm_backend.interface.http.rest.usage import UsageController
 from llm_backend.interface.http.rest.users import UsersController
 from llm_backend.interface.http.uploads import Uploads
 
@@ -62,6 +63,7 @@ def _routes(backend: Backend, options: HttpOptions) -> list[ControllerRouterHand
         route_handlers=[
             UsersController,
             KeysController,
+            UsageController,
             ConversationsController,
             chat,
             RagController,
@@ -71,7 +73,7 @@ def _routes(backend: Backend, options: HttpOptions) -> list[ControllerRouterHand
         guards=[require_session(backend.authenticate)],
     )
     documentation = documentation_routes() if options.documentation else []
-    return [api, openai_router(backend), health.alive, health.ready, *documentation]
+    return [api, openai_router(backend, options), health.alive, health.ready, *documentation]
 
 
 def _dependencies(backend: Backend, options: HttpOptions) -> dict[str, Provide]:

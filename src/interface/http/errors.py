@@ -189,6 +189,15 @@ def reply_to(error: Exception, scope: Scope) -> ErrorReply:
     return _crash(request_id, scope)
 
 
+def openai_object(error: Exception) -> OpenAiErrorOut:
+    """An error as the last event of a stream under `/v1`. What is no `DomainError` has been logged by the caller."""
+    if not isinstance(error, DomainError):
+        return openai_error(500, "internal_error", "The stream was broken off")
+    kind = type(error)
+    status = next((OPENAI_STATUSES[base] for base in kind.__mro__ if base in OPENAI_STATUSES), _status(kind))
+    return openai_error(status, error.code, str(error))
+
+
 def status_of(code: str) -> int:
     """The status of a `DomainError` of which only the code is known."""
     return _status(_KIND_OF_CODE.get(code, UpstreamFailed))

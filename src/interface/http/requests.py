@@ -62,10 +62,10 @@ def decoded(body: bytes, kind: Any) -> Any:
 
 def _culprit(complaint: str) -> str | None:
     """The field that msgspec complains about, such as `messages[0].role`."""
-    _, _, path = complaint.rpartition(" - at `$")
+    _, found, path = complaint.rpartition(" - at `$")
+    path = path.rstrip("`").lstrip(".") if found else ""
     missing = _MISSING.search(complaint)
-    names = [path.rstrip("`").lstrip("."), missing[1] if missing else ""]
-    return ".".join(filter(None, names)) or None
+    return ".".join(filter(None, [path, missing[1] if missing else ""])) or None
 
 
 @lru_cache

@@ -9,6 +9,7 @@ from llm_backend.application.ports.api_keys import ApiKeyViews
 from llm_backend.application.ports.sealed_secrets import SealedSecrets
 from llm_backend.application.ports.sessions import SessionViews
 from llm_backend.application.ports.unit_of_work import UnitOfWorkFactory
+from llm_backend.application.ports.usage import UsageLog
 from llm_backend.application.ports.views import ConversationViews, KnowledgeViews
 from llm_backend.domain.conversations import Conversation
 from llm_backend.domain.ids import UserId, WriterId
@@ -48,6 +49,9 @@ class Store(Protocol):
 
     @property
     def api_key_views(self) -> ApiKeyViews: ...
+
+    @property
+    def usage(self) -> UsageLog: ...
 
     @property
     def conversation_views(self) -> ConversationViews: ...

@@ -17,6 +17,7 @@ from llm_backend.testing.contracts.revocations import RevocationsContract
 from llm_backend.testing.contracts.sealed_secrets import SealedSecretsContract
 from llm_backend.testing.contracts.store import ALICE, Store
 from llm_backend.testing.contracts.unit_of_work import UnitOfWorkContract
+from llm_backend.testing.contracts.usage import UsageLogContract
 from llm_backend.testing.contracts.users import SessionViewsContract, UsersContract
 from llm_backend.testing.contracts.views import ConversationViewsContract
 from llm_backend.testing.faults import faults_at_every_call
@@ -48,6 +49,10 @@ class TestSessionViews(SessionViewsContract):
 
 
 class TestApiKeys(ApiKeysContract):
+    pass
+
+
+class TestUsageLog(UsageLogContract):
     pass
 
 

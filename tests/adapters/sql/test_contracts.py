@@ -10,6 +10,7 @@ from llm_backend.testing.contracts.knowledge import DocumentsContract, Knowledge
 from llm_backend.testing.contracts.revocations import RevocationsContract
 from llm_backend.testing.contracts.sealed_secrets import SealedSecretsContract
 from llm_backend.testing.contracts.unit_of_work import UnitOfWorkContract
+from llm_backend.testing.contracts.usage import UsageLogContract
 from llm_backend.testing.contracts.users import SessionViewsContract, UsersContract
 from llm_backend.testing.contracts.views import ConversationViewsContract
 
@@ -30,6 +31,9 @@ class TestSqlIdempotencyRecords(IdempotencyContract): ...
 
 
 class TestSqlApiKeys(ApiKeysContract): ...
+
+
+class TestSqlUsageLog(UsageLogContract): ...
 
 
 class TestSqlConversations(ConversationsContract): ...

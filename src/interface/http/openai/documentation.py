@@ -1,6 +1,9 @@
 """What the OpenAPI document says of the routes under `/v1`."""
 
+from dataclasses import dataclass
+
 from litestar.openapi.datastructures import ResponseSpec
+from litestar.openapi.spec import OpenAPIMediaType, OpenAPIType, Operation, RequestBody, Schema
 
 from llm_backend.interface.http.openai_errors import OpenAiErrorOut
 
@@ -30,3 +33,63 @@ def openai_failures(*statuses: int) -> dict[int, ResponseSpec]:
         status: ResponseSpec(OpenAiErrorOut, generate_examples=False, description=_MEANINGS[status])
         for status in sorted({*statuses, *ALWAYS})
     }
+
+
+_TEXT = Schema(type=OpenAPIType.STRING)
+_TRUTH = Schema(type=OpenAPIType.BOOLEAN)
+_WHOLE_NUMBER = Schema(type=OpenAPIType.INTEGER, minimum=1)
+_MODEL = Schema(type=OpenAPIType.STRING, min_length=1, max_length=255)
+_MESSAGES = Schema(
+    type=OpenAPIType.ARRAY,
+    min_items=1,
+    items=Schema(type=OpenAPIType.OBJECT, required=["role"], properties={"role": _TEXT}),
+)
+_COMPLETION = Schema(
+    type=OpenAPIType.OBJECT,
+    required=["model", "messages"],
+    properties={
+        "model": _MODEL,
+        "messages": _MESSAGES,
+        "stream": _TRUTH,
+        "stream_options": Schema(type=OpenAPIType.OBJECT, properties={"include_usage": _TRUTH}),
+    },
+    description="All other fields go to the model's server as they are",
+)
+_TOKENS = Schema(type=OpenAPIType.ARRAY, min_items=1, items=Schema(type=OpenAPIType.INTEGER, minimum=0))
+_EMBEDDING = Schema(
+    type=OpenAPIType.OBJECT,
+    required=["model", "input"],
+    properties={
+        "model": _MODEL,
+        "input": Schema(
+            one_of=[
+                Schema(type=OpenAPIType.STRING, min_length=1),
+                Schema(type=OpenAPIType.ARRAY, min_items=1, items=Schema(type=OpenAPIType.STRING, min_length=1)),
+                _TOKENS,
+                Schema(type=OpenAPIType.ARRAY, min_items=1, items=_TOKENS),
+            ]
+        ),
+        "encoding_format": Schema(type=OpenAPIType.STRING, enum=["float", "base64"]),
+        "dimensions": _WHOLE_NUMBER,
+    },
+)
+
+
+@dataclass
+class CompletionOperation(Operation):
+    """An operation whose body goes on to a model's server, so that the handler takes it as it is."""
+
+    def __post_init__(self) -> None:
+        self.request_body = _json(_COMPLETION)
+
+
+@dataclass
+class EmbeddingOperation(Operation):
+    """The same for vectors."""
+
+    def __post_init__(self) -> None:
+        self.request_body = _json(_EMBEDDING)
+
+
+def _json(schema: Schema) -> RequestBody:
+    return RequestBody(required=True, content={"application/json": OpenAPIMediaType(schema=schema)})
