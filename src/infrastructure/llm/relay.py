@@ -18,8 +18,8 @@ DONE = b"data: [DONE]\n\n"
 LOOKED_BACK = 4  # pieces in which the reason why an answer ended is looked for
 SAMPLE = 256 * 1024  # bytes that are kept, to estimate what nobody counted
 
-_END_OF_EVENT = re.compile(rb"(?<=\n\n)|(?<=\r\n\r\n)|(?<=\r\r)")
 _BLANK_LINES = (b"\n\n", b"\r\n\r\n", b"\r\r")
+_MARK = re.compile(rb'"usage": ?\{|"error"')
 _FINISHED = re.compile(rb'"finish_reason"\s*:\s*"')
 _decode = msgspec.json.Decoder(Chunk).decode
 
@@ -64,8 +64,8 @@ class EventRelay:
 
     def finish(self) -> bytes:
         """The connection has ended: what is still missing. `failure` says so if that is the end of the answer."""
-        rest = self._rest.strip()
-        data = self.feed(b"\n\n") if _is_event(rest) else b""
+        self._rest = self._rest.strip()
+        data = self.feed(b"\n\n") if _is_event(self._rest) else b""
         if self.done or self.failure:
             return data
         last = b"".join(self._last)
@@ -80,7 +80,8 @@ class EventRelay:
         """The tokens of a stream whose server did not count them, or was not let finish."""
         if not self._sampled:
             return TokenUsage(prompt=prompt.prompt, completion=0)
-        chunks = map(_chunk_of, _events(b"".join(self._sample)))
+        events = b"".join(self._sample).replace(b"\r", b"\n").split(b"\n\n")
+        chunks = map(_chunk_of, events)
         text = "".join(chunk.text for chunk in chunks if chunk)
         return TokenUsage(prompt=prompt.prompt, completion=estimated_tokens(text) * self._size // self._sampled)
 
@@ -94,17 +95,26 @@ class EventRelay:
         return data[:end]
 
     def _seen(self, data: bytes) -> Iterator[bytes]:
-        """Those events of `data` that the reader shall see, up to an error."""
-        for event in _events(data):
-            chunk = _chunk_of(event)
-            if chunk is not None:
-                self.failure = chunk.failure()
-                if self.failure:
-                    return
-                self.usage = usage_of(chunk.usage) or self.usage
-                if chunk.usage is not None and not chunk.choices and not self.shows_usage:
-                    continue
-            yield event
+        """What of `data` the reader shall see, up to an error. Only events with a mark in them are looked at."""
+        start = 0
+        while mark := _MARK.search(data, start):
+            begin, end = _event_round(data, mark.start(), start)
+            yield data[start:begin]
+            if self._is_shown(data[begin:end]):
+                yield data[begin:end]
+            if self.failure:
+                return
+            start = end
+        yield data[start:]
+
+    def _is_shown(self, event: bytes) -> bool:
+        chunk = _chunk_of(event)
+        if chunk is None:
+            return True
+        self.failure = chunk.failure()
+        self.usage = usage_of(chunk.usage) or self.usage
+        is_mere_usage = chunk.usage is not None and not chunk.choices
+        return self.failure is None and (self.shows_usage or not is_mere_usage)
 
     def _keep(self, data: bytes) -> None:
         self._size += len(data)
@@ -117,9 +127,11 @@ class EventRelay:
         self.done = data.endswith(DONE) or data[-20:].rstrip().endswith((b"data: [DONE]", b"data:[DONE]"))
 
 
-def _events(data: bytes) -> Iterator[bytes]:
-    """One by one, each with the blank line at its end."""
-    return filter(None, _END_OF_EVENT.split(data))
+def _event_round(data: bytes, at: int, start: int) -> tuple[int, int]:
+    """Where the event begins and ends that has something at that place, all events being whole."""
+    begins = (data.rfind(blank, start, at) + len(blank) for blank in _BLANK_LINES if blank in data[start:at])
+    ends = (found + len(blank) for blank in _BLANK_LINES if (found := data.find(blank, at)) >= 0)
+    return max(begins, default=start), min(ends, default=len(data))
 
 
 def _chunk_of(event: bytes) -> Chunk | None:
