@@ -80,7 +80,12 @@ class OpenAiServer:
         if api_key is not None:
             check_api_key(api_key.reveal())
         self._client = client
-        self._base = httpx.URL(base_url)
+        self._headers = httpx.Headers(_HEADERS)
+        if api_key is not None:
+            self._headers["authorization"] = f"Bearer {api_key.reveal()}"
+        base = httpx.URL(base_url)
+        paths = ("chat/completions", "embeddings")
+        self._urls = {path: base.copy_with(path=f"{base.path.rstrip('/')}/{path}") for path in paths}
         self._name = name
         self._api_key = api_key
         self._key_required = key_required
@@ -255,14 +260,11 @@ class OpenAiServer:
             raise (UpstreamCutOff if answered else UpstreamUnavailable) from error
 
     def _request(self, path: str, content: bytes) -> httpx.Request:
-        headers = _HEADERS
-        if self._api_key is not None:
-            headers = {**_HEADERS, "authorization": f"Bearer {self._api_key.reveal()}"}
-        elif self._key_required:
-            raise ApiKeyRequired
-        url = self._base.copy_with(path=f"{self._base.path.rstrip('/')}/{path}")
+        self.check()
         timeout = {"connect": self._limits.connect.total_seconds()}
-        return httpx.Request("POST", url, headers=headers, content=content, extensions={"timeout": timeout})
+        return httpx.Request(
+            "POST", self._urls[path], headers=self._headers, content=content, extensions={"timeout": timeout}
+        )
 
 
 class StreamAttempt(Protocol):

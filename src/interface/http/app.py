@@ -16,6 +16,8 @@ from llm_backend.interface.http.cors import OtherOrigins
 from llm_backend.interface.http.documentation import documentation_routes, openapi_config
 from llm_backend.interface.http.edge import Edge
 from llm_backend.interface.http.errors import handle
+from llm_backend.interface.http.openai.completions import Chats
+from llm_backend.interface.http.openai.embeddings import Embedding
 from llm_backend.interface.http.openai.routes import openai_router
 from llm_backend.interface.http.options import HttpOptions
 from llm_backend.interface.http.requests import ApiRequest
@@ -91,6 +93,8 @@ def _dependencies(backend: Backend, options: HttpOptions) -> dict[str, Provide]:
     )
     made = {
         "answers": answers,
+        "chats": Chats(backend.complete_chat, backend.stream_chat),
+        "embedding": Embedding(backend.embed_texts, backend.embed_verbatim),
         "uploads": Uploads(backend.upload_document, backend.submit_document, options.scratch),
         "documents": Documents(
             backend.check_document, backend.follow_document, backend.cancel_document, options.keep_alive

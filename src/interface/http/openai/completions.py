@@ -47,6 +47,14 @@ class MessageIn(msgspec.Struct):
     content: str | list[TextPart] | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Chats:
+    """The use cases of this route as one dependency: two would be resolved in tasks of their own."""
+
+    complete: CompleteChat
+    stream: StreamChat
+
+
 class CompletionsController(Controller):
     path = "/chat/completions"
     security = SIGNED_IN
@@ -59,17 +67,15 @@ class CompletionsController(Controller):
         operation_class=CompletionOperation,
         responses=openai_failures(404, 413, 429, *UPSTREAM),
     )
-    async def create(
-        self, complete_chat: Asked[CompleteChat], stream_chat: Asked[StreamChat], request: OpenAiRequest
-    ) -> ASGIApp:
+    async def create(self, chats: Asked[Chats], request: OpenAiRequest) -> ASGIApp:
         """Answer a conversation that the client keeps, in one piece or as a stream of events."""
         body = await request.body()
         asked = decoded(body, CompletionIn)
         verbatim = VerbatimRequest(model=asked.model, content=body, shows_usage=_wants_usage(asked))
         access = request.access
         if asked.stream:
-            return EventStream(lambda pour: stream_chat(access, verbatim, lambda: question_in(asked.messages), pour))
-        reply = await complete_chat(access, verbatim, lambda: question_in(asked.messages))
+            return EventStream(lambda pour: chats.stream(access, verbatim, lambda: question_in(asked.messages), pour))
+        reply = await chats.complete(access, verbatim, lambda: question_in(asked.messages))
         return JsonBytes(reply.content)
 
 

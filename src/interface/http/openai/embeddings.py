@@ -3,6 +3,7 @@
 from array import array
 from base64 import b64encode
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import msgspec
@@ -59,6 +60,14 @@ class EmbeddingsOut(msgspec.Struct):
     object: Literal["list"] = "list"
 
 
+@dataclass(frozen=True, slots=True)
+class Embedding:
+    """The use cases of this route as one dependency."""
+
+    texts: EmbedTexts
+    verbatim: EmbedVerbatim
+
+
 class EmbeddingsController(Controller):
     path = "/embeddings"
     security = SIGNED_IN
@@ -71,16 +80,16 @@ class EmbeddingsController(Controller):
         operation_class=EmbeddingOperation,
         responses=openai_failures(404, 413, 429, *UPSTREAM),
     )
-    async def create(
-        self, embed_texts: Asked[EmbedTexts], embed_verbatim: Asked[EmbedVerbatim], request: OpenAiRequest
-    ) -> ASGIApp:
+    async def create(self, embedding: Asked[Embedding], request: OpenAiRequest) -> ASGIApp:
         """Vectors of texts; token numbers mean something to the model's own server, and to the built-in model."""
         body = await request.body()
         asked = decoded(body, EmbeddingIn)
         try:
-            reply = await embed_verbatim(request.access, VerbatimRequest(model=asked.model, content=body))
+            reply = await embedding.verbatim(request.access, VerbatimRequest(model=asked.model, content=body))
         except UnknownModel:
-            vectors = await embed_texts(request.access, asked.model, texts_in(asked.input), dimensions=asked.dimensions)
+            vectors = await embedding.texts(
+                request.access, asked.model, texts_in(asked.input), dimensions=asked.dimensions
+            )
             return JsonBytes(_encode(embeddings_out(vectors, as_base64=asked.encoding_format == "base64")))
         return JsonBytes(reply.content)
 
