@@ -26,7 +26,7 @@ from llm_backend.application.ports.stop_signals import StopSignals
 from llm_backend.application.ports.store import Store
 from llm_backend.application.ports.stream_log import StreamLog
 from llm_backend.application.ports.tokens import Tokens
-from llm_backend.bootstrap.language_models import LanguageModels, language_models, model_catalogue, rendered
+from llm_backend.bootstrap.language_models import LanguageModels, language_models, own_model
 from llm_backend.config import ObjectStorage, Settings
 from llm_backend.domain.knowledge import EmbeddingSpace
 from llm_backend.infrastructure.embedding.configured import ConfiguredEmbedders
@@ -118,7 +118,7 @@ async def open_adapters(settings: Settings, given: Ports, stack: AsyncExitStack)
         stop_signals=given.get("stop_signals") or stop_signals,
         chat_model=models.chat_model,
         completions=given.get("completions") or models.completions,
-        catalogue=given.get("catalogue") or model_catalogue(settings),
+        catalogue=given.get("catalogue") or models.catalogue,
         embedders=given.get("embedders") or _embedders(settings, stack),
         passage_index=given.get("passage_index") or await _passage_index(settings, stack, parts),
         parser=given.get("parser") or await _parser(settings, stack),
@@ -197,7 +197,7 @@ def _language_models(
     settings: Settings, given: Ports, clock: Clock, ids: IdSource, stack: AsyncExitStack
 ) -> LanguageModels:
     if model := given.get("chat_model"):
-        return LanguageModels(model, rendered(model, clock, ids))
+        return own_model(settings, model, clock, ids)
     return language_models(settings, clock, ids, stack)
 
 

@@ -26,10 +26,11 @@ from llm_backend.infrastructure.llm.routed_completions import RoutedCompletions,
 
 
 class LanguageModels(NamedTuple):
-    """The same providers behind both ports: what one of them sees fail, the other leaves alone as well."""
+    """The same providers behind all ports: what one of them sees fail, the others leave alone as well."""
 
     chat_model: ChatModel
     completions: Completions
+    catalogue: ModelCatalogue
 
 
 def language_models(settings: Settings, clock: Clock, ids: IdSource, stack: AsyncExitStack) -> LanguageModels:
@@ -39,19 +40,15 @@ def language_models(settings: Settings, clock: Clock, ids: IdSource, stack: Asyn
     doors = [_Doors(settings, provider, client, _breaker(settings, provider)) for provider in settings.llm.providers]
     embedding = [_embedding_route(settings, model, client) for model in settings.rag.embedding_models]
     verbatim = [*embedding, *(door.verbatim_route(clock, ids) for door in doors)]
-    return LanguageModels(_chat_model(doors), RoutedCompletions(verbatim, settings.llm.aliases))
+    catalogue = ConfiguredCatalogue([door.catalogued() for door in doors], tuple(settings.llm.aliases))
+    return LanguageModels(_chat_model(doors), RoutedCompletions(verbatim, settings.llm.aliases), catalogue)
 
 
-def rendered(model: ChatModel, clock: Clock, ids: IdSource) -> Completions:
-    """A model that somebody else has chosen, as it is asked under `/v1`, by whatever name."""
-    return RoutedCompletions([VerbatimRoute(patterns=["*"], server=RenderedServer(model, ids, clock))])
-
-
-def model_catalogue(settings: Settings) -> ModelCatalogue:
-    providers = [
-        CataloguedProvider(name=provider.name, patterns=provider.models) for provider in settings.llm.providers
-    ]
-    return ConfiguredCatalogue(providers, tuple(settings.llm.aliases))
+def own_model(settings: Settings, model: ChatModel, clock: Clock, ids: IdSource) -> LanguageModels:
+    """A model that somebody else has chosen, which is asked under `/v1` by whatever name."""
+    completions = RoutedCompletions([VerbatimRoute(patterns=["*"], server=RenderedServer(model, ids, clock))])
+    providers = [CataloguedProvider(provider.name, provider.models) for provider in settings.llm.providers]
+    return LanguageModels(model, completions, ConfiguredCatalogue(providers))
 
 
 def _chat_model(doors: "list[_Doors]") -> ChatModel:
@@ -92,6 +89,10 @@ class _Doors:
             fallbacks=provider.fallbacks,
             breaker=self.breaker,
         )
+
+    def catalogued(self) -> CataloguedProvider:
+        server = self._server()
+        return CataloguedProvider(self.provider.name, self.provider.models, server.models if server else None)
 
     def _chat_model(self) -> ChatModel:
         provider = self.provider

@@ -129,6 +129,11 @@ class UsernameTaken(Invalid):
     default_message = "Username already exists"
 
 
+class UserNotFound(NotFound):
+    code = "user_not_found"
+    default_message = "There is no user by this name"
+
+
 class WrongCredentials(Unauthenticated):
     code = "wrong_credentials"
     default_message = "Invalid username or password"

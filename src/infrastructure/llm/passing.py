@@ -2,13 +2,14 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from typing import Protocol, TypeVar, cast
 
 import httpx
 
 from llm_backend.application.ports.completions import Pour, Streamed, VerbatimReply, VerbatimRequest
+from llm_backend.application.ports.model_catalogue import ListedModel
 from llm_backend.domain.conversations import check_api_key
 from llm_backend.domain.errors import (
     ApiKeyRequired,
@@ -27,13 +28,14 @@ from llm_backend.infrastructure.llm.http_exchange import PUSH
 from llm_backend.infrastructure.llm.limits import AnswerLimits
 from llm_backend.infrastructure.llm.relay import EventRelay
 from llm_backend.infrastructure.llm.retry import RetryPolicy, parse_retry_after
-from llm_backend.infrastructure.llm.verbatim import as_events, estimate, outgoing, whole_reply
+from llm_backend.infrastructure.llm.verbatim import as_events, estimate, listed_models, outgoing, whole_reply
 from llm_backend.infrastructure.llm.watchdog import Watchdog
 
 T = TypeVar("T")
 
 _BYTES_PER_CHARACTER = 6  # of JSON, when every character is escaped
 _ENVELOPES = 16  # how much longer than its text an answer may be: of a short piece most is what stands around it
+_PATIENCE_FOR_LISTS = 5.0  # seconds; somebody waits for a list that is whole enough without
 _WORTH_ANOTHER_TRY = (UpstreamUnavailable, UpstreamRateLimited, UpstreamCutOff)
 _READ = httpx.ByteStream(b"")
 _HEADERS = {
@@ -84,7 +86,7 @@ class OpenAiServer:
         if api_key is not None:
             self._headers["authorization"] = f"Bearer {api_key.reveal()}"
         base = httpx.URL(base_url)
-        paths = ("chat/completions", "embeddings")
+        paths = ("chat/completions", "embeddings", "models")
         self._urls = {path: base.copy_with(path=f"{base.path.rstrip('/')}/{path}") for path in paths}
         self._name = name
         self._api_key = api_key
@@ -105,6 +107,18 @@ class OpenAiServer:
     async def embed(self, request: VerbatimRequest, model: str) -> VerbatimReply:
         content = await self._whole("embeddings", outgoing(request, model))
         return whole_reply(content, request, model)
+
+    async def models(self) -> Sequence[ListedModel]:
+        """What the server lists itself, once and without patience. Raises an `UpstreamFailed` or `ApiKeyRequired`."""
+        try:
+            async with asyncio.timeout(_PATIENCE_FOR_LISTS):
+                content = await self._whole_once(self._request("models"))
+        except TimeoutError as error:
+            raise UpstreamTimeout from error
+        return [
+            ListedModel(id=model.id, owned_by=model.owned_by or self._name, created=model.created or 0)
+            for model in listed_models(content)
+        ]
 
     async def stream(self, request: VerbatimRequest, model: str, pour: Pour, streamed: Streamed) -> None:
         relays: list[EventRelay] = []
@@ -259,11 +273,15 @@ class OpenAiServer:
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise (UpstreamCutOff if answered else UpstreamUnavailable) from error
 
-    def _request(self, path: str, content: bytes) -> httpx.Request:
+    def _request(self, path: str, content: bytes | None = None) -> httpx.Request:
         self.check()
         timeout = {"connect": self._limits.connect.total_seconds()}
         return httpx.Request(
-            "POST", self._urls[path], headers=self._headers, content=content, extensions={"timeout": timeout}
+            "GET" if content is None else "POST",
+            self._urls[path],
+            headers=self._headers,
+            content=content,
+            extensions={"timeout": timeout},
         )
 
 

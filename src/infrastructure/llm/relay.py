@@ -19,6 +19,7 @@ LOOKED_BACK = 4  # pieces in which the reason why an answer ended is looked for
 SAMPLE = 256 * 1024  # bytes that are kept, to estimate what nobody counted
 
 _BLANK_LINES = (b"\n\n", b"\r\n\r\n", b"\r\r")
+_SOUND = (b"}\n\n", DONE)
 _MARK = re.compile(rb'"usage": ?\{|"error"')
 _FINISHED = re.compile(rb'"finish_reason"\s*:\s*"')
 _decode = msgspec.json.Decoder(Chunk).decode
@@ -55,6 +56,8 @@ class EventRelay:
             data = self._whole(data)
         if b'"usage":{' in data or b'"usage": {' in data or b'"error"' in data:
             data = b"".join(self._seen(data))
+        if data and not data.endswith(_SOUND):
+            data = self._sound(data)
         if not self.began:
             self.began = b"data:" in data
             data = data if self.began else b""  # comments, while the model is thinking
@@ -93,6 +96,14 @@ class EventRelay:
             self._rest = b""
             self.failure = UpstreamProtocolError()
         return data[:end]
+
+    def _sound(self, data: bytes) -> bytes:
+        """What does not end like an event of ours may be one of another kind, or none at all."""
+        event = data[_event_round(data.rstrip(), len(data.rstrip()) - 1, 0)[0] :]
+        if b"data:" in event and not _is_event(event.strip()):
+            self.failure = UpstreamProtocolError()
+            return data[: len(data) - len(event)]
+        return data
 
     def _seen(self, data: bytes) -> Iterator[bytes]:
         """What of `data` the reader shall see, up to an error. Only events with a mark in them are looked at."""
@@ -145,4 +156,4 @@ def _chunk_of(event: bytes) -> Chunk | None:
 
 def _is_event(rest: bytes) -> bool:
     """Whether it only lacks the blank line at its end."""
-    return rest == DONE.strip() or _chunk_of(rest) is not None
+    return rest in {b"data: [DONE]", b"data:[DONE]"} or _chunk_of(rest) is not None

@@ -1,12 +1,13 @@
 """What is changed of a request that is passed on, and what is read of its reply: as little as possible."""
 
 from collections.abc import Mapping
-from typing import Any
+from contextlib import suppress
+from typing import Annotated, Any
 
 import msgspec
 
 from llm_backend.application.ports.completions import VerbatimReply, VerbatimRequest
-from llm_backend.domain.conversations import TokenUsage
+from llm_backend.domain.conversations import LONGEST_MODEL, TokenUsage
 from llm_backend.domain.errors import UpstreamProtocolError
 from llm_backend.domain.window import estimated_tokens
 from llm_backend.infrastructure.llm.chunks import ChunkUsage
@@ -26,6 +27,18 @@ class _Reply(msgspec.Struct):
     data: list[msgspec.Raw] | None = None
     usage: ChunkUsage | None = None
     error: Any = None
+
+
+class ModelIn(msgspec.Struct):
+    """One model as a server lists it."""
+
+    id: Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_MODEL)]
+    created: Annotated[int, msgspec.Meta(ge=0, le=2**53)] | None = None
+    owned_by: str | None = None
+
+
+class _ModelsIn(msgspec.Struct):
+    data: list[msgspec.Raw]
 
 
 _decode_reply = msgspec.json.Decoder(_Reply).decode
@@ -68,6 +81,19 @@ def whole_reply(content: bytes, request: VerbatimRequest, model: str) -> Verbati
         return VerbatimReply(model=model, usage=usage, content=content)
     written = content if reply.choices else b""
     return VerbatimReply(model=model, usage=estimate(request, written), is_estimated=True, content=content)
+
+
+def listed_models(content: bytes) -> list[ModelIn]:
+    """Those that can be understood. Raises `UpstreamProtocolError` when it is no list."""
+    try:
+        entries = msgspec.json.decode(content, type=_ModelsIn).data
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise UpstreamProtocolError from error
+    models: list[ModelIn] = []
+    for entry in entries:
+        with suppress(msgspec.DecodeError, RecursionError):
+            models.append(msgspec.json.decode(entry, type=ModelIn))
+    return models
 
 
 def as_events(content: bytes) -> bytes:
