@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Self
 
@@ -23,6 +24,7 @@ SUPERUSER = "postgres"
 POSTGRES_FOLDERS = sorted(map(str, Path("/usr/lib/postgresql").glob("*/bin")))  # where Debian keeps them, off the PATH
 LIKE_PEOPLE = ["--locale-provider=icu", "--icu-locale=en-US", "--locale=C"]
 INITDB_OPTIONS = ["--auth=trust", f"--username={SUPERUSER}", "--encoding=UTF8", "--no-sync"]
+_CLUSTER = ("--cluster-node-timeout", "2000", "--cluster-config-file")
 POSTGRES_OPTIONS = ["-c", "full_page_writes=off", "-c", "autovacuum=off", "-c", "max_connections=200"]
 
 
@@ -65,9 +67,16 @@ class RedisServer:
         self._process.send_signal(signal.SIGCONT)
 
     def clear(self) -> None:
+        self.say("FLUSHALL")
+
+    def say(self, command: str) -> bytes:
+        """The reply, which must not be long, and no error."""
         with socket.create_connection(("127.0.0.1", self.port), timeout=START_TIMEOUT) as connection:
-            connection.sendall(b"FLUSHALL\r\n")
-            assert connection.recv(5) == b"+OK\r\n"
+            connection.sendall(f"{command}\r\n".encode())
+            reply = connection.recv(65536)
+            assert reply.endswith(b"\r\n"), reply
+            assert not reply.startswith(b"-"), reply
+            return reply
 
     def __enter__(self) -> Self:
         self.start()
@@ -81,6 +90,55 @@ class RedisServer:
             connection.sendall(b"PING\r\n")
             # With a password it says NOAUTH, which is an answer too.
             return connection.recv(1) in {b"+", b"-"}
+
+
+class RedisClusterServers:
+    """A Redis Cluster of three, each with a third of the slots and nothing in reserve."""
+
+    slots = ((0, 5460), (5461, 10922), (10923, 16383))
+
+    def __init__(self) -> None:
+        self._buses = [free_port() for _ in self.slots]
+        self.servers = [
+            RedisServer("--cluster-enabled", "yes", "--cluster-port", str(bus), *_CLUSTER, f"nodes-{bus}.conf")
+            for bus in self._buses
+        ]
+        self.address = ",".join(server.address for server in self.servers)
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            for server, (first, last) in zip(self.servers, self.slots, strict=True):
+                stack.enter_context(server)
+                server.say(f"CLUSTER ADDSLOTSRANGE {first} {last}")
+            for server, bus in zip(self.servers, self._buses, strict=True):
+                self.servers[0].say(f"CLUSTER MEET 127.0.0.1 {server.port} {bus}")
+            deadline = time.monotonic() + START_TIMEOUT
+            while not all(self._is_complete(server) for server in self.servers):
+                assert time.monotonic() < deadline, "the servers did not become a cluster"
+                time.sleep(0.05)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+        for bus in self._buses:
+            Path(tempfile.gettempdir(), f"nodes-{bus}.conf").unlink(missing_ok=True)
+
+    def move(self, key: bytes) -> None:
+        """The slot of a key, with this key alone in it, to the next server; the others hear of it by and by."""
+        slot = int(self.servers[0].say(f"CLUSTER KEYSLOT {key.decode()}").strip(b":\r\n"))
+        number = next(number for number, (first, last) in enumerate(self.slots) if first <= slot <= last)
+        source, target = self.servers[number], self.servers[(number + 1) % len(self.servers)]
+        names = [server.say("CLUSTER MYID").split(b"\r\n")[1].decode() for server in (source, target)]
+        target.say(f"CLUSTER SETSLOT {slot} IMPORTING {names[0]}")
+        source.say(f"CLUSTER SETSLOT {slot} MIGRATING {names[1]}")
+        source.say(f"MIGRATE 127.0.0.1 {target.port} {key.decode()} 0 5000")
+        for server in (target, source):
+            server.say(f"CLUSTER SETSLOT {slot} NODE {names[1]}")
+
+    def _is_complete(self, server: RedisServer) -> bool:
+        info = server.say("CLUSTER INFO")
+        return b"cluster_state:ok" in info and f"cluster_known_nodes:{len(self.servers)}".encode() in info
 
 
 class S3Server:

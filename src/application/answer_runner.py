@@ -8,6 +8,7 @@ Long because: it is one life, and each of its ends has to know of the others.
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
@@ -48,10 +49,11 @@ logger = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 REMEMBERED_ANSWERS = 4096
+CHECKPOINTS_AT_ONCE = 100  # answers whose events are encoded before anything else is looked after
 KEPT_IN_MEMORY = timedelta(hours=24)  # the text of an answer that no database takes
 PATIENCE_AT_THE_END = timedelta(seconds=10)  # with a database that is away at shutdown
-# Where answers can be taken over, nothing more is told of one that this process has not known to hold for that long:
-# two thirds of the time after which others take a silent process for dead (see `heartbeat`).
+# Where answers can be taken over, nothing more is told of one that this process has not known to hold for that long, or
+# once its last sign of life is that old: two thirds of the time after which others take it for dead (see `heartbeat`).
 SURE_FOR = timedelta(seconds=10)
 
 
@@ -71,6 +73,7 @@ class AnswerRunner:
     hands_over: bool = False  # what is left then goes on in another process, if there may be one
     heed_every: timedelta = timedelta(seconds=0.5)  # how often to look at what others want of the answers written here
     monotonic: Callable[[], float] = time.monotonic
+    alive_at: Callable[[], float] = lambda: math.inf  # when others last had a sign of life of this process
     _writing: dict[AnswerId, Writing] = field(default_factory=dict)
     _recent: dict[AnswerId, Answer] = field(default_factory=dict)  # oldest first
     _tickers: "list[asyncio.Task[None]]" = field(default_factory=list)
@@ -274,12 +277,14 @@ class AnswerRunner:
 
     def _emit(self, writing: Writing, deltas: Sequence[Delta]) -> None:
         """The hot path: called once per read from the provider, with all that came in it."""
-        texts = [delta.text for delta in deltas]
-        length = sum(map(len, texts))
+        length = 0
+        for delta in deltas:
+            length += len(delta.text)
         if writing.length + length > LONGEST_ANSWER:
             raise AnswerTooLong
         writing.length += length
-        writing.pieces += texts
+        for delta in deltas:
+            writing.pieces.append(delta.text)
         if isinstance(deltas[0], Continued):
             writing.seams.append(deltas[0].seam)
         writing.unsaved += deltas
@@ -289,7 +294,7 @@ class AnswerRunner:
         else:
             self.log.append(writing.answer.id, deltas)
         if writing.unsaved_length >= self.checkpoint_size:
-            self._checkpoint(writing)
+            self._checkpoint([writing])
 
     def _emit_behind_a_break(self, writing: Writing, deltas: Sequence[Delta]) -> None:
         """Say where this process went on in the place of one that is gone."""
@@ -306,9 +311,10 @@ class AnswerRunner:
         """One ticker for all answers: a timer for each costs more than the checkpoints."""
         while True:
             await asyncio.sleep(self.checkpoint_every.total_seconds())
-            for writing in list(self._writing.values()):
-                if writing.unsaved:
-                    self._checkpoint(writing)
+            writings = [writing for writing in self._writing.values() if writing.unsaved]
+            for first in range(0, len(writings), CHECKPOINTS_AT_ONCE):
+                self._checkpoint(writings[first : first + CHECKPOINTS_AT_ONCE])
+                await asyncio.sleep(0)  # the tokens that came meanwhile
 
     async def _heed(self) -> None:
         """Others cannot reach in here: they leave word in the database of what they want stopped or have taken."""
@@ -333,29 +339,34 @@ class AnswerRunner:
                 self._be_sure_of(writing, since=now)
 
     def _be_sure_of(self, writing: Writing, *, since: float | None = None) -> None:
-        """The answer is held by this process: what was kept back while that was unknown may be told."""
-        writing.sure_until = (self.monotonic() if since is None else since) + SURE_FOR.total_seconds()
-        if writing.held:
+        """The answer is held by this process: what was kept back while that was unknown may be told, unless others are
+        about to take it. Who seems dead to them may well be able to look."""
+        now = self.monotonic()
+        writing.sure_until = min(now if since is None else since, self.alive_at()) + SURE_FOR.total_seconds()
+        if writing.held and now <= writing.sure_until:
             held, writing.held = writing.held, []
             self.log.append(writing.answer.id, held)
 
-    def _checkpoint(self, writing: Writing) -> None:
-        if writing.saving is None and not writing.is_ending:
-            writing.saving = asyncio.create_task(self._save(writing))
+    def _checkpoint(self, writings: Sequence[Writing]) -> None:
+        """Together, as a task and a word to the database for each cost more than the checkpoint."""
+        if ready := [writing for writing in writings if writing.saving is None and not writing.is_ending]:
+            saving = asyncio.create_task(self._save(ready))
+            for writing in ready:
+                writing.saving = saving
 
-    async def _save(self, writing: Writing) -> None:
+    async def _save(self, writings: Sequence[Writing]) -> None:
         """Move what is unsaved into the journal. When the journal is away it stays unsaved, for the next time."""
-        events = list(writing.unsaved)
+        parts = [writing.unsaved_part() for writing in writings]
         try:
-            await self.journal.checkpoint(writing.answer.id, writing.saved + 1, events)
+            await self.journal.checkpoint(parts)
         except (Unavailable, StorageFull) as error:
-            logger.warning("a checkpoint failed: %s", error.code, extra={"answer": writing.answer.id})
+            logger.warning("checkpoints failed: %s", error.code, extra={"answers": [part.answer for part in parts]})
         else:
-            writing.saved += len(events)
-            del writing.unsaved[: len(events)]
-            writing.unsaved_length = sum(len(event.text) for event in writing.unsaved if isinstance(event, Delta))
+            for writing, part in zip(writings, parts, strict=True):
+                writing.has_saved(part)
         finally:
-            writing.saving = None
+            for writing in writings:
+                writing.saving = None
 
     async def _store(self, writing: Writing, ending: list[AnswerEvent], state: MessageState) -> None:
         """Store the end of an answer, then tell its readers: what they see as done is durable."""
@@ -393,7 +404,7 @@ class AnswerRunner:
         writing.is_ending = True
         if writing.saving:
             await asyncio.wait([writing.saving])
-        await self._patiently(self.journal.checkpoint, writing.answer.id, writing.saved + 1, writing.unsaved)
+        await self._patiently(self.journal.checkpoint, [writing.unsaved_part()])
         await self._patiently(self.leases.release, writing.answer.id)
 
     async def _give_up(self, writing: Writing) -> None:

@@ -2,7 +2,9 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping
+import math
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Self
@@ -30,6 +32,8 @@ class Heartbeat:
     leases: AnswerLeases
     alone: bool = False
     every: timedelta = EVERY
+    monotonic: Callable[[], float] = time.monotonic
+    _alive_at: float = -math.inf
     _beats: Mapping[WriterId, int] = field(default_factory=dict)
     _misses: dict[WriterId, int] = field(default_factory=dict)
     _unknown: set[WriterId] = field(default_factory=set)  # of whom somebody asked, and nobody has seen a sign of life
@@ -46,6 +50,11 @@ class Heartbeat:
             await asyncio.wait([self._task])
         await self._leave(self.leases.me)
 
+    @property
+    def alive_at(self) -> float:
+        """By the monotonic clock, a moment before the last sign of life that is known to have been given."""
+        return self._alive_at
+
     def is_dead(self, writer: WriterId) -> bool:
         """Whether nothing more is to be expected of a process, which has given no sign of life for some looks.
 
@@ -59,11 +68,13 @@ class Heartbeat:
 
     async def look(self) -> None:
         """Give a sign of life, and look for those of the others."""
+        began = self.monotonic()
         try:
             beats = await self.leases.beat()
         except (Unavailable, StorageFull) as error:
             logger.warning("no sign of life could be given: %s", error.code)
             return
+        self._alive_at = began
         self._unknown -= beats.keys()
         seen = {writer for writer, beat in beats.items() if beat != self._beats.get(writer)}
         watched = beats.keys() | self._unknown

@@ -10,7 +10,7 @@ from datetime import timedelta
 from llm_backend.application.answer_runner import AnswerRunner
 from llm_backend.application.composing import RECALLED_MESSAGES, ComposeRequest
 from llm_backend.application.heartbeat import Heartbeat
-from llm_backend.application.ports.answer_journal import AnswerJournal, NumberedEvent
+from llm_backend.application.ports.answer_journal import AnswerJournal, NumberedEvent, Part
 from llm_backend.application.ports.answer_leases import AnswerLeases, OpenAnswer
 from llm_backend.application.ports.chat_model import ChatRequest
 from llm_backend.application.ports.clock import Clock
@@ -119,8 +119,9 @@ class TakeOverAnswers:
         stored = await self.journal.events(answer)
         last = stored[-1][0] if stored else 0
         seen = [event for event in await self.log.tail(answer, after=last) if isinstance(event[1], Delta)]
-        for run in _without_gaps(seen):
-            await self.journal.checkpoint(answer, run[0][0], [event for _, event in run])
+        await self.journal.checkpoint(
+            [Part(answer, run[0][0], [event for _, event in run]) for run in _without_gaps(seen)]
+        )
         return [*stored, *seen]
 
     async def _request(self, orphan: OpenAnswer, so_far: str) -> ChatRequest | None:

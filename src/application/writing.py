@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from llm_backend.application.ports.answer_journal import Part
 from llm_backend.application.ports.chat_model import ChatRequest, Completion
 from llm_backend.domain.answers import (
     INTERRUPTED,
@@ -12,6 +13,7 @@ from llm_backend.domain.answers import (
     Answer,
     AnswerEvent,
     Cited,
+    Delta,
     Done,
     Failed,
     FullText,
@@ -54,6 +56,14 @@ class Writing:
     @property
     def text(self) -> str:
         return "".join(self.pieces)
+
+    def unsaved_part(self) -> Part:
+        return Part(self.answer.id, self.saved + 1, list(self.unsaved))
+
+    def has_saved(self, part: Part) -> None:
+        self.saved += len(part.events)
+        del self.unsaved[: len(part.events)]
+        self.unsaved_length = sum(len(event.text) for event in self.unsaved if isinstance(event, Delta))
 
     def cut(self, reason: str) -> None:
         """End it where it is. Only the model is interrupted, and not the storing before and after it."""

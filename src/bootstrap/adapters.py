@@ -29,6 +29,7 @@ from llm_backend.application.ports.tokens import Tokens
 from llm_backend.bootstrap.language_models import LanguageModels, language_models, own_model
 from llm_backend.config import ObjectStorage, Settings
 from llm_backend.domain.knowledge import EmbeddingSpace
+from llm_backend.domain.secrets import Secret
 from llm_backend.infrastructure.embedding.configured import ConfiguredEmbedders
 from llm_backend.infrastructure.embedding.hashing import HashEmbedder
 from llm_backend.infrastructure.files.blobs import FolderBlobs
@@ -120,7 +121,7 @@ async def open_adapters(settings: Settings, given: Ports, stack: AsyncExitStack)
         completions=given.get("completions") or models.completions,
         catalogue=given.get("catalogue") or models.catalogue,
         embedders=given.get("embedders") or _embedders(settings, stack),
-        passage_index=given.get("passage_index") or await _passage_index(settings, stack, parts),
+        passage_index=given.get("passage_index") or await _checked_index(settings, stack, parts),
         parser=given.get("parser") or await _parser(settings, stack),
         folding=given.get("folding") or OpenCcFolding(),
         rate_limiter=given.get("rate_limiter") or limiter,
@@ -167,9 +168,8 @@ async def _shared(settings: Settings, stack: AsyncExitStack, parts: dict[str, Pa
     from llm_backend.infrastructure.redis.connection import RedisConnection
     from llm_backend.infrastructure.redis.rate_limiter import RedisRateLimiter
 
-    redis = await stack.enter_async_context(
-        RedisConnection.open(settings.redis.address, password=settings.redis.password, db=settings.redis.db)
-    )
+    options = _redis_options(settings)
+    redis = await stack.enter_async_context(RedisConnection.open(settings.redis.address, **options))
     parts["redis"] = Part(check=redis.check, essential=False)
     return RedisRateLimiter(redis, MemoryRateLimiter()), RedisCache(redis)
 
@@ -179,18 +179,29 @@ async def _relay(settings: Settings, stack: AsyncExitStack) -> tuple[StreamLog, 
 
     On a connection of its own, which may be more patient than a request and never stands in the way of one.
     """
-    redis = settings.redis
-    if redis.address is None or settings.database.url is None:
+    if settings.redis.address is None or settings.database.url is None:
         return MemoryStreamLog(), MemoryStopSignals()
     from llm_backend.infrastructure.redis.connection import RedisConnection
     from llm_backend.infrastructure.redis.stop_signals import RedisStopSignals
     from llm_backend.infrastructure.redis.stream_log import PATIENCE, RedisStreamLog
 
+    options = _redis_options(settings)
     connection = await stack.enter_async_context(
-        RedisConnection.open(redis.address, password=redis.password, db=redis.db, patience=PATIENCE)
+        RedisConnection.open(settings.redis.address, **options, patience=PATIENCE)
     )
     log = await stack.enter_async_context(RedisStreamLog(MemoryStreamLog(), connection))
     return log, await stack.enter_async_context(RedisStopSignals(connection))
+
+
+class _RedisOptions(TypedDict):
+    cluster: bool
+    password: Secret | None
+    db: int
+
+
+def _redis_options(settings: Settings) -> _RedisOptions:
+    redis = settings.redis
+    return {"cluster": redis.cluster, "password": redis.password, "db": redis.db}
 
 
 def _language_models(
@@ -223,16 +234,20 @@ def _embedders(settings: Settings, stack: AsyncExitStack) -> Embedders:
     return ConfiguredEmbedders(embedders, default=settings.rag.default_embedding_model)
 
 
-async def _passage_index(settings: Settings, stack: AsyncExitStack, parts: dict[str, Part]) -> PassageIndex:
-    index = await stack.enter_async_context(
+async def _checked_index(settings: Settings, stack: AsyncExitStack, parts: dict[str, Part]) -> PassageIndex:
+    index = await open_passage_index(settings, stack)
+    parts["passage_index"] = Part(check=index.check, essential=False)
+    return index
+
+
+async def open_passage_index(settings: Settings, stack: AsyncExitStack) -> LanceDbPassageIndex:
+    return await stack.enter_async_context(
         LanceDbPassageIndex(
             settings.lancedb_uri,
             _storage_options(settings.object_storage) if settings.lancedb_uri.startswith("s3://") else None,
             kept_versions=settings.rag.kept_versions,
         )
     )
-    parts["passage_index"] = Part(check=index.check, essential=False)
-    return index
 
 
 def _storage_options(storage: ObjectStorage) -> dict[str, str]:

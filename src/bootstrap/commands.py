@@ -8,13 +8,18 @@ from pathlib import Path
 
 from llm_backend.bootstrap.opening import open_backend
 from llm_backend.bootstrap.processes import begin
+from llm_backend.bootstrap.sparing import hidden
 from llm_backend.config import Provider, Settings
 from llm_backend.infrastructure.files.scratch import Scratch
-from llm_backend.interface.http.app import create_app
-from llm_backend.interface.http.options import MIB, FramingChoice, HttpOptions
-from llm_backend.interface.http.server import ServerOptions
-from llm_backend.interface.http.server import serve as serve_app
-from llm_backend.interface.running import run
+
+# Litestar takes a class from advanced-alchemy if that is installed, which brings its ORM, pydantic and NumPy along:
+# 46 MiB, and half of the time that it takes to start.
+with hidden("advanced_alchemy"):
+    from llm_backend.interface.http.app import create_app
+    from llm_backend.interface.http.options import MIB, FramingChoice, HttpOptions
+    from llm_backend.interface.http.server import ServerOptions
+    from llm_backend.interface.http.server import serve as serve_app
+    from llm_backend.interface.running import run
 
 UNLIMITED = 1024 * 1024 * MIB  # a limit that is lifted
 
@@ -115,7 +120,9 @@ def check_migrations(settings: Settings) -> bool:
 def reindex(settings: Settings, *, anew: bool = False) -> None:
     """Put back into the passage index what it lacks, or everything."""
     _keep_to_ourselves()
-    sys.stdout.write(f"The index holds {run(_reindex(settings, anew=anew))} passages now.\n")
+    from llm_backend.bootstrap import reindexing
+
+    sys.stdout.write(f"The index holds {run(reindexing.reindex(settings, anew=anew))} passages now.\n")
 
 
 def rotate_keys(settings: Settings, *, tokens: bool, seal_only: bool, drop_old: bool, at_once: bool) -> None:
@@ -166,9 +173,3 @@ def import_old(settings: Settings, file: Path, redis: str, *, dry_run: bool) -> 
 def _keep_to_ourselves() -> None:
     """What libraries write, too, is for the owner alone: documents are in the files of LanceDB, word for word."""
     os.umask(0o077)
-
-
-async def _reindex(settings: Settings, *, anew: bool) -> int:
-    async with open_backend(settings) as backend:
-        await backend.drain()  # no job writes to the index meanwhile
-        return await backend.reindex(anew=anew)

@@ -45,7 +45,7 @@ async def open_backend(settings: Settings | Path | str | None = None, **ports: U
         )
         record = record_usage(settings, adapters)  # closed behind all that may still have something to say
         await stack.enter_async_context(record.regularly(USAGE))
-        runner = await stack.enter_async_context(answer_runner(settings, adapters))
+        runner = await stack.enter_async_context(answer_runner(settings, adapters, heartbeat))
         adapters.stop_signals.subscribe(runner.stop_soon)
         scratch = Scratch.open(settings.uploads_folder)
         stack.callback(scratch.close)

@@ -58,7 +58,7 @@ from llm_backend.domain.usage import Price, PriceTable
 from llm_backend.infrastructure.llm.catalogue import is_written_out
 
 
-def answer_runner(settings: Settings, ports: Adapters) -> AnswerRunner:
+def answer_runner(settings: Settings, ports: Adapters, heartbeat: Heartbeat) -> AnswerRunner:
     return AnswerRunner(
         model=ports.chat_model,
         journal=ports.store.journal,
@@ -69,6 +69,7 @@ def answer_runner(settings: Settings, ports: Adapters) -> AnswerRunner:
         checkpoint_size=settings.answers.checkpoint_size,
         grace=settings.server.shutdown_grace,
         hands_over=is_shared(settings),
+        alive_at=lambda: heartbeat.alive_at,
     )
 
 

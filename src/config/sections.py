@@ -73,15 +73,38 @@ class Redis(Struct, frozen=True, kw_only=True):
     """
 
     address: str | None = None
-    """`localhost:6379`, or a URL that begins with redis://, rediss:// or unix://."""
+    """`localhost:6379`, or a URL that begins with redis://, rediss:// or unix://. Of a cluster, those of several of its
+    servers, between commas."""
+    cluster: bool = False
+    """Whether it is a Redis Cluster."""
     password: Secret | None = None
     db: int = 0
+
+    def __post_init__(self) -> None:
+        refuse(self._faults())
+
+    def _faults(self) -> Iterator[tuple[str, str]]:
+        addresses = self._addresses
+        if not self.cluster and len(addresses) > 1:
+            yield "address", "must be one; several are those of a Redis Cluster, with `cluster: true`"
+        if self.cluster and not all(addresses):
+            yield "address", "must be those of servers of the cluster, such as node-1:6379,node-2:6379"
+        if self.cluster and self.db:
+            yield "db", "must be 0, as a Redis Cluster has no other"
 
     @property
     def place(self) -> str:
         """The address as it may be shown: without user and password."""
-        scheme, mark, rest = (self.address or "").rpartition("://")
-        return f"{scheme}{mark}{rest.rpartition('@')[2]}"
+        return ",".join(map(_without_credentials, self._addresses))
+
+    @property
+    def _addresses(self) -> list[str]:
+        return [address.strip() for address in (self.address or "").split(",")]
+
+
+def _without_credentials(address: str) -> str:
+    scheme, mark, rest = address.rpartition("://")
+    return f"{scheme}{mark}{rest.rpartition('@')[2]}"
 
 
 class Sqlite(Struct, frozen=True, kw_only=True):

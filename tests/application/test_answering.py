@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from llm_backend import Backend, Settings, open_backend
+from llm_backend.application.ports.answer_journal import Part
 from llm_backend.application.ports.chat_model import ChatModel
 from llm_backend.application.ports.idempotency import IdempotencyKey
 from llm_backend.domain.answers import AnswerEvent, Continued, Delta, Done, Failed, FullText
@@ -199,7 +200,7 @@ async def test_a_process_that_dies_after_a_seam_leaves_it_on_the_message(
         conversation = (await backend.create_conversation(ada, "Hello", "some-model")).id
     turn, seam = a_turn(owner=ada, conversation=conversation), Seam(at=4, model="other", reason="upstream_cut_off")
     await store.journal.begin(turn)
-    await store.journal.checkpoint(turn.answer.id, 1, [Delta("Half"), Continued(" an", seam)])
+    await store.journal.checkpoint([Part(turn.answer.id, 1, [Delta("Half"), Continued(" an", seam)])])
 
     async with open_backend(settings, store=store, chat_model=model) as backend:
         last = (await history(backend, ada, conversation))[-1]
@@ -331,7 +332,7 @@ async def test_an_answer_whose_process_died_is_closed_with_what_was_stored(
         conversation = (await backend.create_conversation(ada, "Hello", "some-model")).id
     turn = a_turn(owner=ada, conversation=conversation)
     await store.journal.begin(turn)
-    await store.journal.checkpoint(turn.answer.id, 1, [Delta("Half"), Delta(" an")])
+    await store.journal.checkpoint([Part(turn.answer.id, 1, [Delta("Half"), Delta(" an")])])
 
     async with open_backend(settings, store=store, chat_model=model) as backend:
         last = (await history(backend, ada, conversation))[-1]

@@ -8,7 +8,7 @@ import pytest
 
 from llm_backend.application.answer_runner import AnswerRunner
 from llm_backend.application.answering import FollowAnswer
-from llm_backend.application.ports.answer_journal import NumberedEvent
+from llm_backend.application.ports.answer_journal import NumberedEvent, Part
 from llm_backend.domain.answers import INTERRUPTION_GAP, AnswerEvent, Delta, Done, Failed, FullText
 from llm_backend.domain.errors import AnswerNotFound
 from llm_backend.infrastructure.memory.store import MemoryStore
@@ -56,7 +56,7 @@ async def test_an_answer_of_another_replica_is_followed_by_the_journal(
     seen: list[NumberedEvent] = []
 
     for number, letter in enumerate("ab", 1):
-        await store.journal.checkpoint(HUNDRED, number, [Delta(letter)])
+        await store.journal.checkpoint([Part(HUNDRED, number, [Delta(letter)])])
         seen += await asyncio.wait_for(anext(batches), SOON)
     await store.journal.finish(HUNDRED, 3, ENDING, a_reply(2, "ab"))
     seen += await all_of(batches)
@@ -75,7 +75,7 @@ async def test_it_is_resumed_after_any_number(store: MemoryStore, follow: Follow
 async def test_an_answer_that_is_taken_over_is_read_from_the_journal_first(
     store: MemoryStore, log: MemoryStreamLog, follow: FollowAnswer
 ) -> None:
-    await store.journal.checkpoint(HUNDRED, 1, [Delta("a")])
+    await store.journal.checkpoint([Part(HUNDRED, 1, [Delta("a")])])
     log.open(HUNDRED, after=100)
     log.append(HUNDRED, [Delta("b"), *ENDING])
     log.close(HUNDRED)
@@ -88,7 +88,7 @@ async def test_an_answer_that_is_taken_over_is_read_from_the_journal_first(
 async def test_who_follows_the_journal_goes_over_to_the_log_when_the_answer_is_taken_over(
     store: MemoryStore, log: MemoryStreamLog, follow: FollowAnswer
 ) -> None:
-    await store.journal.checkpoint(HUNDRED, 1, [Delta("a")])
+    await store.journal.checkpoint([Part(HUNDRED, 1, [Delta("a")])])
     batches = follow(ALICE, HUNDRED)
     seen = list(await asyncio.wait_for(anext(batches), SOON))
 
@@ -152,7 +152,7 @@ async def test_a_reader_that_is_called_gets_the_same(store: MemoryStore, follow:
     pushing = asyncio.ensure_future(follow.push(ALICE, HUNDRED, reader))
     await asyncio.sleep(0)
 
-    await store.journal.checkpoint(HUNDRED, 1, [Delta("a")])
+    await store.journal.checkpoint([Part(HUNDRED, 1, [Delta("a")])])
     await store.journal.finish(HUNDRED, 2, [Delta("b"), *ENDING], a_reply(2, "ab"))
     await asyncio.wait_for(pushing, SOON)
 
@@ -162,7 +162,7 @@ async def test_a_reader_that_is_called_gets_the_same(store: MemoryStore, follow:
 async def test_a_reader_that_is_called_goes_over_to_the_log_when_the_answer_is_taken_over(
     store: MemoryStore, log: MemoryStreamLog, follow: FollowAnswer
 ) -> None:
-    await store.journal.checkpoint(HUNDRED, 1, [Delta("a")])
+    await store.journal.checkpoint([Part(HUNDRED, 1, [Delta("a")])])
     log.open(HUNDRED, after=100)
     log.append(HUNDRED, [Delta("b"), *ENDING])
     log.close(HUNDRED)
@@ -174,7 +174,7 @@ async def test_a_reader_that_is_called_goes_over_to_the_log_when_the_answer_is_t
 
 
 async def test_a_reader_that_has_enough_for_now_goes_on_where_it_was(store: MemoryStore, follow: FollowAnswer) -> None:
-    await store.journal.checkpoint(HUNDRED, 1, [Delta("a")])
+    await store.journal.checkpoint([Part(HUNDRED, 1, [Delta("a")])])
     reader = Recording(at_once=1)
     await asyncio.wait_for(follow.push(ALICE, HUNDRED, reader), SOON)
 

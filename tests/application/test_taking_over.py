@@ -71,7 +71,7 @@ class Cluster:
     ) -> AsyncIterator[Replica]:
         journal, leases = self.store.journal_of(WriterId(name)), self.store.leases_of(WriterId(name))
         log, views, compose = MemoryStreamLog(), self.store.conversation_views, ComposeRequest(model, self.box)
-        heartbeat = Heartbeat(leases=leases, alone=alone, every=timedelta(hours=1))
+        heartbeat = Heartbeat(leases=leases, alone=alone, every=timedelta(hours=1), monotonic=monotonic)
         runner = AnswerRunner(
             model=model,
             journal=journal,
@@ -83,6 +83,7 @@ class Cluster:
             grace=timedelta(0),
             hands_over=finishing,
             monotonic=monotonic,
+            alive_at=lambda: heartbeat.alive_at,
         )
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(heartbeat)
@@ -429,6 +430,28 @@ async def test_what_is_not_known_to_be_held_is_not_told(cluster: Cluster) -> Non
         events = await reading
 
         assert _text(events) == "one two three"
+
+
+async def test_who_seems_dead_to_others_tells_nothing_though_it_sees_that_it_holds_its_answer(cluster: Cluster) -> None:
+    """They may take it at any moment, and would not know of what was told since the last checkpoint."""
+    go_on, passed = asyncio.Event(), [0.0]
+    model = ScriptedChatModel("one ", go_on, "two ", FOREVER)
+    async with cluster.replica("a", model, monotonic=lambda: passed[0]) as a, asyncio.timeout(SOON):
+        answer = await a.send(ALICE, TEN, "What?")
+        events = aiter(a.follow(ALICE, answer))
+        told = [await anext(events)]
+
+        passed[0] = 20.0
+        go_on.set()
+        await cluster.stored(answer, "one two ")
+        rest = asyncio.ensure_future(anext(events))
+        await asyncio.sleep(0.02)
+        was_told = rest.done()
+        await a.heartbeat.look()
+        told.append(await rest)
+
+        assert not was_told
+        assert [_text(batch) for batch in told] == ["one ", "two "]
 
 
 async def test_nothing_was_asked_if_the_process_ends_before_the_first_word(cluster: Cluster) -> None:

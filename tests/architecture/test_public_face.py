@@ -39,3 +39,15 @@ def test_importing_it_imports_nothing_else() -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
 
     assert done.stdout.strip() == "['llm_backend']"
+
+
+def test_the_server_does_not_import_what_it_has_no_use_for() -> None:
+    program = (
+        "import sys; import llm_backend.bootstrap.commands; "
+        "print([name for name in ('advanced_alchemy', 'pydantic', 'numpy', 'lancedb') if name in sys.modules]); "
+        "import advanced_alchemy"  # what was hidden is there again
+    )
+
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+
+    assert done.stdout.strip() == "[]"

@@ -18,7 +18,7 @@ from tests.faults.readers import PATIENCE, PAUSE, Reader, given_twice
 from tests.http.clients import PASSWORD
 from tests.upstream import counted
 
-TRY_AGAIN = {409, 429, 503, 507}
+TRY_AGAIN = {408, 409, 429, 503, 507}  # 408 is for people on machines too busy to send what they say
 WORDS = ("amber", "birch", "cobalt", "dune", "ember", "fjord", "garnet", "heath", "indigo", "juniper", "krill", "lotus")
 
 

@@ -65,13 +65,15 @@ class Replicas:
             for _ in range(count)
         ]
         self.urls: list[str] = []
-        self._stack = ExitStack()
+        self._stack = ExitStack()  # of those that have started
 
     async def __aenter__(self) -> Self:
-        for server in self.servers:
-            self._stack.callback(server.__exit__)
-            await asyncio.to_thread(server.start)
-            self.urls.append(server.url)
+        with ExitStack() as starting:
+            for server in self.servers:
+                starting.callback(server.__exit__)
+                await asyncio.to_thread(server.start)
+                self.urls.append(server.url)
+            self._stack = starting.pop_all()
         return self
 
     async def __aexit__(self, *_: object) -> None:

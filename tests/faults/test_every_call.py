@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from llm_backend import Backend, Settings, open_backend
+from llm_backend.application.ports.answer_journal import Part
 from llm_backend.application.ports.idempotency import IdempotencyKey
 from llm_backend.application.ports.jobs import JobId
 from llm_backend.domain.answers import Delta
@@ -375,7 +376,7 @@ async def test_what_a_dead_process_was_writing_is_closed_whatever_fails_at_the_n
         async with a_world(tmp_path, faults) as world:
             dead = world.store.journal_of(WriterId("dead"))
             await dead.begin(a_turn(5, owner=world.ada, conversation=world.talk))
-            await dead.checkpoint(AnswerId(5), 1, [Delta("one "), Delta("two")])
+            await dead.checkpoint([Part(AnswerId(5), 1, [Delta("one "), Delta("two")])])
 
         faults.awake = True
         async with reopened(tmp_path, faults.wrap(world.store)):

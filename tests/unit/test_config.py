@@ -249,6 +249,27 @@ class TestValues:
 
         assert settings.redis.password == Secret("0123456")
 
+    def test_several_addresses_are_those_of_a_redis_cluster(self) -> None:
+        addresses = "redis://user:hush@node-1:6379, node-2:6379"
+
+        settings = Settings.from_mapping({"redis": {"address": addresses, "cluster": True}})
+
+        assert settings.redis.address == addresses
+        assert settings.redis.place == "redis://node-1:6379,node-2:6379"
+
+    @pytest.mark.parametrize(
+        ("key", "redis"),
+        [
+            ("address", {"address": "node-1:6379,node-2:6379"}),
+            ("address", {"cluster": True}),
+            ("address", {"address": "node-1:6379,", "cluster": True}),
+            ("db", {"address": "node-1:6379", "cluster": True, "db": 1}),
+        ],
+    )
+    def test_what_makes_no_redis_cluster_is_a_fault(self, key: str, redis: dict[str, object]) -> None:
+        with pytest.raises(ConfigurationError, match=rf"redis\.{key}"):
+            Settings.from_mapping({"redis": redis})
+
     def test_python_values_are_taken_as_they_are(self, tmp_path: Path) -> None:
         settings = Settings.from_mapping(
             {"data_folder": tmp_path, "jwt": {"ttl": timedelta(hours=1)}, "server": {"documentation": False}}

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from llm_backend.application.ports.idempotency import IdempotencyKey
 from llm_backend.domain.answers import Answer, AnswerEvent
@@ -25,6 +25,14 @@ class Turn:
     grounding: Grounding | None = None
 
 
+class Part(NamedTuple):
+    """Some events of an answer, numbered from `first` on."""
+
+    answer: AnswerId
+    first: int
+    events: Sequence[AnswerEvent]
+
+
 class AnswerJournal(Protocol):
     """Turns, and the events of their answers. Each process has its own view of it: the answers that it holds (see
     `AnswerLeases`) are those that it began or took over, and to no others can it write.
@@ -43,9 +51,9 @@ class AnswerJournal(Protocol):
         taken, and `IdempotencyMismatch`.
         """
 
-    async def checkpoint(self, answer: AnswerId, first: int, events: Sequence[AnswerEvent]) -> None:
-        """Append events, numbered from `first` on; they replace any that were stored under the same `first` before.
-        Nothing happens when the answer is gone, has ended or is held by another."""
+    async def checkpoint(self, parts: Sequence[Part]) -> None:
+        """Append events of any number of answers; each part replaces what was stored under the same `first` before.
+        Nothing happens to an answer that is gone, has ended or is held by another."""
 
     async def finish(self, answer: AnswerId, first: int, events: Sequence[AnswerEvent], message: Message) -> bool:
         """Append the last events and the finished message, and close the answer: its conversation takes the next

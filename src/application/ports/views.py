@@ -27,7 +27,7 @@ class ConversationViews(Protocol):
         """Newest first, those made before `before` if it is given (none, when that does not exist)."""
 
     async def thread(self, owner: UserId, conversation: ConversationId, *, limit: int | None = None) -> Thread:
-        """The newest `limit` messages, oldest first. Raises `ConversationNotFound`."""
+        """The newest `limit` messages (at least 1), oldest first. Raises `ConversationNotFound`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

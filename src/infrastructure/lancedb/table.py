@@ -92,10 +92,11 @@ class PassageTable:
         return await self._table.count_rows(condition)
 
     async def holdings(self) -> dict[tuple[DocumentId, int], int]:
-        """How many rows there are of each attempt at each document."""
+        """How many passages there are of each attempt at each document. Of a row that is there twice, as when two
+        processes wrote it in one moment, one counts: it must not stand for another that is missing."""
         # Parts that are gone are noticed where they are read: those of the rows below, those of the indexes here.
         await self.search(KnowledgeBaseId(""), text="a", vector=None, limit=1)
-        keys = await self._table.query().select(["document", "attempt"]).to_arrow()
+        keys = await self._table.query().select(["document", "attempt", KEY]).to_arrow()
         return await asyncio.to_thread(_counted, keys)
 
     async def search(
@@ -132,8 +133,8 @@ class PassageTable:
 
 
 def _counted(keys: pa.Table) -> dict[tuple[DocumentId, int], int]:
-    counted = keys.group_by(["document", "attempt"]).aggregate([([], "count_all")])
-    return {(DocumentId(row["document"]), row["attempt"]): row["count_all"] for row in counted.to_pylist()}
+    counted = keys.group_by(["document", "attempt"]).aggregate([(KEY, "count_distinct")])
+    return {(DocumentId(row["document"]), row["attempt"]): row[f"{KEY}_count_distinct"] for row in counted.to_pylist()}
 
 
 def _is_in(column: str, values: Sequence[str]) -> Expr:
@@ -162,9 +163,12 @@ def _cosines(found: pa.Table, asked: NDArray[np.float32] | None) -> list[float]:
 
 
 def _candidates(by_text: pa.Table, cosines: Sequence[float], by_vector: pa.Table | None) -> list[Candidate]:
+    """Each passage once, in its best places, though a row be there twice."""
     vector_rows = by_vector.to_pylist() if by_vector is not None else []
-    vector_ranks = {_key(stored): rank for rank, stored in enumerate(map(from_row, vector_rows), start=1)}
-    found = {}
+    vector_ranks: dict[tuple[DocumentId, int, int], int] = {}
+    for rank, stored in enumerate(map(from_row, vector_rows), start=1):
+        vector_ranks.setdefault(_key(stored), rank)
+    found: dict[tuple[DocumentId, int, int], Candidate] = {}
     for rank, (row, cosine) in enumerate(
         zip(by_text.drop_columns("vector").to_pylist(), cosines, strict=True), start=1
     ):
@@ -172,7 +176,7 @@ def _candidates(by_text: pa.Table, cosines: Sequence[float], by_vector: pa.Table
         parts = ScoreParts(
             bm25=row["_score"], cosine=cosine, text_rank=rank, vector_rank=vector_ranks.get(_key(stored))
         )
-        found[_key(stored)] = Candidate(stored=stored, parts=parts)
+        found.setdefault(_key(stored), Candidate(stored=stored, parts=parts))
     for rank, row in enumerate(vector_rows, start=1):
         stored = from_row(row)
         parts = ScoreParts(cosine=1.0 - row["_distance"], vector_rank=rank)

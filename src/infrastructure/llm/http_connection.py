@@ -75,25 +75,19 @@ class HttpConnection(asyncio.Protocol):
     def linger(self) -> None:
         self._lingering = self._loop.call_later(_LINGER, partial(self.over, reusable=False))
 
-    # For the gathering
-
-    def take(self, data: bytes) -> None:
-        if self._exchange is not None:  # which may have been given up meanwhile
-            self._exchange.received(data)
-
-    def give_up(self) -> None:
-        self.abort()
-
     # For the event loop
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)  # uvloop's are none by inheritance
 
     def data_received(self, data: bytes) -> None:
-        if self._exchange is None:
+        exchange = self._exchange
+        if exchange is None:
             self.abort()  # an answer to no question: what follows on this connection cannot be trusted
-        else:
-            self._gathering.add(self, data)
+        elif exchange.flows:
+            self._gathering.add(exchange, data)
+        else:  # nobody shall wait for the first word
+            exchange.take(data)
 
     def eof_received(self) -> bool:
         return False

@@ -38,6 +38,8 @@ class Exchange(httpx.AsyncByteStream):
         self.headers: list[tuple[bytes, bytes]] = []
         self.answered = False
         """Whether the server has sent a byte."""
+        self.flows = False
+        """Whether `push` has handed on some of the body, as it came."""
         self._line = line
         self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
         self._head_complete = False
@@ -56,10 +58,17 @@ class Exchange(httpx.AsyncByteStream):
 
     # What the connection tells
 
-    def received(self, data: bytes) -> None:
+    def take(self, data: bytes) -> None:
+        """The hot path: what one read brought, or several in a row."""
+        if self._parser is None:
+            return  # it has been given up meanwhile
         self.answered = True
         fed = len(self._unread)
-        broken = self._parse(data)
+        broken = False
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            broken = True
         if self._sink is not None and self._unread and not self._ended:
             self._push_unread(self._sink)
         else:
@@ -68,6 +77,9 @@ class Exchange(httpx.AsyncByteStream):
             self._finish(reusable=not broken and not self._surplus and self._keep_alive)
         elif broken or self._overhead > _LONGEST_HEAD:
             self.failed(httpx.RemoteProtocolError("The server does not speak HTTP, or has too much to say"))
+
+    def give_up(self) -> None:
+        self.failed(httpx.ReadError("What came could not be handled"))
 
     def closed(self, error: Exception | None) -> None:
         """The connection is gone. That is a good end only for a body that has no other."""
@@ -179,15 +191,6 @@ class Exchange(httpx.AsyncByteStream):
         assert self._parser is not None
         self._keep_alive = self._parser.should_keep_alive()  # it forgets after this call
 
-    def _parse(self, data: bytes) -> bool:
-        """Whether the response broke the rules."""
-        assert self._parser is not None
-        try:
-            self._parser.feed_data(data)
-        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
-            return True
-        return False
-
     def _ends_with_connection(self) -> bool:
         names = {name.lower() for name, _ in self.headers}
         return not names & {b"content-length", b"transfer-encoding"}
@@ -217,6 +220,7 @@ class Exchange(httpx.AsyncByteStream):
     def _push_unread(self, sink: Sink) -> None:
         data = self._unread[0] if len(self._unread) == 1 else b"".join(self._unread)
         self._unread.clear()
+        self.flows = True
         try:
             enough = sink(data)
         except BaseException as error:  # noqa: BLE001 - whatever it is belongs to the one who waits in `push`

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from llm_backend.application.ports.answer_journal import NumberedEvent, Turn
+from llm_backend.application.ports.answer_journal import NumberedEvent, Part, Turn
 from llm_backend.application.ports.idempotency import IdempotencyKey
 from llm_backend.domain.answers import Answer, AnswerEvent, AnswerState
 from llm_backend.domain.conversations import Conversation, Message
@@ -33,10 +33,11 @@ class MemoryAnswerJournal:
             _begin(tables, turn, self.me)
             return turn.answer.id
 
-    async def checkpoint(self, answer: AnswerId, first: int, events: Sequence[AnswerEvent]) -> None:
+    async def checkpoint(self, parts: Sequence[Part]) -> None:
         async with self.place.lock:
-            if self._held(answer):
-                _append_events(self.place.tables, answer, first, events)
+            for answer, first, events in parts:
+                if self._held(answer):
+                    _append_events(self.place.tables, answer, first, events)
 
     async def finish(self, answer: AnswerId, first: int, events: Sequence[AnswerEvent], message: Message) -> bool:
         async with self.place.lock:

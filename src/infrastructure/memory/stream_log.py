@@ -47,9 +47,7 @@ class MemoryStreamLog:
         log = self._open.get(answer)
         if log is None:
             raise ValueError(f"The log of answer {answer} is not open")
-        if events:
-            log.add(events)
-        return log.last
+        return log.add(events) if events else log.last
 
     def close(self, answer: AnswerId) -> None:
         log = self._open.pop(answer, None)
@@ -149,15 +147,17 @@ class _Log:
             new = [Delta(event) if isinstance(event, str) else event for event in self.events[after - self.start :]]
         return list(enumerate(new, after + 1))
 
-    def add(self, events: Sequence[AnswerEvent]) -> None:
-        first = self.last + 1
+    def add(self, events: Sequence[AnswerEvent]) -> int:
+        """The hot path. The number of the last event."""
+        last = self.start + len(self.events)
         self.events += events
         if self.attachments:
-            new = list(enumerate(events, first))
+            new = list(enumerate(events, last + 1))
             for attachment in tuple(self.attachments):
                 attachment.hand(new)
         if self.waiting:
             self.wake()
+        return last + len(events)
 
     async def attached(self, reader: LogReader, after: int) -> bool:
         """Let a reader who knows all that is there take what comes. As `push`."""

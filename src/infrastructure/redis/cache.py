@@ -3,8 +3,9 @@
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
-from llm_backend.infrastructure.redis.connection import RedisAway, RedisCommands, RedisConnection
+from llm_backend.infrastructure.redis.connection import RedisAway, RedisConnection
 from llm_backend.infrastructure.redis.keys import redis_key
+from llm_backend.infrastructure.redis.servers import RedisCommands
 
 MOST_OUTDATED = 10_000
 A_MILLISECOND = timedelta(milliseconds=1)

@@ -1,6 +1,6 @@
 """A connection to Redis that gives up quickly, and comes back by itself.
 
-The library is imported when a connection is opened: without Redis in the settings, nothing of it is loaded.
+The library is imported when a connection is opened (see `servers`).
 """
 
 import asyncio
@@ -10,37 +10,20 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Protocol, TypeVar, cast
+from typing import TypeVar
 
 from llm_backend.domain.errors import Unavailable
 from llm_backend.domain.secrets import Secret
+from llm_backend.infrastructure.redis.servers import (
+    CONNECTIONS,
+    OneRedis,
+    RedisClusterServers,
+    RedisCommands,
+    RedisServers,
+)
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
-
-
-class RedisCommands(Protocol):
-    """What we use of the library's client."""
-
-    async def ping(self) -> object: ...
-
-    async def get(self, name: str) -> bytes | None: ...
-
-    async def set(self, name: str, value: bytes, *, px: int) -> object: ...
-
-    async def delete(self, name: str) -> object: ...
-
-    def register_script(self, script: str) -> Callable[..., Awaitable[int]]:
-        """The script, to be called by its hash; it is sent again when Redis does not know it, as after a restart."""
-
-    @property
-    def connection_pool(self) -> "_Pool": ...
-
-    async def aclose(self) -> None: ...
-
-
-class _Pool(Protocol):
-    async def disconnect(self, inuse_connections: bool = True) -> None: ...
 
 
 class RedisAway(Unavailable):
@@ -67,12 +50,13 @@ class RedisConnection:
 
     def __init__(
         self,
-        client: RedisCommands,
+        servers: RedisServers,
         patience: Patience | None = None,
         *,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._client = client
+        self._servers = servers
+        self._turn = asyncio.Semaphore(CONNECTIONS)
         self._patience = patience or Patience()
         self._monotonic = monotonic
         self._away_until: float | None = None
@@ -83,24 +67,38 @@ class RedisConnection:
         cls,
         address: str,
         *,
+        cluster: bool = False,
         password: Secret | None = None,
         db: int = 0,
         patience: Patience | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> AsyncIterator["RedisConnection"]:
-        """`address` is `host:port` or a URL (`redis://`, `rediss://`, `unix://`). Does not connect yet.
+        """`address` is `host:port` or a URL (`redis://`, `rediss://`, `unix://`); of a cluster it may be several,
+        between commas. Does not connect yet.
 
         Raises `ValueError` when the address is none.
         """
         patience = patience or Patience()
-        client = _client(address, password, db, patience.command.total_seconds())
+        seconds = patience.command.total_seconds()
+        servers = (
+            RedisClusterServers(address, password, seconds) if cluster else OneRedis(address, password, db, seconds)
+        )
         try:
-            yield cls(client, patience, monotonic=monotonic)
+            yield cls(servers, patience, monotonic=monotonic)
         finally:
-            await client.aclose()
+            await servers.client.aclose()
+
+    @property
+    def reads_streams_together(self) -> bool:
+        """Whether one command may read several streams, and wait for news in any of them."""
+        return self._servers.reads_streams_together
 
     async def run(self, command: Callable[[RedisCommands], Awaitable[T]]) -> T:
         """What the command returns. Raises `RedisAway`."""
+        return await self.run_on(lambda servers: command(servers.client))
+
+    async def run_on(self, command: Callable[[RedisServers], Awaitable[T]]) -> T:
+        """The same, for what goes past the library's client."""
         if self._away_until is not None:
             if self._monotonic() < self._away_until:
                 raise RedisAway
@@ -109,19 +107,18 @@ class RedisConnection:
 
     async def check(self) -> None:
         """Ask whether it is there, whatever the fuse says. Raises `RedisAway`."""
-        await self._try(lambda client: client.ping())
+        await self._try(lambda servers: servers.client.ping())
 
-    async def _try(self, command: Callable[[RedisCommands], Awaitable[T]]) -> T:
-        """After a failure all connections of the pool are suspect. Those that a restart of Redis has cut would, each in
-        its turn, make it look away once more when it is back."""
-        from redis.exceptions import RedisError
+    async def _try(self, command: Callable[[RedisServers], Awaitable[T]]) -> T:
+        """After a failure all connections are suspect."""
+        from redis.exceptions import RedisClusterException, RedisError
 
         try:
-            async with asyncio.timeout(self._patience.command.total_seconds()):
-                result = await command(self._client)
-        except (RedisError, OSError, TimeoutError) as error:
+            async with asyncio.timeout(self._patience.command.total_seconds()), self._turn:
+                result = await command(self._servers)
+        except (RedisError, RedisClusterException, OSError, TimeoutError) as error:
             self._note_absence(error)
-            await self._client.connection_pool.disconnect(inuse_connections=False)
+            await self._servers.forget()
             raise RedisAway from error
         self._note_presence()
         return result
@@ -138,23 +135,3 @@ class RedisConnection:
 
     def _start_to_cool_down(self) -> None:
         self._away_until = self._monotonic() + self._patience.cool_down.total_seconds()
-
-
-def _client(address: str, password: Secret | None, db: int, seconds: float) -> RedisCommands:
-    """No retries and few connections: each would be a way to wait longer than anybody has time for."""
-    from redis.asyncio import BlockingConnectionPool, Redis
-    from redis.asyncio.retry import Retry
-    from redis.backoff import NoBackoff
-
-    url = address if "://" in address else f"redis://{address}"
-    options: dict[str, Any] = {
-        "db": db,
-        "max_connections": 8,
-        "timeout": seconds,
-        "socket_timeout": None,  # ours holds for all of a command; theirs, on Python 3.11, swallows cancellations
-        "socket_connect_timeout": seconds,
-        "retry": Retry(NoBackoff(), 0),
-    }
-    if password is not None:
-        options["password"] = password.reveal()
-    return cast(RedisCommands, Redis.from_pool(BlockingConnectionPool.from_url(url, **options)))

@@ -16,7 +16,7 @@ from llm_backend.domain.answers import AnswerEvent
 from llm_backend.domain.ids import AnswerId
 from llm_backend.infrastructure.codec.events import decode_events
 from llm_backend.infrastructure.redis.keys import redis_key
-from llm_backend.infrastructure.redis.pipelining import Command
+from llm_backend.infrastructure.redis.servers import Command
 
 logger = logging.getLogger(__name__)
 

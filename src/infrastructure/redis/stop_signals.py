@@ -4,12 +4,13 @@ import asyncio
 import logging
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any, Self, cast
+from typing import Any, Self
 
 from llm_backend.domain.ids import LARGEST_ID, AnswerId
-from llm_backend.infrastructure.redis.connection import RedisAway, RedisCommands, RedisConnection
+from llm_backend.infrastructure.redis.connection import RedisAway, RedisConnection
 from llm_backend.infrastructure.redis.keys import PREFIX
 from llm_backend.infrastructure.redis.pipelining import run_all
+from llm_backend.infrastructure.redis.servers import RedisCommands
 
 logger = logging.getLogger(__name__)
 
@@ -81,7 +82,9 @@ class RedisStopSignals:
 
 
 async def _subscribed(client: RedisCommands) -> Any:
-    subscription = cast(Any, client).pubsub()
+    """In a cluster, at any of the servers: they pass on to each other what is published."""
+    await client.initialize()
+    subscription = client.pubsub()
     try:
         await subscription.subscribe(CHANNEL)
         await subscription.get_message(timeout=None)  # the word that it has begun

@@ -20,8 +20,9 @@ from llm_backend.domain.ids import AnswerId
 from llm_backend.infrastructure.codec.events import encode_events
 from llm_backend.infrastructure.redis.connection import Patience, RedisAway, RedisConnection
 from llm_backend.infrastructure.redis.entries import ENDED_SECONDS, RUNNING_SECONDS, EntryWriter, stream_key
-from llm_backend.infrastructure.redis.pipelining import Command, Refused, Reply, run_all
+from llm_backend.infrastructure.redis.pipelining import Refused, run_all
 from llm_backend.infrastructure.redis.remote_log import SILENCE, RemoteLog
+from llm_backend.infrastructure.redis.servers import Command, Reply
 
 logger = logging.getLogger(__name__)
 

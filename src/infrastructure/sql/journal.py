@@ -7,13 +7,15 @@ many rows it changed.
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import (
     BigInteger,
-    ClauseElement,
     ColumnElement,
+    Insert,
     Integer,
     LargeBinary,
+    Select,
     Text,
     and_,
     bindparam,
@@ -24,7 +26,7 @@ from sqlalchemy import (
     update,
 )
 
-from llm_backend.application.ports.answer_journal import NumberedEvent, Turn
+from llm_backend.application.ports.answer_journal import NumberedEvent, Part, Turn
 from llm_backend.application.ports.idempotency import IdempotencyKey
 from llm_backend.domain.answers import Answer, AnswerEvent
 from llm_backend.domain.conversations import Message
@@ -35,6 +37,7 @@ from llm_backend.infrastructure.sql.dialects import TurnOfKey, UtcTime, upsert
 from llm_backend.infrastructure.sql.mapping import (
     ANSWER_COLUMNS,
     MESSAGE_COLUMNS,
+    Values,
     answer_from,
     answer_values,
     message_values,
@@ -48,12 +51,12 @@ from llm_backend.infrastructure.sql.rows import (
     idempotency_keys,
     messages,
 )
-from llm_backend.infrastructure.sql.statements import Query, Row
+from llm_backend.infrastructure.sql.statements import Query, Repeated, Row
 
 _ANSWER = bindparam("answer", type_=BigInteger)
 _CONVERSATION = bindparam("conversation", type_=BigInteger)
 _OWNER = bindparam("of", type_=BigInteger)
-_NUMBER = bindparam("question", type_=Integer)
+NUMBER = bindparam("question", type_=Integer)
 
 _ME = bindparam("me", type_=Text)
 
@@ -66,14 +69,14 @@ _TAKE_TURN = select(TurnOfKey(_OWNER, _KEY))
 _RECORD = select(idempotency_keys.c.fingerprint, idempotency_keys.c.answer_id).where(
     idempotency_keys.c.owner == _OWNER, idempotency_keys.c.key == _KEY
 )
-_TAKE_NUMBER = (
+TAKE_NUMBER = (
     update(conversations)
     .where(
         _OWNED,
-        conversations.c.last_number == _NUMBER - 1,
+        conversations.c.last_number == NUMBER - 1,
         ~exists().where(answers.c.conversation_id == _CONVERSATION, answers.c.state == RUNNING),
     )
-    .values(last_number=_NUMBER)
+    .values(last_number=NUMBER)
 )
 _IS_OWNED = select(conversations.c.id).where(_OWNED)
 _ADD_MESSAGE = insert(messages)
@@ -82,30 +85,29 @@ _ADD_RECORD = insert(idempotency_keys)
 
 
 # Going on and ending
-def _adding_events(where: ColumnElement[bool]) -> ClauseElement:
-    """Events whose checkpoint was stored, though the word of it was lost, come again under the same `first`.
+EVENT_PARAMETERS = (
+    bindparam("from", type_=BigInteger),
+    bindparam("to", type_=BigInteger),
+    bindparam("events", type_=LargeBinary),
+)
 
-    The answer cannot end between the look at it and the insert: PostgreSQL, which lets others write meanwhile, holds
-    it until the commit.
-    """
-    added = upsert(answer_events).from_select(
-        ["answer_id", "first", "last", "payload"],
-        select(
-            answers.c.id,
-            bindparam("from", type_=BigInteger),
-            bindparam("to", type_=BigInteger),
-            bindparam("events", type_=LargeBinary),
-        )
-        .where(where)
-        .with_for_update(read=True),
-    )
+
+def replacing_events(source: Select[*tuple[Any, ...]]) -> Insert:
+    """Events whose checkpoint was stored, though the word of it was lost, come again under the same `first`."""
+    added = upsert(answer_events).from_select(["answer_id", "first", "last", "payload"], source)
     replaced = {"last": added.excluded.last, "payload": added.excluded.payload}
     return added.on_conflict_do_update(index_elements=["answer_id", "first"], set_=replaced)
 
 
+def _adding_events(where: ColumnElement[bool]) -> Insert:
+    """The answer cannot end between the look at it and the insert: PostgreSQL, which lets others write meanwhile,
+    holds it until the commit."""
+    return replacing_events(select(answers.c.id, *EVENT_PARAMETERS).where(where).with_for_update(read=True))
+
+
 _ADD_EVENTS = _adding_events(answers.c.id == _ANSWER)
 _ADD_EVENTS_WHILE_HELD = _adding_events(_HELD_ONE)
-_END = (
+END = (
     update(answers)
     .where(_HELD_ONE)
     .values(state=bindparam("ended_as", type_=Text), ended_at=bindparam("moment", type_=UtcTime))
@@ -123,8 +125,8 @@ _ENDED_WITH = (
 )
 _OF_ANSWER = select(answers.c.conversation_id).where(answers.c.id == _ANSWER).scalar_subquery()
 # Conversation first, answer second, like those who delete: in the opposite order each could wait for the other.
-_HOLD_CONVERSATION = select(conversations.c.id).where(conversations.c.id == _OF_ANSWER).with_for_update(key_share=True)
-_MOVE_ON = update(conversations).where(conversations.c.id == _OF_ANSWER).values(last_number=_NUMBER)
+HOLD_CONVERSATION = select(conversations.c.id).where(conversations.c.id == _OF_ANSWER).with_for_update(key_share=True)
+_MOVE_ON = update(conversations).where(conversations.c.id == _OF_ANSWER).values(last_number=NUMBER)
 
 # Withdrawing
 _OF_RUNNING = select(answers.c.conversation_id).where(_HELD_ONE).scalar_subquery()
@@ -181,19 +183,19 @@ class SqlAnswerJournal:
         self._writer = writer
         self._take_turn = writer.prepare(_TAKE_TURN)
         self._record = writer.prepare(_RECORD)
-        self._take_number = writer.prepare(_TAKE_NUMBER)
+        self._take_number = writer.prepare(TAKE_NUMBER)
         self._is_owned = writer.prepare(_IS_OWNED)
         self._add_message = writer.prepare(_ADD_MESSAGE)
         self._add_answer = writer.prepare(_ADD_ANSWER)
         self._add_record = writer.prepare(_ADD_RECORD)
         self._add_events = writer.prepare(_ADD_EVENTS)
         self._add_events_while_held = writer.prepare(_ADD_EVENTS_WHILE_HELD)
-        self._hold_conversation = writer.prepare(_HOLD_CONVERSATION)
-        self._end = writer.prepare(_END)
+        self._hold_conversation = writer.prepare(HOLD_CONVERSATION)
+        self._end = writer.prepare(END)
         self._ended_with = writer.prepare(_ENDED_WITH)
         self._add_reply = writer.prepare(_ADD_REPLY)
         self._move_on = writer.prepare(_MOVE_ON)
-        withdrawal = (_HOLD_CONVERSATION, _DROP_QUESTION, _STEP_BACK, _DROP_ANSWER)
+        withdrawal = (HOLD_CONVERSATION, _DROP_QUESTION, _STEP_BACK, _DROP_ANSWER)
         self._withdrawal = [writer.prepare(step) for step in withdrawal]
         self._find = reader.prepare(_FIND)
         self._latest = reader.prepare(_LATEST)
@@ -212,44 +214,54 @@ class SqlAnswerJournal:
             found = yield Query(self._record, key)
             if earlier := _outcome(found.rows, turn.idempotency):
                 return earlier
-        yield from self._taking_the_number(turn)
-        yield Query(self._add_message, {"conversation_id": answer.conversation, **message_values(turn.question)})
-        yield Query(self._add_answer, {**answer_values(turn), "writer": self._me})
+        if not (yield from self._opening(turn)):
+            found = yield Query(self._is_owned, {"of": answer.owner, "conversation": answer.conversation})
+            raise AnswerInProgress if found.rows else ConversationNotFound
         if turn.idempotency:
             yield Query(self._add_record, _record_values(turn, turn.idempotency))
         return answer.id
 
-    def _taking_the_number(self, turn: Turn) -> Steps[None]:
-        """The gate that one of several concurrent turns gets through."""
-        answer = turn.answer
+    def _opening(self, turn: Turn) -> Steps[bool]:
+        """False, and nothing has happened, for all but one of several concurrent turns."""
+        answer, question = turn.answer, turn.question
         owned = {"of": answer.owner, "conversation": answer.conversation}
-        taken = yield Query(self._take_number, {**owned, "question": turn.question.number})
-        if taken.changed:
-            return
-        found = yield Query(self._is_owned, owned)
-        raise AnswerInProgress if found.rows else ConversationNotFound
+        taken = yield Query(self._take_number, {**owned, "question": question.number})
+        if not taken.changed:
+            return False
+        yield Query(self._add_message, {"conversation_id": answer.conversation, **message_values(question)})
+        yield Query(self._add_answer, {**answer_values(turn), "writer": self._me})
+        return True
 
-    async def checkpoint(self, answer: AnswerId, first: int, events: Sequence[AnswerEvent]) -> None:
-        if events:
-            values = _event_values(answer, first, events)
-            await self._writer.write_one(Query(self._add_events_while_held, {**values, "me": self._me}))
+    async def checkpoint(self, parts: Sequence[Part]) -> None:
+        values = [{**_event_values(*part), "me": self._me} for part in parts if part.events]
+        if values:
+            await self._writer.write_each(Repeated(self._add_events_while_held, values))
 
     async def finish(self, answer: AnswerId, first: int, events: Sequence[AnswerEvent], message: Message) -> bool:
-        last_events = _event_values(answer, first, events) if events else None
+        last_events = _event_values(answer, first, events) if events else {}
         return await self._writer.write(lambda: self._finishing(answer, last_events, message))
 
-    def _finishing(self, answer: AnswerId, events: dict[str, object] | None, message: Message) -> Steps[bool]:
-        yield Query(self._hold_conversation, {"answer": answer})
-        values = {"answer": answer, "me": self._me, "ended_as": message.state.value, "moment": message.created_at}
+    def _finishing(self, answer: AnswerId, events: Values, message: Message) -> Steps[bool]:
+        if (yield from self._closing(self._ending_values(answer, message), events)):
+            return True
+        before = yield Query(self._ended_with, {"answer": answer})
+        return (message.text, message.state.value) in before.rows
+
+    def _ending_values(self, answer: AnswerId, message: Message) -> Values:
+        reply = {f"new_{name}": value for name, value in message_values(message).items()}
+        end = {"ended_as": message.state.value, "moment": message.created_at}
+        return {"answer": answer, "me": self._me, "question": message.number, **end, **reply}
+
+    def _closing(self, values: Values, events: Values) -> Steps[bool]:
+        """False, and nothing has happened, when the answer is not running or not held."""
+        yield Query(self._hold_conversation, values)
         ended = yield Query(self._end, values)
         if not ended.changed:
-            before = yield Query(self._ended_with, {"answer": answer})
-            return (message.text, message.state.value) in before.rows
+            return False
         if events:
             yield Query(self._add_events, events)
-        reply = {f"new_{name}": value for name, value in message_values(message).items()}
-        yield Query(self._add_reply, {"answer": answer, **reply})
-        yield Query(self._move_on, {"answer": answer, "question": message.number})
+        yield Query(self._add_reply, values)
+        yield Query(self._move_on, values)
         return True
 
     async def withdraw(self, answer: AnswerId) -> None:
@@ -322,5 +334,5 @@ def _record_values(turn: Turn, key: IdempotencyKey) -> dict[str, object]:
     }
 
 
-def _event_values(answer: AnswerId, first: int, events: Sequence[AnswerEvent]) -> dict[str, object]:
+def _event_values(answer: AnswerId, first: int, events: Sequence[AnswerEvent]) -> Values:
     return {"answer": answer, "from": first, "to": first + len(events) - 1, "events": encode_events(events)}

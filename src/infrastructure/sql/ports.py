@@ -5,7 +5,7 @@ from typing import Protocol, TypeVar
 
 from sqlalchemy import ClauseElement
 
-from llm_backend.infrastructure.sql.statements import Outcome, Prepared, Query, Row
+from llm_backend.infrastructure.sql.statements import Outcome, Prepared, Query, Repeated, Row
 
 T = TypeVar("T")
 Steps = Generator[Query, Outcome, T]
@@ -31,6 +31,10 @@ class Writer(Protocol):
         it raises. Where somebody else's transaction was in the way, the script is begun anew. Its result is returned
         when it survives a power cut. Raises `DatabaseUnavailable` or `StorageFull` when nothing has happened; only
         when the connection is lost during the very commit, nobody knows."""
+
+    async def write_each(self, repeated: Repeated) -> None:
+        """The same for one statement and any number of values, all or nothing for each of them. Raises what went wrong
+        with any."""
 
     async def write_one(self, query: Query) -> None:
         """The same for a single query, which is all or nothing by itself."""

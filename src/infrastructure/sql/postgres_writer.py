@@ -6,7 +6,7 @@ also means that the answers of one process never wait for each other's locks.
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from itertools import groupby
@@ -19,11 +19,11 @@ from llm_backend.domain.errors import DatabaseUnavailable, DomainError
 from llm_backend.infrastructure.sql.errors import TransactionConflict, Violation
 from llm_backend.infrastructure.sql.ports import Script, Steps
 from llm_backend.infrastructure.sql.postgres import carried_out, prepare_for_postgres, translated_driver
-from llm_backend.infrastructure.sql.statements import Outcome, Prepared, Query
+from llm_backend.infrastructure.sql.statements import Outcome, Prepared, Query, Repeated
 from llm_backend.infrastructure.sql.worker import Failure
 
 T = TypeVar("T")
-Task = Script[Any] | Query
+Task = Script[Any] | Repeated
 Connect = Callable[[], Awaitable[Any]]
 
 WRITES_AT_ONCE = 256
@@ -66,8 +66,11 @@ class PostgresWriter:
         result: T = await self._do(script)
         return result
 
+    async def write_each(self, repeated: Repeated) -> None:
+        await self._do(repeated)
+
     async def write_one(self, query: Query) -> None:
-        await self._do(query)
+        await self._do(Repeated(query.statement, [query.values]))
 
     async def _do(self, task: Task) -> Any:
         """Have it done; a caller that goes away does not undo it."""
@@ -116,7 +119,7 @@ class PostgresWriter:
 
     async def _alone(self, task: Task) -> Sequence[object]:
         """A single query goes without a word about transactions: on a quiet server that is most."""
-        if isinstance(task, Query):
+        if isinstance(task, Repeated) and len(task.values) == 1:
             connection = await self._connected()
             return [await _or_failure(connection, _done(connection, task))]
         connection = await self._begun()
@@ -174,7 +177,7 @@ def _may_succeed_yet(result: object) -> bool:
 
 def _alike(tasks: Sequence[Task]) -> Iterator[list[Task]]:
     """The tasks in their order, with neighbours together that are one statement with different values."""
-    for _, group in groupby(tasks, lambda task: id(task.statement) if isinstance(task, Query) else id(task)):
+    for _, group in groupby(tasks, lambda task: id(task.statement) if isinstance(task, Repeated) else id(task)):
         yield list(group)
 
 
@@ -184,12 +187,18 @@ async def _hopefully_done(connection: Any, tasks: Sequence[Task]) -> Sequence[ob
 
 
 async def _group_done(connection: Any, tasks: Sequence[Task]) -> Sequence[object]:
-    queries = [task for task in tasks if isinstance(task, Query)]
-    if len(queries) > 1:  # all in one round trip
-        statement = queries[0].statement
-        await connection.executemany(statement.text, [statement.arguments(values) for _, values in queries])
-        return [None] * len(tasks)
+    repeated = [task for task in tasks if isinstance(task, Repeated)]
+    if len(repeated) > 1:
+        together = Repeated(repeated[0].statement, [values for each in repeated for values in each.values])
+        return [await _done(connection, together)] * len(tasks)
     return [await _done(connection, task) for task in tasks]
+
+
+async def _repeatedly_done(connection: Any, statement: Prepared, values: Sequence[Mapping[str, Any]]) -> None:
+    if len(values) == 1:
+        await carried_out(connection, Query(statement, values[0]))
+    else:  # all in one round trip
+        await connection.executemany(statement.text, [statement.arguments(each) for each in values])
 
 
 async def _in_savepoint(connection: Any, task: Task) -> object:
@@ -220,8 +229,8 @@ async def _or_failure(connection: Any, result: Awaitable[T]) -> T | Failure:
 
 async def _done(connection: Any, task: Task) -> object:
     """The result, or `Failure` when a script has refused before it changed anything. Raises what else it raises."""
-    if isinstance(task, Query):
-        await carried_out(connection, task)
+    if isinstance(task, Repeated):
+        await _repeatedly_done(connection, *task)
         return None
     steps: Steps[Any] = task()
     outcome: Outcome | None = None

@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from llm_backend.domain.errors import DomainError
 from llm_backend.infrastructure.sql.errors import domain_error
 from llm_backend.infrastructure.sql.ports import Script, Steps
-from llm_backend.infrastructure.sql.statements import Outcome, Prepared, Query, Row, prepare
+from llm_backend.infrastructure.sql.statements import Outcome, Prepared, Query, Repeated, Row, prepare
 from llm_backend.infrastructure.sql.worker import Failure, Workers
 from llm_backend.infrastructure.sql.write_turns import WriteTurns
 
@@ -189,7 +189,7 @@ class _WritingHand(_Connected):
         super().__init__(path, patience, pragmas)
         self._turns = turns
 
-    def carry_out(self, tasks: Sequence[Script[object] | Query]) -> Sequence[object]:
+    def carry_out(self, tasks: Sequence[Script[object] | Repeated]) -> Sequence[object]:
         try:
             with self._turns.taken_by_thread():
                 return self._commit(tasks)
@@ -197,26 +197,31 @@ class _WritingHand(_Connected):
             self.close()  # which undoes what was not committed
             return [_failure(error) for _ in tasks]
 
-    def _commit(self, tasks: Sequence[Script[object] | Query]) -> Sequence[object]:
+    def _commit(self, tasks: Sequence[Script[object] | Repeated]) -> Sequence[object]:
         connection = self.connection()
         connection.execute("BEGIN IMMEDIATE")
         results = [
-            _tried(connection, task) if isinstance(task, Query) else _done_or_undone(connection, task) for task in tasks
+            _each_tried(connection, task) if isinstance(task, Repeated) else _done_or_undone(connection, task)
+            for task in tasks
         ]
         connection.execute("COMMIT")
         return results
 
 
-def _tried(connection: sqlite3.Connection, query: Query) -> object:
-    """Nothing, or what went wrong. SQLite undoes by itself what a failed statement has done; a savepoint round it, for
-    each of the thousands of checkpoints of running answers, would cost as much as the statement (6 µs instead of 3)."""
-    try:
-        connection.execute(query.statement.text, query.statement.arguments(query.values))
-    except sqlite3.OperationalError:
-        raise  # a full disk ends the whole transaction
-    except Exception as error:  # noqa: BLE001 - it is passed on to the one whose query it was
-        return Failure(error)
-    return None
+def _each_tried(connection: sqlite3.Connection, repeated: Repeated) -> object:
+    """Nothing, or the last that went wrong. SQLite undoes by itself what a failed statement has done; a savepoint round
+    it, for each of the thousands of checkpoints of running answers, would cost as much as the statement (6 µs instead
+    of 3)."""
+    failure: Failure | None = None
+    statement = repeated.statement
+    for values in repeated.values:
+        try:
+            connection.execute(statement.text, statement.arguments(values))
+        except sqlite3.OperationalError:
+            raise  # a full disk ends the whole transaction
+        except Exception as error:  # noqa: BLE001 - it is passed on to the one whose values they are
+            failure = Failure(error)
+    return failure
 
 
 def _done_or_undone(connection: sqlite3.Connection, script: Script[object]) -> object:
@@ -251,7 +256,7 @@ class SqliteWriter:
     def __init__(
         self, path: Path, turns: WriteTurns, *, patience: float = PATIENCE, pragmas: Pragmas | None = None
     ) -> None:
-        self._workers: Workers[Script[Any] | Query] = Workers(
+        self._workers: Workers[Script[Any] | Repeated] = Workers(
             "sqlite-writer", lambda: _WritingHand(path, turns, patience, pragmas or {}), threads=1, most=WRITES_AT_ONCE
         )
 
@@ -262,8 +267,11 @@ class SqliteWriter:
         result: T = await self._workers.do(script)
         return result
 
+    async def write_each(self, repeated: Repeated) -> None:
+        await self._workers.do(repeated)
+
     async def write_one(self, query: Query) -> None:
-        await self._workers.do(query)
+        await self._workers.do(Repeated(query.statement, [query.values]))
 
     async def close(self) -> None:
         await self._workers.close()

@@ -54,6 +54,13 @@ class Query(NamedTuple):
     values: Mapping[str, Any] = {}
 
 
+class Repeated(NamedTuple):
+    """A statement to be carried out once for each of several sets of values."""
+
+    statement: Prepared
+    values: Sequence[Mapping[str, Any]]
+
+
 class Outcome(NamedTuple):
     """The rows that a statement returned, or the number of those it changed."""
 

@@ -1,7 +1,7 @@
 """Everything that is stored in SQL, and the lifetimes of what it takes."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
@@ -61,7 +61,13 @@ class SqlStore:
     sealed_secrets: SealedSecrets
     jobs: SqlJobs
 
-    def __init__(self, transactions: UnitOfWorkFactory, reader: Reader, writer: Writer) -> None:
+    def __init__(
+        self,
+        transactions: UnitOfWorkFactory,
+        reader: Reader,
+        writer: Writer,
+        journal_of: Callable[[Reader, Writer, WriterId], AnswerJournal] = SqlAnswerJournal,
+    ) -> None:
         self.transactions = transactions
         self.session_views = SqlSessionViews(reader)
         self.api_key_views = SqlApiKeyViews(reader)
@@ -73,12 +79,13 @@ class SqlStore:
         me = WriterId(str(uuid4()))
         self._reader = reader
         self._writer = writer
+        self._journal_of = journal_of
         self.journal = self.journal_of(me)
         self.leases = self.leases_of(me)
         self._ping = reader.prepare(select(literal(1)))
 
     def journal_of(self, me: WriterId) -> AnswerJournal:
-        return SqlAnswerJournal(self._reader, self._writer, me)
+        return self._journal_of(self._reader, self._writer, me)
 
     def leases_of(self, me: WriterId) -> AnswerLeases:
         return SqlAnswerLeases(self._reader, self._writer, me)
@@ -121,6 +128,7 @@ class SqlStore:
         Raises `DatabaseUnavailable`, `SchemaTooNew` or `ForeignDatabase`.
         """
         from llm_backend.infrastructure.sql.postgres import PostgresReader, connect, postgres_engine
+        from llm_backend.infrastructure.sql.postgres_journal import PostgresAnswerJournal
         from llm_backend.infrastructure.sql.postgres_writer import PostgresWriter
 
         await migrate_server(server)
@@ -129,7 +137,7 @@ class SqlStore:
             stack.push_async_callback(engine.dispose)
             reader = await stack.enter_async_context(PostgresReader.open(server))
             writer = await stack.enter_async_context(PostgresWriter.open(partial(connect, server)))
-            yield cls(SqlUnitOfWorkFactory(engine), reader, writer)
+            yield cls(SqlUnitOfWorkFactory(engine), reader, writer, PostgresAnswerJournal)
 
 
 async def migrate_sqlite(path: Path) -> bool:

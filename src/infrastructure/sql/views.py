@@ -98,10 +98,12 @@ _BEFORE = (
 _SUMMARIES_BEFORE = _SUMMARIES.where(conversations.c.sequence < _BEFORE)
 
 _OWNED_CONVERSATION = and_(conversations.c.id == _CONVERSATION, conversations.c.owner == _OWNER)
-_CONVERSATION_ROW = select(*CONVERSATION_COLUMNS).where(_OWNED_CONVERSATION)
-_MESSAGES = (
-    select(*MESSAGE_COLUMNS)
-    .where(messages.c.conversation_id == _CONVERSATION, exists().where(_OWNED_CONVERSATION))
+# Of one moment without a transaction, which to PostgreSQL would take three more journeys. The conversation comes with
+# every message, and alone if there is none.
+_THREAD = (
+    select(*CONVERSATION_COLUMNS, *MESSAGE_COLUMNS)
+    .outerjoin_from(conversations, messages, messages.c.conversation_id == conversations.c.id)
+    .where(_OWNED_CONVERSATION)
     .order_by(messages.c.number.desc())
     .limit(_LIMIT)
 )
@@ -114,8 +116,7 @@ class SqlConversationViews:
         self._reader = reader
         self._summaries = reader.prepare(_SUMMARIES)
         self._summaries_before = reader.prepare(_SUMMARIES_BEFORE)
-        self._conversation = reader.prepare(_CONVERSATION_ROW)
-        self._messages = reader.prepare(_MESSAGES)
+        self._thread = reader.prepare(_THREAD)
 
     async def summaries(
         self, owner: UserId, *, limit: int | None = None, before: ConversationId | None = None
@@ -127,12 +128,12 @@ class SqlConversationViews:
 
     async def thread(self, owner: UserId, conversation: ConversationId, *, limit: int | None = None) -> Thread:
         values = {"owner": owner, "conversation": conversation, "limit": _limit(limit)}
-        found, newest_first = await self._reader.fetch(Query(self._conversation, values), Query(self._messages, values))
-        if not found:
+        (newest_first,) = await self._reader.fetch(Query(self._thread, values))
+        if not newest_first:
             raise ConversationNotFound
-        return Thread(
-            conversation=conversation_from(found[0]), messages=list(map(message_from, reversed(newest_first)))
-        )
+        width = len(CONVERSATION_COLUMNS)
+        stored = [row[width:] for row in reversed(newest_first) if row[width] is not None]
+        return Thread(conversation=conversation_from(newest_first[0][:width]), messages=list(map(message_from, stored)))
 
 
 def _limit(limit: int | None) -> int:

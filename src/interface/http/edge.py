@@ -6,6 +6,7 @@ It is the only ASGI layer of ours round the application, because each one costs 
 import asyncio
 import time
 from collections.abc import Awaitable
+from itertools import count
 from secrets import token_hex
 from typing import Any
 
@@ -19,6 +20,9 @@ from llm_backend.interface.http.errors import REQUEST_ID, Headers, reply_to
 from llm_backend.interface.http.requests import header
 
 LONGEST_REQUEST_ID = 128
+# Random once and counted from there: asking a virtual machine for randomness can take longer than a short request.
+_RUN = token_hex(5)
+_NUMBERS = count(1)
 _SEND = "llm_backend.send"
 
 access_log: structlog.stdlib.BoundLogger = structlog.get_logger("llm_backend.access")
@@ -128,4 +132,4 @@ def _request_id(scope: Scope) -> str:
     given = header(scope, b"x-request-id")
     if given and len(given) <= LONGEST_REQUEST_ID and all("!" <= character <= "~" for character in given):
         return given
-    return token_hex(8)
+    return f"{_RUN}{next(_NUMBERS):06x}"

@@ -11,7 +11,7 @@ from litestar.types import Receive, Scope, Send
 
 from llm_backend.application.ports.answer_journal import NumberedEvent
 from llm_backend.application.ports.stream_log import LogReader
-from llm_backend.domain.answers import INTERRUPTED, STOPPED, AnswerEvent, Failed, is_last
+from llm_backend.domain.answers import INTERRUPTED, STOPPED, AnswerEvent, Delta, Failed, is_last
 from llm_backend.domain.errors import AnswerNotFound, DomainError
 from llm_backend.interface.http.edge import innermost
 from llm_backend.interface.http.errors import reply_to_code
@@ -127,7 +127,7 @@ class AnswerStream:
             self._first = events[0][1]
             return True
         self.after = number
-        self._ended = is_last(event)
+        self._ended = type(event) is not Delta and is_last(event)
         if (body := self.framing.encode(events)) or self._ended:
             self._unsent = begun(
                 self._send_body({"type": "http.response.body", "body": body, "more_body": not self._ended})

@@ -68,7 +68,8 @@ class PlainFraming:
 
     def encode(self, batch: Sequence[NumberedEvent]) -> bytes:
         if len(batch) == 1:
-            return _plain(batch[0][1])
+            event = batch[0][1]
+            return b"%b%b%b" % (_DELTA, _encode(event.text), _END) if type(event) is Delta else _plain(event)
         texts = [event.text for _, event in batch if type(event) is Delta]
         if not texts or len(texts) < len(batch):
             return b"".join([_plain(event) for _, event in batch])

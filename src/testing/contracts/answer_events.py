@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import pytest
 
-from llm_backend.application.ports.answer_journal import NumberedEvent
+from llm_backend.application.ports.answer_journal import NumberedEvent, Part
 from llm_backend.domain.answers import (
     INTERRUPTED,
     INTERRUPTION_GAP,
@@ -72,7 +72,7 @@ class AnswerEventsContract:
             FullText("你 \n"),
         ]
 
-        await store.journal.checkpoint(HUNDRED, 1, events)
+        await store.journal.checkpoint([Part(HUNDRED, 1, events)])
 
         assert list(await store.journal.events(HUNDRED)) == numbered(1, events)
 
@@ -82,7 +82,7 @@ class AnswerEventsContract:
         deltas = [Delta(str(n)) for n in range(1, 31)]
 
         for first in range(1, 31, 3):
-            await store.journal.checkpoint(HUNDRED, first, deltas[first - 1 : first + 2])
+            await store.journal.checkpoint([Part(HUNDRED, first, deltas[first - 1 : first + 2])])
 
         assert list(await store.journal.events(HUNDRED)) == numbered(1, deltas)
 
@@ -90,7 +90,7 @@ class AnswerEventsContract:
     async def test_a_late_reader_gets_exactly_what_comes_after(self, store: Store, after: int) -> None:
         await given_a_conversation(store)
         await store.journal.begin(a_turn(100))
-        await store.journal.checkpoint(HUNDRED, 1, [Delta("a"), Delta("b"), Delta("c")])
+        await store.journal.checkpoint([Part(HUNDRED, 1, [Delta("a"), Delta("b"), Delta("c")])])
         await store.journal.finish(HUNDRED, 4, [Delta("d"), Done(), FullText("abcd")], a_reply(2, "abcd"))
 
         events = await store.journal.events(HUNDRED, after=after)
@@ -100,7 +100,7 @@ class AnswerEventsContract:
     async def test_an_interruption_may_leave_a_gap(self, store: Store) -> None:
         await given_a_conversation(store)
         await store.journal.begin(a_turn(100))
-        await store.journal.checkpoint(HUNDRED, 1, [Delta("a")])
+        await store.journal.checkpoint([Part(HUNDRED, 1, [Delta("a")])])
         number, failed = 1 + INTERRUPTION_GAP, Failed(INTERRUPTED, "It was cut")
 
         await store.journal.finish(HUNDRED, number, [failed], a_reply(2, "a", state=MessageState.INCOMPLETE))
@@ -111,10 +111,10 @@ class AnswerEventsContract:
     async def test_a_checkpoint_whose_word_was_lost_may_come_again_with_more(self, store: Store) -> None:
         await given_a_conversation(store)
         await store.journal.begin(a_turn(100))
-        await store.journal.checkpoint(HUNDRED, 1, [Delta("a")])
-        await store.journal.checkpoint(HUNDRED, 2, [Delta("b")])
+        await store.journal.checkpoint([Part(HUNDRED, 1, [Delta("a")])])
+        await store.journal.checkpoint([Part(HUNDRED, 2, [Delta("b")])])
 
-        await store.journal.checkpoint(HUNDRED, 2, [Delta("b"), Delta("c")])
+        await store.journal.checkpoint([Part(HUNDRED, 2, [Delta("b"), Delta("c")])])
 
         assert list(await store.journal.events(HUNDRED)) == [(1, Delta("a")), (2, Delta("b")), (3, Delta("c"))]
 
@@ -122,13 +122,13 @@ class AnswerEventsContract:
         await given_a_conversation(store)
         await store.journal.begin(a_turn(100))
 
-        await store.journal.checkpoint(HUNDRED, 1, [])
-        await store.journal.checkpoint(HUNDRED, 1, [Delta("a")])
+        await store.journal.checkpoint([Part(HUNDRED, 1, [])])
+        await store.journal.checkpoint([Part(HUNDRED, 1, [Delta("a")])])
 
         assert list(await store.journal.events(HUNDRED)) == [(1, Delta("a"))]
 
     async def test_an_unknown_answer_has_no_events(self, store: Store) -> None:
-        await store.journal.checkpoint(AnswerId(999), 1, [Delta("lost")])
+        await store.journal.checkpoint([Part(AnswerId(999), 1, [Delta("lost")])])
 
         assert not await store.journal.events(AnswerId(999))
 
@@ -149,10 +149,10 @@ class AnswerEventsContract:
         for number, hours in [(10, 0), (20, 1), (30, 2)]:
             answer = AnswerId(number * 10)
             await store.journal.begin(a_turn(answer, conversation=number))
-            await store.journal.checkpoint(answer, 1, [Delta("a")])
+            await store.journal.checkpoint([Part(answer, 1, [Delta("a")])])
             await store.journal.finish(answer, 2, [Delta("b")], a_reply(2, created_at=NOON + timedelta(hours=hours)))
         await store.journal.begin(a_turn(400, conversation=40))
-        await store.journal.checkpoint(AnswerId(400), 1, [Delta("a")])
+        await store.journal.checkpoint([Part(AnswerId(400), 1, [Delta("a")])])
         moment = NOON + timedelta(hours=1, minutes=30)
 
         forgotten = [await store.journal.forget_events_before(moment) for _ in range(2)]

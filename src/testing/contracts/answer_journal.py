@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from llm_backend.application.ports.answer_journal import Part
 from llm_backend.domain.answers import (
     AnswerState,
     Delta,
@@ -242,7 +243,7 @@ class AnswerJournalContract(AnswerEventsContract):
         await store.journal.begin(a_turn(100))
         await store.journal.finish(HUNDRED, 1, [Delta("Hi")], a_reply(2, "Hi"))
 
-        await store.journal.checkpoint(HUNDRED, 2, [Delta("late")])
+        await store.journal.checkpoint([Part(HUNDRED, 2, [Delta("late")])])
         finished = await store.journal.finish(HUNDRED, 2, [Delta("late")], a_reply(2, "late"))
         await store.journal.withdraw(HUNDRED)
 
@@ -253,7 +254,7 @@ class AnswerJournalContract(AnswerEventsContract):
     async def test_an_end_whose_word_was_lost_may_come_again(self, store: Store) -> None:
         await given_a_conversation(store)
         await store.journal.begin(a_turn(100))
-        await store.journal.checkpoint(HUNDRED, 1, [Delta("H")])  # the word of this was lost as well
+        await store.journal.checkpoint([Part(HUNDRED, 1, [Delta("H")])])  # the word of this was lost as well
 
         ends = [await store.journal.finish(HUNDRED, 1, [Delta("H"), Delta("i")], a_reply(2, "Hi")) for _ in range(2)]
 
@@ -264,12 +265,12 @@ class AnswerJournalContract(AnswerEventsContract):
     async def test_what_is_gone_cannot_be_written_to(self, store: Store) -> None:
         await given_a_conversation(store)
         await store.journal.begin(a_turn(100))
-        await store.journal.checkpoint(HUNDRED, 1, [Delta("a")])
+        await store.journal.checkpoint([Part(HUNDRED, 1, [Delta("a")])])
 
         async with store.transactions() as work:
             await work.conversations.remove(ALICE, TEN)
             await work.commit()
-        await store.journal.checkpoint(HUNDRED, 2, [Delta("late")])
+        await store.journal.checkpoint([Part(HUNDRED, 2, [Delta("late")])])
         finished = await store.journal.finish(HUNDRED, 2, [Delta("late")], a_reply(2))
         await store.journal.withdraw(HUNDRED)
 
@@ -334,7 +335,7 @@ class AnswerJournalContract(AnswerEventsContract):
 
         async def take_a_turn(number: int) -> bool:
             await store.journal.begin(a_turn(10_000 + number, conversation=number, text=f"question {number}"))
-            await store.journal.checkpoint(AnswerId(10_000 + number), 1, [Delta(f"answer {number}")])
+            await store.journal.checkpoint([Part(AnswerId(10_000 + number), 1, [Delta(f"answer {number}")])])
             return await store.journal.finish(AnswerId(10_000 + number), 2, [Done()], a_reply(2, f"answer {number}"))
 
         finished = await asyncio.gather(*(take_a_turn(number) for number in range(1, 1001)))

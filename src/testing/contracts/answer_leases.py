@@ -5,6 +5,7 @@ Provide a fixture `store` (see `contracts.store`).
 
 import asyncio
 
+from llm_backend.application.ports.answer_journal import Part
 from llm_backend.application.ports.answer_leases import OpenAnswer
 from llm_backend.domain.answers import AnswerState, Delta, Done
 from llm_backend.domain.ids import AnswerId, WriterId
@@ -94,7 +95,7 @@ class AnswerLeasesContract:
     async def test_an_answer_that_was_taken_over_belongs_to_the_other(self, store: Store) -> None:
         await given_a_conversation(store)
         await store.journal.begin(a_turn(100))
-        await store.journal.checkpoint(HUNDRED, 1, [Delta("a")])
+        await store.journal.checkpoint([Part(HUNDRED, 1, [Delta("a")])])
         other = store.leases_of(OTHER)
 
         taken = await other.take_over(HUNDRED, store.leases.me)
@@ -107,10 +108,10 @@ class AnswerLeasesContract:
     async def test_who_lost_an_answer_can_write_no_more(self, store: Store) -> None:
         await given_a_conversation(store)
         await store.journal.begin(a_turn(100))
-        await store.journal.checkpoint(HUNDRED, 1, [Delta("a")])
+        await store.journal.checkpoint([Part(HUNDRED, 1, [Delta("a")])])
         await store.leases_of(OTHER).take_over(HUNDRED, store.leases.me)
 
-        await store.journal.checkpoint(HUNDRED, 2, [Delta("late")])
+        await store.journal.checkpoint([Part(HUNDRED, 2, [Delta("late")])])
         finished = await store.journal.finish(HUNDRED, 2, [Delta("late")], a_reply(2, "late"))
         await store.journal.withdraw(HUNDRED)
         await store.leases.release(HUNDRED)
@@ -123,11 +124,11 @@ class AnswerLeasesContract:
     async def test_who_took_an_answer_over_writes_on_and_ends_it(self, store: Store) -> None:
         await given_a_conversation(store)
         await store.journal.begin(a_turn(100))
-        await store.journal.checkpoint(HUNDRED, 1, [Delta("a")])
+        await store.journal.checkpoint([Part(HUNDRED, 1, [Delta("a")])])
         other = store.journal_of(OTHER)
         await store.leases_of(OTHER).take_over(HUNDRED, store.leases.me)
 
-        await other.checkpoint(HUNDRED, 10, [Delta("b")])
+        await other.checkpoint([Part(HUNDRED, 10, [Delta("b")])])
         finished = await other.finish(HUNDRED, 11, [Done()], a_reply(2, "ab"))
 
         assert finished

@@ -33,6 +33,23 @@ async def test_its_folder_is_for_its_owner_alone(index: LanceDbPassageIndex, tmp
     assert (tmp_path / "lancedb").stat().st_mode & 0o777 == 0o700
 
 
+async def test_a_row_that_is_there_twice_is_found_once_and_stands_for_no_other(
+    index: LanceDbPassageIndex, tmp_path: Path
+) -> None:
+    """Two processes that write the same in one moment may leave it so."""
+    await index.add(SPACE, [stored("a fox", vector=EAST), stored("a hare", position=1)])
+    database = await lancedb.connect_async(tmp_path / "lancedb")
+    table = await database.open_table(table_name(SPACE))
+    await table.add(await table.query().to_arrow())
+
+    found = await index.search(SPACE, SHELF, text="fox", vector=EAST, limit=10)
+    held = await index.holdings(SPACE)
+
+    assert texts(found) == ["a fox", "a hare"]
+    assert found[0].parts.text_rank == found[0].parts.vector_rank == 1
+    assert list(held.values()) == [2]
+
+
 class TestCheck:
     async def test_all_is_well_before_and_after_the_first_use(self, index: LanceDbPassageIndex, tmp_path: Path) -> None:
         await index.check()

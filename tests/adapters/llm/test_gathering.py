@@ -78,6 +78,19 @@ async def test_it_is_handed_on_in_time(log: list[tuple[str, bytes]]) -> None:
             await asyncio.sleep(0)
 
 
+async def test_it_waits_longer_the_more_takers_there_are(log: list[tuple[str, bytes]]) -> None:
+    gathering = Gathering(0.004, 0.020)
+    pauses = []
+
+    for count in (1, 8, 32, 1000, 2):
+        for number in range(count):
+            gathering.add(Connection(log, str(number)), b"1")
+        gathering.hand_on()
+        pauses.append(gathering.pause)
+
+    assert pauses == [0.004, 0.004, 0.016, 0.020, 0.004]
+
+
 async def test_one_that_fails_harms_no_other(log: list[tuple[str, bytes]]) -> None:
     gathering = Gathering(LONG)
     a, b = Connection(log, "a", fails=True), Connection(log, "b")

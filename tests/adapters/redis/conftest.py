@@ -6,7 +6,7 @@ import pytest
 
 from llm_backend.infrastructure.redis.connection import Patience, RedisConnection
 from llm_backend.testing.contracts.cache import Pass
-from tests.servers import RedisServer
+from tests.servers import RedisClusterServers, RedisServer
 
 UNHURRIED = Patience(command=timedelta(seconds=20), cool_down=timedelta(0))  # for machines under load
 
@@ -17,10 +17,18 @@ def shared_server() -> Iterator[RedisServer]:
         yield server
 
 
-@pytest.fixture
-async def connection(shared_server: RedisServer) -> AsyncIterator[RedisConnection]:
-    """A connection to an empty Redis."""
-    async with RedisConnection.open(shared_server.address, patience=UNHURRIED) as connection:
+@pytest.fixture(scope="session")
+def shared_cluster() -> Iterator[RedisClusterServers]:
+    with RedisClusterServers() as servers:
+        yield servers
+
+
+@pytest.fixture(params=["one", "cluster"])
+async def connection(request: pytest.FixtureRequest) -> AsyncIterator[RedisConnection]:
+    """A connection to an empty Redis, or to an empty Redis Cluster."""
+    is_cluster = request.param == "cluster"
+    servers = request.getfixturevalue("shared_cluster" if is_cluster else "shared_server")
+    async with RedisConnection.open(servers.address, cluster=is_cluster, patience=UNHURRIED) as connection:
         await connection.run(lambda client: client.flushall())  # type: ignore[attr-defined]
         yield connection
 

@@ -9,7 +9,8 @@ from datetime import timedelta
 import pytest
 
 from llm_backend.domain.secrets import Secret
-from llm_backend.infrastructure.redis.connection import Patience, RedisAway, RedisCommands, RedisConnection
+from llm_backend.infrastructure.redis.connection import Patience, RedisAway, RedisConnection
+from llm_backend.infrastructure.redis.servers import RedisCommands
 from llm_backend.testing.clock import ManualClock
 from tests.servers import RedisServer, free_port
 

@@ -5,8 +5,9 @@ import pytest
 
 from llm_backend.application.ports.rate_limiter import RateLimit, RateLimiter
 from llm_backend.infrastructure.memory.rate_limiter import MemoryRateLimiter
-from llm_backend.infrastructure.redis.connection import Patience, RedisCommands, RedisConnection
+from llm_backend.infrastructure.redis.connection import Patience, RedisConnection
 from llm_backend.infrastructure.redis.rate_limiter import RedisRateLimiter
+from llm_backend.infrastructure.redis.servers import RedisCommands
 from llm_backend.testing.contracts.rate_limiter import MINUTE, THREE, RateLimiterContract
 from tests.servers import RedisServer
 
@@ -70,5 +71,4 @@ async def test_without_redis_each_replica_counts_and_afterwards_redis_does_again
 
 
 async def all_keys(client: RedisCommands) -> list[bytes]:
-    keys: list[bytes] = await client.keys("*")  # type: ignore[attr-defined]
-    return keys
+    return [key async for key in client.scan_iter()]  # type: ignore[attr-defined]

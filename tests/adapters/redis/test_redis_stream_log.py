@@ -14,7 +14,8 @@ from llm_backend.domain.ids import AnswerId
 from llm_backend.infrastructure.memory.stream_log import MemoryStreamLog
 from llm_backend.infrastructure.redis.connection import Patience, RedisConnection
 from llm_backend.infrastructure.redis.entries import EntryWriter, stream_key
-from llm_backend.infrastructure.redis.pipelining import Reply, run_all
+from llm_backend.infrastructure.redis.pipelining import run_all
+from llm_backend.infrastructure.redis.servers import Reply
 from llm_backend.infrastructure.redis.stream_log import RedisStreamLog
 from llm_backend.testing.contracts.stream_log import (
     ANSWER,
@@ -299,12 +300,12 @@ async def test_what_ended_while_redis_was_away_is_not_left_half_there(server: Re
 async def test_a_redis_without_memory_is_as_good_as_away(connection: RedisConnection, here: RedisStreamLog) -> None:
     here.open(ANSWER)
     await delivered(here, "1")
-    await ask(connection, b"CONFIG", b"SET", b"maxmemory", 1)
+    await connection.run(lambda client: client.config_set("maxmemory", 1, target_nodes="all"))  # type: ignore[attr-defined]
     try:
         await delivered(here, "2")
         assert await here.tail(ANSWER, after=0) == [(1, Delta("1"))]
     finally:
-        await ask(connection, b"CONFIG", b"SET", b"maxmemory", 0)
+        await connection.run(lambda client: client.config_set("maxmemory", 0, target_nodes="all"))  # type: ignore[attr-defined]
 
     assert await until_there(here, ANSWER, 2) == [(1, Delta("1")), (2, Delta("2"))]
 

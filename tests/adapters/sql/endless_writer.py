@@ -5,6 +5,7 @@ import sys
 from itertools import count
 from pathlib import Path
 
+from llm_backend.application.ports.answer_journal import Part
 from llm_backend.domain.answers import Delta, Done
 from llm_backend.domain.ids import AnswerId
 from llm_backend.infrastructure.sql import SqlStore
@@ -26,7 +27,7 @@ async def talk(store: SqlStore, conversation: int) -> None:
             a_turn(answer, conversation=conversation, question=question, text=f"question {answer}")
         )
         say("begun", conversation, question, answer)
-        await store.journal.checkpoint(answer, 1, [Delta(f"reply {answer}")])
+        await store.journal.checkpoint([Part(answer, 1, [Delta(f"reply {answer}")])])
         say("checkpointed", conversation, question, answer)
         await store.journal.finish(answer, 2, [Done()], a_reply(question + 1, f"reply {answer}"))
         say("finished", conversation, question, answer)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from llm_backend.application.ports.answer_journal import Part
 from llm_backend.domain.answers import AnswerState, Delta, Done
 from llm_backend.domain.ids import AnswerId, ConversationId
 from llm_backend.infrastructure.sql import SqlStore
@@ -73,7 +74,7 @@ async def test_every_connection_waits_for_the_disk_and_checks_references(path: P
 
 
 async def test_only_this_user_can_read_the_files(path: Path, sqlite_store: SqlStore) -> None:
-    await sqlite_store.journal.checkpoint(AnswerId(1), 1, [Delta("opens the writer")])
+    await sqlite_store.journal.checkpoint([Part(AnswerId(1), 1, [Delta("opens the writer")])])
 
     modes = _modes(path.parent)
     assert modes == {"store.db": 0o600, "store.db-wal": 0o600, "store.db-shm": 0o600}

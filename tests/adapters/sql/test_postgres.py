@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 
+from llm_backend.application.ports.answer_journal import Part
 from llm_backend.domain.answers import Delta, Done
 from llm_backend.domain.errors import AnswerNotFound, DatabaseUnavailable, StorageFull
 from llm_backend.domain.ids import AnswerId, ConversationId
@@ -77,7 +78,7 @@ async def test_while_the_server_is_away_everything_fails_cleanly_and_afterwards_
             stoppable.check(),
             stoppable.conversation_views.thread(ALICE, TEN),
             given(stoppable, a_conversation(11)),
-            stoppable.journal.checkpoint(HUNDRED, 1, [Delta("lost")]),
+            stoppable.journal.checkpoint([Part(HUNDRED, 1, [Delta("lost")])]),
             stoppable.journal.finish(HUNDRED, 1, [Done()], a_reply(2)),
         ):
             with pytest.raises(DatabaseUnavailable):
@@ -101,7 +102,7 @@ async def test_connections_that_were_cut_while_nobody_used_them_are_replaced_unn
     await cut_connections(databases, postgres)
 
     await given(postgres_store, a_conversation(11))
-    await postgres_store.journal.checkpoint(HUNDRED, 1, [Delta("kept")])
+    await postgres_store.journal.checkpoint([Part(HUNDRED, 1, [Delta("kept")])])
     assert len(await postgres_store.conversation_views.summaries(ALICE)) == 2
     assert await postgres_store.journal.finish(HUNDRED, 2, [Done()], a_reply(2))
 
@@ -188,7 +189,7 @@ async def test_checkpoints_that_fail_do_not_take_others_with_them(
         await postgres_store.journal.begin(a_turn(100 + n, conversation=10 + n))
     await raise_on(databases, postgres, "INSERT ON answer_events", "53100", times=2)
 
-    checkpoints = [postgres_store.journal.checkpoint(AnswerId(100 + n), 1, [Delta("text")]) for n in range(5)]
+    checkpoints = [postgres_store.journal.checkpoint([Part(AnswerId(100 + n), 1, [Delta("text")])]) for n in range(5)]
     outcomes = await asyncio.gather(*checkpoints, return_exceptions=True)
 
     stored = [bool(await postgres_store.journal.events(AnswerId(100 + n))) for n in range(5)]
@@ -254,7 +255,7 @@ async def test_ending_an_answer_and_deleting_its_conversation_never_block_each_o
 
 
 async def _write_to_the_end(store: SqlStore, answer: AnswerId) -> bool:
-    await store.journal.checkpoint(answer, 1, [Delta("text")])
+    await store.journal.checkpoint([Part(answer, 1, [Delta("text")])])
     return await store.journal.finish(answer, 2, [Done()], a_reply(2))
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from llm_backend.application.ports.answer_journal import Part
 from llm_backend.domain.answers import Delta
 from llm_backend.domain.conversations import Conversation
 from llm_backend.domain.errors import DatabaseUnavailable, StorageFull
@@ -43,7 +44,7 @@ async def test_a_full_disk_is_said_to_be_full_and_takes_what_still_fits(path: Pa
         assert not (await store.conversation_views.thread(ALICE, TEN)).messages
         assert len(await store.conversation_views.summaries(ALICE)) == 1
         await store.journal.begin(a_turn(100, text="small"))
-        await store.journal.checkpoint(AnswerId(100), 1, [Delta("small")])
+        await store.journal.checkpoint([Part(AnswerId(100), 1, [Delta("small")])])
 
 
 def _big_conversations(number: int) -> list[Conversation]:
@@ -112,7 +113,7 @@ async def test_a_caller_that_goes_away_does_not_undo_what_it_asked_for(store: Sq
     await asyncio.sleep(0)
     task.cancel()
     await asyncio.wait([task])
-    await store.journal.checkpoint(AnswerId(100), 1, [Delta("after it")])
+    await store.journal.checkpoint([Part(AnswerId(100), 1, [Delta("after it")])])
 
     assert list(await store.journal.events(AnswerId(100))) == [(1, Delta("after it"))]
 
