@@ -12,7 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from benchmarks import requests, retrieval, scaled, startup, streaming
+from benchmarks import passthrough, requests, retrieval, scaled, startup, streaming
 from benchmarks.figures import Figure, table
 from benchmarks.nginx import find_nginx
 from benchmarks.processes import Cores
@@ -56,6 +56,7 @@ def _measurements(given: argparse.Namespace, cores: Cores) -> dict[str, Measurem
     quick = not given.full
     return {
         "streaming": lambda folder: streaming.measure(tools, folder, rounds=rounds, quick=quick, nginx=given.nginx),
+        "passthrough": lambda folder: passthrough.measure(tools, folder, rounds=rounds, quick=quick, nginx=given.nginx),
         "scaled": lambda folder: scaled.measure(tools, folder, rounds=rounds, quick=quick),
         "requests": lambda folder: requests.measure(cores, folder, rounds=rounds),
         "startup": lambda folder: startup.measure(cores, folder, rounds=rounds),
@@ -77,7 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--only",
         action="append",
-        choices=["streaming", "scaled", "requests", "startup", "retrieval"],
+        choices=["streaming", "passthrough", "scaled", "requests", "startup", "retrieval"],
         help="may be repeated",
     )
     parser.add_argument("--nginx", default=find_nginx(), help="the program to compare with; '' leaves it out")

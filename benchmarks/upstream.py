@@ -22,6 +22,11 @@ EVENT = (
     b'"model":"%b","system_fingerprint":"fp_0123456789","choices":[{"index":0,"delta":{%b},"logprobs":null,'
     b'"finish_reason":%b}]}\n\n'
 )
+WHOLE = (
+    b'{"id":"chatcmpl-0123456789abcdefghijklmnop","object":"chat.completion","created":1700000000,"model":"%b",'
+    b'"choices":[{"index":0,"message":{"role":"assistant","content":"%b"},"finish_reason":"stop"}],"usage":%b}'
+)
+STREAMED = b'"stream":true'
 
 
 @dataclass(order=True, slots=True)
@@ -95,7 +100,10 @@ class Connection(asyncio.Protocol):
         if not blank or len(body) < (int(length[1]) if length else 0):
             return
         self._received = b""
-        if behaviour := BEHAVIOUR.search(body):
+        behaviour = BEHAVIOUR.search(body)
+        if behaviour and STREAMED not in body.replace(b" ", b""):
+            self.write(_whole(behaviour[1], int(behaviour[2])))
+        elif behaviour:
             self._answer(behaviour, with_usage=b"include_usage" in body)
         else:
             self.write(b"", head=b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n")
@@ -123,6 +131,13 @@ def _ending(model: bytes, tokens: int, *, with_usage: bool) -> bytes:
     usage = b'data: {"choices":[],"usage":{"prompt_tokens":10,"completion_tokens":%d}}\n\n' % tokens
     ending = _chunk(EVENT % (model, b"", b'"stop"')) + (_chunk(usage) if with_usage else b"")
     return ending + _chunk(b"data: [DONE]\n\n") + b"0\r\n\r\n"
+
+
+def _whole(model: bytes, tokens: int) -> bytes:
+    """The same answer in one piece, at once."""
+    usage = b'{"prompt_tokens":10,"completion_tokens":%d,"total_tokens":%d}' % (tokens, 10 + tokens)
+    body = WHOLE % (model, b"word" * tokens, usage)
+    return b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body)
 
 
 def _chunk(data: bytes) -> bytes:

@@ -102,6 +102,27 @@ def _restore(given: argparse.Namespace) -> None:
     bootstrap.restore(settings, given.archive)
 
 
+def _create_key(given: argparse.Namespace) -> None:
+    settings = _settings(given)
+    from llm_backend import bootstrap
+
+    bootstrap.create_key(settings, given.user, given.name, scopes=given.scopes, days=given.days)
+
+
+def _list_keys(given: argparse.Namespace) -> None:
+    settings = _settings(given)
+    from llm_backend import bootstrap
+
+    bootstrap.list_keys(settings, given.user)
+
+
+def _delete_key(given: argparse.Namespace) -> None:
+    settings = _settings(given)
+    from llm_backend import bootstrap
+
+    bootstrap.delete_key(settings, given.user, given.key)
+
+
 def _import_old(given: argparse.Namespace) -> None:
     settings = _settings(given)
     from llm_backend import bootstrap
@@ -195,6 +216,7 @@ def _parser() -> argparse.ArgumentParser:
 
     _add_models(commands.add_parser, configured)
     _add_moves(commands.add_parser, configured)
+    _add_keys(commands.add_parser, configured)
     config = commands.add_parser("config", help="look at the configuration")
     looks = config.add_subparsers(title="commands", metavar="COMMAND", required=True)
     check = looks.add_parser("check", parents=[configured], help="list everything that is wrong with it")
@@ -238,6 +260,30 @@ def _add_moves(add: Callable[..., argparse.ArgumentParser], configured: argparse
     old.add_argument("--redis", metavar="HOST:PORT", required=True, help="its Redis, or redis://:PASSWORD@HOST:PORT/DB")
     old.add_argument("--dry-run", action="store_true", help="change nothing; count, and list what makes no sense")
     old.set_defaults(run=_import_old)
+
+
+def _add_keys(add: Callable[..., argparse.ArgumentParser], configured: argparse.ArgumentParser) -> None:
+    keys = add("keys", help="API keys of a user: create, list, delete")
+    deeds = keys.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    of_user = argparse.ArgumentParser(add_help=False, parents=[configured])
+    of_user.add_argument("--user", metavar="NAME", required=True, help="whose keys")
+    create = deeds.add_parser("create", parents=[of_user], help="make a key; it is printed once, and never again")
+    create.add_argument("--name", required=True, help="what the key is called")
+    create.add_argument(
+        "--scope",
+        dest="scopes",
+        action="append",
+        default=[],
+        metavar="SCOPE",
+        help="chat, embeddings, files, read-only",
+    )
+    create.add_argument("--days", type=int, metavar="N", help="for how long it is good; for ever, if nothing is said")
+    create.set_defaults(run=_create_key)
+    listing = deeds.add_parser("list", parents=[of_user], help="list the keys of a user, newest first")
+    listing.set_defaults(run=_list_keys)
+    delete = deeds.add_parser("delete", parents=[of_user], help="kill a key, for good and everywhere")
+    delete.add_argument("key", metavar="KEY_ID", help="as the list names it")
+    delete.set_defaults(run=_delete_key)
 
 
 def _add_ways_to_rotate(rotate: argparse.ArgumentParser) -> None:

@@ -10,6 +10,8 @@ from llm_backend.application.answering import (
     SendMessage,
     StopAnswer,
 )
+from llm_backend.application.api_keys import Authorize, CreateApiKey, DeleteApiKey, ListApiKeys
+from llm_backend.application.completions import CompleteChat, StreamChat
 from llm_backend.application.contents import ReadChunks, ReadContent, ReadOriginal
 from llm_backend.application.conversations import (
     CreateConversation,
@@ -17,6 +19,7 @@ from llm_backend.application.conversations import (
     ListConversations,
     ReadHistory,
 )
+from llm_backend.application.embeddings import EmbedTexts, EmbedVerbatim
 from llm_backend.application.health import CheckReadiness
 from llm_backend.application.housekeeping import KeepHouse
 from llm_backend.application.knowledge import (
@@ -28,6 +31,7 @@ from llm_backend.application.knowledge import (
     ListKnowledgeBases,
 )
 from llm_backend.application.mending import Reindex, WatchIndex
+from llm_backend.application.models import FindModel, ListModels
 from llm_backend.application.reindexing import (
     CancelReindexing,
     CheckReindexing,
@@ -42,6 +46,7 @@ from llm_backend.application.uploads import (
     SubmitDocument,
     UploadDocument,
 )
+from llm_backend.application.usage import RecordUsage, ReportUsage
 from llm_backend.application.users import Authenticate, ChangePassword, LogIn, LogOut, RegisterUser
 
 
@@ -54,6 +59,20 @@ class Backend:
     log_out: LogOut
     change_password: ChangePassword
     authenticate: Authenticate
+
+    create_api_key: CreateApiKey
+    list_api_keys: ListApiKeys
+    delete_api_key: DeleteApiKey
+    authorize: Authorize
+
+    list_models: ListModels
+    find_model: FindModel
+    complete_chat: CompleteChat
+    stream_chat: StreamChat
+    embed_texts: EmbedTexts
+    embed_verbatim: EmbedVerbatim
+    record_usage: RecordUsage
+    report_usage: ReportUsage
 
     create_conversation: CreateConversation
     list_conversations: ListConversations

@@ -152,7 +152,7 @@ class LogOut:
 
 @dataclass(frozen=True, slots=True)
 class ChangePassword:
-    """Set a new password; everything that was signed in under the old one is signed out."""
+    """Set a new password; everything that was signed in under the old one is signed out, and API keys are dead."""
 
     transactions: UnitOfWorkFactory
     passwords: Passwords
@@ -176,6 +176,7 @@ class ChangePassword:
                 raise WrongCredentials  # changed by somebody else since it was verified
             fresh.change_password(hashed)
             await work.users.save(fresh)
+            await work.api_keys.remove_all(owner)
             await work.commit()
 
 

@@ -4,6 +4,7 @@
 imported by `open_backend`.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from llm_backend.bootstrap.adapters import Adapters, Ports
@@ -15,7 +16,10 @@ __all__ = [
     "Ports",
     "backup",
     "check_migrations",
+    "create_key",
+    "delete_key",
     "import_old",
+    "list_keys",
     "list_models",
     "migrate",
     "migrate_store",
@@ -117,3 +121,26 @@ def list_models(settings: Settings) -> None:
     from llm_backend.bootstrap import embedders
 
     embedders.list_models(settings)
+
+
+def create_key(
+    settings: Settings, user: str, name: str, *, scopes: Sequence[str] = (), days: int | None = None
+) -> None:
+    """Make an API key for a user, and write it to the terminal."""
+    from llm_backend.bootstrap import keys
+
+    keys.create(settings, user, name, scopes=scopes, days=days)
+
+
+def list_keys(settings: Settings, user: str) -> None:
+    """Write the API keys of a user to the terminal, without the keys themselves."""
+    from llm_backend.bootstrap import keys
+
+    keys.show(settings, user)
+
+
+def delete_key(settings: Settings, user: str, key: str) -> None:
+    """Kill an API key of a user."""
+    from llm_backend.bootstrap import keys
+
+    keys.delete(settings, user, key)

@@ -2,22 +2,22 @@
 
 from collections.abc import Mapping
 from contextlib import AsyncExitStack, ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from math import ceil
 from typing import TypedDict
-
-from httpx import AsyncClient
 
 from llm_backend.application.health import Part
 from llm_backend.application.ports.blobs import Blobs
 from llm_backend.application.ports.cache import Cache
 from llm_backend.application.ports.chat_model import ChatModel
 from llm_backend.application.ports.clock import Clock, IdSource
+from llm_backend.application.ports.completions import Completions
 from llm_backend.application.ports.document_parser import DocumentParser
 from llm_backend.application.ports.embedder import Embedders
 from llm_backend.application.ports.folding import Folding
 from llm_backend.application.ports.jobs import Jobs
+from llm_backend.application.ports.model_catalogue import ModelCatalogue
 from llm_backend.application.ports.passage_index import PassageIndex
 from llm_backend.application.ports.passwords import Passwords
 from llm_backend.application.ports.rate_limiter import RateLimiter
@@ -27,18 +27,11 @@ from llm_backend.application.ports.store import Store
 from llm_backend.application.ports.stream_log import StreamLog
 from llm_backend.application.ports.tokens import Tokens
 from llm_backend.bootstrap.embedders import open_embedders
-from llm_backend.config import ObjectStorage, Provider, Settings
+from llm_backend.bootstrap.language_models import LanguageModels, language_models, own_model
+from llm_backend.config import ObjectStorage, Settings
 from llm_backend.domain.secrets import Secret
 from llm_backend.infrastructure.files.blobs import FolderBlobs
 from llm_backend.infrastructure.lancedb.index import LanceDbPassageIndex
-from llm_backend.infrastructure.llm.breaker import BreakingChatModel
-from llm_backend.infrastructure.llm.client import provider_client
-from llm_backend.infrastructure.llm.demo import DemoChatModel
-from llm_backend.infrastructure.llm.fallback import FallbackChatModel
-from llm_backend.infrastructure.llm.limits import AnswerLimits
-from llm_backend.infrastructure.llm.openai import OpenAiChatModel
-from llm_backend.infrastructure.llm.retry import RetryPolicy
-from llm_backend.infrastructure.llm.routed import Route, RoutedChatModel
 from llm_backend.infrastructure.memory.cache import MemoryCache
 from llm_backend.infrastructure.memory.rate_limiter import MemoryRateLimiter
 from llm_backend.infrastructure.memory.stop_signals import MemoryStopSignals
@@ -64,6 +57,8 @@ class Ports(TypedDict, total=False):
     stream_log: StreamLog
     stop_signals: StopSignals
     chat_model: ChatModel
+    completions: Completions
+    catalogue: ModelCatalogue
     embedders: Embedders
     passage_index: PassageIndex
     parser: DocumentParser
@@ -87,6 +82,8 @@ class Adapters:
     stream_log: StreamLog
     stop_signals: StopSignals
     chat_model: ChatModel
+    completions: Completions
+    catalogue: ModelCatalogue
     embedders: Embedders
     passage_index: PassageIndex
     parser: DocumentParser
@@ -110,13 +107,16 @@ async def open_adapters(settings: Settings, given: Ports, stack: AsyncExitStack)
     parts["database"] = Part(check=store.check, essential=True)
     limiter, cache = await _shared(settings, stack, parts)
     stream_log, stop_signals = await _relay(settings, stack)
+    models = _language_models(settings, given, clock, ids, stack)
     return Adapters(
         store=store,
         blobs=given.get("blobs") or open_blobs(settings, stack),
         jobs=given.get("jobs") or store.jobs,
         stream_log=given.get("stream_log") or stream_log,
         stop_signals=given.get("stop_signals") or stop_signals,
-        chat_model=given.get("chat_model") or _chat_model(settings, stack),
+        chat_model=models.chat_model,
+        completions=given.get("completions") or models.completions,
+        catalogue=given.get("catalogue") or models.catalogue,
         embedders=given.get("embedders") or open_embedders(settings, stack),
         passage_index=given.get("passage_index") or await _checked_index(settings, stack, parts),
         parser=given.get("parser") or await _parser(settings, stack),
@@ -201,61 +201,12 @@ def _redis_options(settings: Settings) -> _RedisOptions:
     return {"cluster": redis.cluster, "password": redis.password, "db": redis.db}
 
 
-def _chat_model(settings: Settings, stack: AsyncExitStack) -> ChatModel:
-    """The providers, in their order; the first whose patterns match a model serves it.
-
-    Each tries again before its first piece, then its breaker, then its fallbacks, which have none themselves.
-    """
-    client = provider_client()
-    stack.push_async_callback(client.aclose)
-    routes = [_route(settings, provider, client) for provider in settings.llm.providers]
-    others = RoutedChatModel(routes)
-    return RoutedChatModel(
-        [
-            replace(route, model=_with_fallbacks(settings, provider, route.model, others))
-            for route, provider in zip(routes, settings.llm.providers, strict=True)
-        ]
-    )
-
-
-def _route(settings: Settings, provider: Provider, client: AsyncClient) -> Route:
-    if provider.kind == "demo" or provider.base_url is None:
-        return Route(name=provider.name, patterns=provider.models, model=DemoChatModel(), weight=provider.weight)
-    model = _provider(settings, provider, provider.base_url, client)
-    route = Route(name=provider.name, patterns=provider.models, model=model, weight=provider.weight)
-    breaker = settings.llm.breaker
-    if breaker.failures is None:
-        return route
-    guarded = BreakingChatModel(name=provider.name, model=model, failures=breaker.failures, cool_down=breaker.cool_down)
-    return replace(route, model=guarded, is_well=lambda: not guarded.is_open)
-
-
-def _with_fallbacks(settings: Settings, provider: Provider, model: ChatModel, others: ChatModel) -> ChatModel:
-    if not provider.fallbacks:
-        return model
-    total = settings.llm.timeouts.total
-    return FallbackChatModel(model=model, fallbacks=provider.fallbacks, others=others, total=total)
-
-
-def _provider(settings: Settings, provider: Provider, base_url: str, client: AsyncClient) -> ChatModel:
-    timeouts = settings.llm.timeouts
-    return OpenAiChatModel(
-        client=client,
-        name=provider.name,
-        base_url=base_url,
-        api_key=provider.api_key,
-        key_required=provider.needs_key,
-        window=provider.context_window,
-        limits=AnswerLimits(
-            connect=timeouts.connect,
-            first_token=timeouts.first_token,
-            idle=timeouts.idle,
-            total=timeouts.total,
-            longest_answer=settings.llm.longest_answer,
-            longest_line=settings.llm.longest_line,
-        ),
-        retries=RetryPolicy(attempts=settings.llm.retries + 1),
-    )
+def _language_models(
+    settings: Settings, given: Ports, clock: Clock, ids: IdSource, stack: AsyncExitStack
+) -> LanguageModels:
+    if model := given.get("chat_model"):
+        return own_model(settings, model, clock, ids)
+    return language_models(settings, clock, ids, stack)
 
 
 async def _checked_index(settings: Settings, stack: AsyncExitStack, parts: dict[str, Part]) -> PassageIndex:

@@ -47,6 +47,7 @@ def _http_options(settings: Settings, scratch: Scratch) -> HttpOptions:
     return HttpOptions(
         framing=FramingChoice(settings.server.framing),
         body_limit=UNLIMITED if settings.limits.body is None else settings.limits.body,
+        prompt_limit=UNLIMITED if settings.limits.prompt is None else settings.limits.prompt,
         upload_limit=UNLIMITED if settings.limits.upload is None else settings.limits.upload,
         cors_origins=settings.server.cors_origins,
         documentation=settings.server.documentation,

@@ -6,14 +6,24 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Unpack
 
+from llm_backend.application.api_keys import KeyUses
 from llm_backend.application.backend import Backend
 from llm_backend.application.heartbeat import Heartbeat
 from llm_backend.bootstrap.adapters import Ports, open_adapters
-from llm_backend.bootstrap.use_cases import answer_runner, is_shared, job_runner, take_over_answers, use_cases
+from llm_backend.bootstrap.use_cases import (
+    answer_runner,
+    is_shared,
+    job_runner,
+    record_usage,
+    take_over_answers,
+    use_cases,
+)
 from llm_backend.config import Settings
 from llm_backend.infrastructure.files.scratch import Scratch
 
 HOUSEKEEPING = timedelta(minutes=5)
+KEY_USES = timedelta(seconds=30)
+USAGE = timedelta(seconds=1)  # how much of it a process may lose that is killed
 
 
 @asynccontextmanager
@@ -33,12 +43,16 @@ async def open_backend(settings: Settings | Path | str | None = None, **ports: U
         heartbeat = await stack.enter_async_context(
             Heartbeat(leases=adapters.store.leases, alone=not is_shared(settings))
         )
+        record = record_usage(settings, adapters)  # closed behind all that may still have something to say
+        await stack.enter_async_context(record.regularly(USAGE))
         runner = await stack.enter_async_context(answer_runner(settings, adapters, heartbeat))
         adapters.stop_signals.subscribe(runner.stop_soon)
         scratch = Scratch.open(settings.uploads_folder)
         stack.callback(scratch.close)
         jobs = await stack.enter_async_context(job_runner(settings, adapters, scratch.folder))
-        backend = use_cases(settings, adapters, runner, jobs)
+        key_uses = KeyUses(adapters.store.transactions)
+        await stack.enter_async_context(key_uses.regularly(KEY_USES))
+        backend = use_cases(settings, adapters, runner, jobs, key_uses, record)
         take_over = take_over_answers(settings, adapters, runner, heartbeat)
         await stack.enter_async_context(take_over.regularly(heartbeat.every))
         await stack.enter_async_context(backend.keep_house.regularly(HOUSEKEEPING))

@@ -12,7 +12,9 @@ from llm_backend.application.answering import (
     SendMessage,
     StopAnswer,
 )
+from llm_backend.application.api_keys import Authorize, CreateApiKey, DeleteApiKey, KeyUses, ListApiKeys
 from llm_backend.application.backend import Backend
+from llm_backend.application.completions import CompleteChat, GroundRequest, StreamChat
 from llm_backend.application.composing import ComposeRequest
 from llm_backend.application.contents import ReadChunks, ReadContent, ReadOriginal
 from llm_backend.application.conversations import (
@@ -21,6 +23,7 @@ from llm_backend.application.conversations import (
     ListConversations,
     ReadHistory,
 )
+from llm_backend.application.embeddings import EmbedTexts, EmbedVerbatim
 from llm_backend.application.grounding import GroundAnswer
 from llm_backend.application.health import CheckReadiness, Part
 from llm_backend.application.heartbeat import Heartbeat
@@ -38,6 +41,7 @@ from llm_backend.application.knowledge import (
     ListKnowledgeBases,
 )
 from llm_backend.application.mending import IndexState, MendIndex, Reindex, WatchIndex
+from llm_backend.application.models import FindModel, ListModels
 from llm_backend.application.reindexing import (
     PREFIX,
     CancelReindexing,
@@ -60,9 +64,12 @@ from llm_backend.application.uploads import (
     SubmitDocument,
     UploadDocument,
 )
+from llm_backend.application.usage import RecordUsage, ReportUsage
 from llm_backend.application.users import Authenticate, ChangePassword, LogIn, LogOut, RegisterUser
 from llm_backend.bootstrap.adapters import Adapters
 from llm_backend.config import Settings
+from llm_backend.domain.usage import Price, PriceTable
+from llm_backend.infrastructure.llm.catalogue import is_written_out
 
 
 def answer_runner(settings: Settings, ports: Adapters, heartbeat: Heartbeat) -> AnswerRunner:
@@ -130,7 +137,14 @@ def job_runner(settings: Settings, ports: Adapters, scratch: Path) -> JobRunner:
     )
 
 
-def use_cases(settings: Settings, ports: Adapters, runner: AnswerRunner, jobs: JobRunner) -> Backend:
+def use_cases(
+    settings: Settings,
+    ports: Adapters,
+    runner: AnswerRunner,
+    jobs: JobRunner,
+    key_uses: KeyUses,
+    record: RecordUsage,
+) -> Backend:
     """Everything the product can do, over these adapters."""
     limits, clock, ids, store = settings.limits, ports.clock, ports.ids, ports.store
     transactions, knowledge = store.transactions, store.knowledge_views
@@ -154,6 +168,16 @@ def use_cases(settings: Settings, ports: Adapters, runner: AnswerRunner, jobs: J
     move = MoveKnowledgeBase(transactions, ports.embedders, ports.jobs, jobs, ids, clock)
     check_reindexing = CheckReindexing(knowledge)
     vectors_kept_for = settings.rag.old_vectors_kept_for
+    authenticate = Authenticate(ports.tokens, store.session_views)
+    ground_request = GroundRequest(
+        knowledge=knowledge,
+        retrieve=retrieve,
+        ground=GroundAnswer(knowledge, ids, settings.rag.context_tokens),
+        models=ports.chat_model,
+        model=_answering_model(settings),
+        answer_without_passages=settings.rag.answer_without_passages,
+    )
+    list_models = ListModels(ports.catalogue, ports.embedders, knowledge)
     return Backend(
         register_user=RegisterUser(
             transactions, ports.passwords, ports.rate_limiter, limits.registrations_per_address, ids, clock
@@ -161,7 +185,19 @@ def use_cases(settings: Settings, ports: Adapters, runner: AnswerRunner, jobs: J
         log_in=LogIn(transactions, ports.passwords, ports.tokens, ports.rate_limiter, limits.login_failures),
         log_out=LogOut(transactions),
         change_password=ChangePassword(transactions, ports.passwords, ports.rate_limiter, limits.login_failures),
-        authenticate=Authenticate(ports.tokens, store.session_views),
+        authenticate=authenticate,
+        create_api_key=CreateApiKey(transactions, ids, clock),
+        list_api_keys=ListApiKeys(store.api_key_views),
+        delete_api_key=DeleteApiKey(transactions),
+        authorize=Authorize(authenticate, store.api_key_views, key_uses, clock),
+        list_models=list_models,
+        find_model=FindModel(list_models, ports.completions),
+        complete_chat=CompleteChat(completions=ports.completions, ground=ground_request, record=record),
+        stream_chat=StreamChat(completions=ports.completions, ground=ground_request, record=record),
+        embed_texts=EmbedTexts(embedders=ports.embedders, record=record),
+        embed_verbatim=EmbedVerbatim(completions=ports.completions, record=record),
+        record_usage=record,
+        report_usage=ReportUsage(store.usage, record),
         create_conversation=CreateConversation(transactions, ports.chat_model, ports.secret_box, ids, clock),
         list_conversations=ListConversations(store.conversation_views),
         read_history=ReadHistory(store.conversation_views),
@@ -227,6 +263,23 @@ def _rewriting(settings: Settings, compose: ComposeRequest) -> RewriteQuestion |
         return provider is None or provider.kind != "demo"
 
     return RewriteQuestion(compose, is_able, settings.rag.rewrite_timeout)
+
+
+def _answering_model(settings: Settings) -> str:
+    """A name that somebody serves, if there is any; otherwise asking it says so."""
+    if settings.rag.answering_model:
+        return settings.rag.answering_model
+    names = (name for provider in settings.llm.providers for name in provider.models)
+    return next((name for name in names if is_written_out(name)), "")
+
+
+def record_usage(settings: Settings, ports: Adapters) -> RecordUsage:
+    prices = [
+        Price(pattern=pattern, prompt=price.prompt, completion=price.completion)
+        for price in settings.llm.prices
+        for pattern in price.models
+    ]
+    return RecordUsage(log=ports.store.usage, prices=PriceTable(prices), now=ports.clock)
 
 
 def _parts(ports: Adapters, state: IndexState) -> Mapping[str, Part]:

@@ -20,6 +20,7 @@ S3_PLACE: Final = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^?#]*)?")
 _SHA256: Final = re.compile("[0-9A-Fa-f]{64}")
 _FILE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*")
 _REPOSITORY: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?")
+MOST_EXPENSIVE: Final = 1_000_000
 SHORTEST_KEPT: Final = timedelta(minutes=1)
 SHORTEST_CONTEXT: Final = 200  # tokens
 
@@ -89,6 +90,19 @@ class Breaker(Struct, frozen=True, kw_only=True):
         refuse([("failures", "must be at least 1, or null")] if wrong else [])
 
 
+class ModelPrice(Struct, frozen=True, kw_only=True):
+    """What a million tokens cost, in whatever currency: asked (`prompt`) and answered (`completion`)."""
+
+    models: tuple[str, ...]
+    """Patterns such as `gpt-4o*`; the first price with a matching one counts."""
+    prompt: float
+    completion: float = 0.0
+
+    def __post_init__(self) -> None:
+        wrong = [key for key in ("prompt", "completion") if not 0 <= getattr(self, key) < MOST_EXPENSIVE]
+        refuse([(key, f"must be at least 0 and below {MOST_EXPENSIVE}") for key in wrong])
+
+
 # Part of every configuration that names no providers of its own. Written as in a file, so that keys come from the
 # environment of whoever loads the settings.
 DEFAULT_PROVIDERS: Final = (
@@ -136,6 +150,9 @@ class Llm(Struct, frozen=True, kw_only=True):
     retries: int = 2
     """Further attempts when a provider fails before its first token."""
     breaker: Breaker = Breaker()
+    aliases: dict[str, str] = field(default_factory=dict)
+    """Other names of models under `/v1`: `{fast: gpt-4o-mini}`."""
+    prices: tuple[ModelPrice, ...] = ()
 
     def __post_init__(self) -> None:
         refuse(self._faults())
@@ -264,6 +281,8 @@ class Rag(Struct, frozen=True, kw_only=True):
     """Where `llm-backend models pull` gets them from."""
     model_threads: int = 2
     """Of the processor, for each local model."""
+    answering_model: str | None = None
+    """Who answers for `kb:<id>` under `/v1`; if nobody is named, the first of `llm.providers` that is no pattern."""
     answer_without_passages: bool = False
     """Whether the model is asked even when the knowledge base has nothing relevant; otherwise that is a 404."""
     context_tokens: int = 6000

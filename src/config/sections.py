@@ -246,6 +246,8 @@ class Limits(Struct, frozen=True, kw_only=True):
     """What one client may take; null lifts a limit."""
 
     body: Size | None = Size(_MIB)
+    prompt: Size | None = Size(16 * _MIB)
+    """Of a body under `/v1` that goes on to a model: pictures are in it."""
     upload: Size | None = Size(64 * _MIB)
     streams_per_user: int | None = 16
     login_failures: RateLimit | None = RateLimit(count=10, period=timedelta(minutes=15))

@@ -37,6 +37,13 @@ class Unauthenticated(DomainError):
     default_message = "Missing or invalid token"
 
 
+class Forbidden(DomainError):
+    """Somebody known is asking for what they may not do."""
+
+    code = "forbidden"
+    default_message = "This is not allowed"
+
+
 class NotFound(DomainError):
     """It does not exist, or belongs to somebody else: the two look the same."""
 
@@ -122,6 +129,11 @@ class UsernameTaken(Invalid):
     default_message = "Username already exists"
 
 
+class UserNotFound(NotFound):
+    code = "user_not_found"
+    default_message = "There is no user by this name"
+
+
 class WrongCredentials(Unauthenticated):
     code = "wrong_credentials"
     default_message = "Invalid username or password"
@@ -140,6 +152,34 @@ class TooManyRegistrations(QuotaExceeded):
 class Overloaded(QuotaExceeded):
     code = "overloaded"
     default_message = "The server is busy, try again in a moment"
+
+
+# API keys ------------------------------------------------------------------------------------------------------------
+
+
+class ApiKeyNotFound(NotFound):
+    code = "api_key_not_found"
+    default_message = "API key not found"
+
+
+class InvalidKeyName(Invalid):
+    code = "invalid_key_name"
+    default_message = "The name of a key must have 1 to 255 characters, without control characters"
+
+
+class InvalidKeyExpiry(Invalid):
+    code = "invalid_key_expiry"
+    default_message = "A key must end in the future"
+
+
+class TooManyApiKeys(Conflict):
+    code = "too_many_api_keys"
+    default_message = "There are too many keys; delete some first"
+
+
+class ScopeMissing(Forbidden):
+    code = "scope_missing"
+    default_message = "This API key is not good for that"
 
 
 # Conversations and answers -------------------------------------------------------------------------------------------
@@ -294,6 +334,11 @@ class InvalidKnowledgeBaseName(Invalid):
 class UnknownEmbeddingModel(Invalid):
     code = "unknown_embedding_model"
     default_message = "No such embedding model is configured"
+
+
+class InvalidDimensions(Invalid):
+    code = "invalid_dimensions"
+    default_message = "The model has no vectors of that size"
 
 
 class InvalidQuery(Invalid):

@@ -2,13 +2,23 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from uuid import UUID
 
 from llm_backend.application.ports.answer_journal import Turn
 from llm_backend.application.ports.idempotency import IdempotencyKey
 from llm_backend.domain.answers import Answer, AnswerState
+from llm_backend.domain.api_keys import ApiKey
 from llm_backend.domain.citations import Citation, Claim, Place, Source
 from llm_backend.domain.conversations import Conversation, Message, MessageState, Role, TokenUsage
-from llm_backend.domain.ids import AnswerId, ConversationId, DocumentId, KnowledgeBaseId, ReindexingId, UserId
+from llm_backend.domain.ids import (
+    AnswerId,
+    ApiKeyId,
+    ConversationId,
+    DocumentId,
+    KnowledgeBaseId,
+    ReindexingId,
+    UserId,
+)
 from llm_backend.domain.knowledge import Chunk, Document, DocumentState, EmbeddingSpace, KnowledgeBase
 from llm_backend.domain.prompting import Grounding
 from llm_backend.domain.reindexing import Reindexing, ReindexingState
@@ -37,6 +47,19 @@ def a_session(user: int = 1, *, token_id: str = "token", token_version: int = 1)
         token_version=token_version,
         issued_at=NOON,
         expires_at=NOON.replace(hour=13),
+    )
+
+
+def an_api_key(number: int = 1, *, owner: int = 1, name: str = "A key", expires_at: datetime | None = None) -> ApiKey:
+    """A key without limits; its hash, which is none, tells its number."""
+    return ApiKey(
+        id=ApiKeyId(str(UUID(int=number, version=4))),
+        owner=UserId(owner),
+        name=name,
+        prefix=f"sk-{number:0>8}",
+        digest=number.to_bytes(32),
+        created_at=NOON,
+        expires_at=expires_at,
     )
 
 

@@ -41,3 +41,6 @@ class CountingIds:
 
     def uuid(self) -> str:
         return str(UUID(int=self.number(), version=4))
+
+    def token(self) -> str:
+        return f"{self.number():0>43}"

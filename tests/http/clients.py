@@ -47,6 +47,19 @@ class Client:
         number: int = reply.json()["conversation_id"]
         return number
 
+    async def new_key(self, **fields: Any) -> str:
+        """The id of an API key."""
+        reply = await self.post("/api/keys", {"name": "A key", **fields})
+        assert reply.status_code == 201, reply.text
+        identifier: str = reply.json()["key_id"]
+        return identifier
+
+    async def with_key(self, **fields: Any) -> "Client":
+        """The same user, speaking with an API key."""
+        reply = await self.post("/api/keys", {"name": "A key", **fields})
+        assert reply.status_code == 201, reply.text
+        return Client(self.http, reply.json()["key"])
+
     async def new_knowledge_base(self, name: str = "法律知识库") -> str:
         reply = await self.post("/api/rag/kb/create", {"kb_name": name})
         assert reply.status_code == 200, reply.text

@@ -227,6 +227,8 @@ ELSEWHERE = {  # codes that no route of `/api/rag` answers with
     *("too_many_attempts", "too_many_registrations", "invalid_title", "invalid_api_key"),
     *(SchemaTooNew.code, ForeignDatabase.code, KeysStillNeeded.code),
     *("archive_damaged", "conversation_id_taken", "copy_differs", "old_data_unusable"),
+    *("api_key_not_found", "invalid_key_name", "invalid_key_expiry", "too_many_api_keys"),
+    *("forbidden", "scope_missing", "user_not_found", "invalid_dimensions"),
     *("target_not_empty", "unfinished_move", "unknown_table"),
 }
 

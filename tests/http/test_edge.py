@@ -161,6 +161,18 @@ async def test_configured_origins_are_let_in_and_see_the_request_id(backend: Bac
     assert "access-control-allow-origin" not in stranger.headers
 
 
+async def test_browsers_may_send_what_openais_clients_send(backend: Backend) -> None:
+    asked = {"Access-Control-Request-Headers": "authorization, x-stainless-retry-count, openai-beta"}
+    async with over(backend, HttpOptions(cors_origins=["https://app.example"])) as http:
+        preflight = await http.options("/v1/models", headers={**PREFLIGHT, **asked})
+
+    assert preflight.status_code == 204
+    assert {"x-stainless-retry-count", "openai-beta"} <= set(
+        preflight.headers["access-control-allow-headers"].split(", ")
+    )
+    assert "DELETE" in preflight.headers["access-control-allow-methods"]
+
+
 async def test_a_stream_varies_with_the_origin_and_the_framing(backend: Backend) -> None:
     origins = ["https://app.example", "https://other.example"]
     async with over(backend, HttpOptions(cors_origins=origins)) as http:
@@ -179,7 +191,7 @@ async def test_a_stream_varies_with_the_origin_and_the_framing(backend: Backend)
     "changed",
     [
         {"Origin": "https://evil.example"},
-        {"Access-Control-Request-Method": "DELETE"},
+        {"Access-Control-Request-Method": "PUT"},
         {"Access-Control-Request-Headers": "authorization, x-other"},
     ],
 )
@@ -289,10 +301,11 @@ async def test_the_document_describes_every_error_as_it_is(client: Client) -> No
     operations = [(path, operation) for path, methods in document["paths"].items() for operation in methods.values()]
     for path, operation in operations:
         for status, response in operation["responses"].items():
-            if int(status) >= 400 and path.startswith("/api"):
+            if int(status) >= 400 and path.startswith(("/api", "/v1")):
                 schema = response["content"]["application/json"]["schema"]
-                assert schema == {"$ref": "#/components/schemas/ErrorOut"}, (path, status)
-        if path.startswith("/api"):
+                envelope = "ErrorOut" if path.startswith("/api") else "OpenAiErrorOut"
+                assert schema == {"$ref": f"#/components/schemas/{envelope}"}, (path, status)
+        if path.startswith(("/api", "/v1")):
             assert "405" in operation["responses"], path
         public = path in {"/api/users/register", "/api/users/login", "/healthz", "/readyz"}
         assert ("security" in operation) is not public, path
@@ -311,7 +324,7 @@ async def test_the_document_names_the_headers_that_are_read(client: Client) -> N
                     assert not parameter["required"]
                     readers[parameter["name"]].add(f"{method} {path}")
     asking = {"post /api/chat/{conversation_id}", "post /api/rag/chat"}
-    making = {f"post /api/{name}" for name in ("users/register", "conversations/create", "rag/kb/create")}
+    making = {f"post /api/{name}" for name in ("users/register", "keys", "conversations/create", "rag/kb/create")}
     assert readers["Idempotency-Key"] == asking | making | {"post /api/rag/doc/upload"}
     assert readers["Last-Event-ID"] == asking | {"get /api/chat/{conversation_id}/stream"}
 

@@ -28,6 +28,11 @@ OWN_ALONE = {  # these name nothing that could be somebody else's
     "POST /api/rag/kb/create",
     "GET /api/rag/kb/list",
     "GET /api/rag/models",
+    "POST /api/keys",
+    "GET /api/keys",
+    "GET /v1/models",
+    "POST /v1/embeddings",
+    "GET /api/usage",
 }
 
 
@@ -38,6 +43,7 @@ class Belongings:
     conversation: int = MISSING_ID
     kb: str = MISSING_UUID
     doc: str = MISSING_UUID
+    key: str = MISSING_UUID
 
 
 # Each route that names a thing, and requests that name things of `mine` and of `theirs`.
@@ -117,6 +123,19 @@ NAMING: dict[str, list[Any]] = {
     "POST /api/rag/retrieve": [
         lambda _, theirs: ("POST", "/api/rag/retrieve", {"json": {"kb_id": theirs.kb, "query": "what"}}),
     ],
+    "POST /api/keys/delete": [
+        lambda _, theirs: ("POST", "/api/keys/delete", {"json": {"key_id": theirs.key}}),
+    ],
+    "GET /v1/models/{name}": [
+        lambda _, theirs: ("GET", f"/v1/models/kb:{theirs.kb}", {}),
+    ],
+    "POST /v1/chat/completions": [
+        lambda _, theirs: (
+            "POST",
+            "/v1/chat/completions",
+            {"json": {"model": f"kb:{theirs.kb}", "messages": [{"role": "user", "content": "不可抗力条款"}]}},
+        ),
+    ],
     "POST /api/rag/chat": [
         lambda mine, theirs: _rag_chat(theirs.conversation, mine.kb),
         lambda mine, theirs: _rag_chat(mine.conversation, theirs.kb),
@@ -131,7 +150,9 @@ def _rag_chat(conversation: int, kb: str) -> tuple[str, str, dict[str, Any]]:
 
 async def belongings_of(user: Client) -> Belongings:
     kb = await user.new_knowledge_base()
-    belongings = Belongings(conversation=await user.new_conversation(), kb=kb, doc=await user.new_document(kb))
+    belongings = Belongings(
+        conversation=await user.new_conversation(), kb=kb, doc=await user.new_document(kb), key=await user.new_key()
+    )
     await user.post(f"/api/chat/{belongings.conversation}", {"message": "Hello"})
     return belongings
 
@@ -149,9 +170,18 @@ async def everything_of(user: Client, belongings: Belongings) -> list[Any]:
         await user.get(f"/api/rag/doc/content?doc_id={belongings.doc}"),
         await user.get(f"/api/rag/doc/content?doc_id={belongings.doc}&original=true"),
         await user.post("/api/rag/retrieve", {"kb_id": belongings.kb, "query": "不可抗力条款"}),
+        await user.get("/api/keys"),
+        await user.get("/v1/models"),
     ]
     assert [reply.status_code for reply in replies] == [200] * 10
     return [reply.text for reply in replies]
+
+
+def code_of(reply: Response) -> str:
+    """Of an error, in either envelope."""
+    body = reply.json()
+    code: str = body["error"]["code"] if isinstance(body["error"], dict) else body["code"]
+    return code
 
 
 def essence(reply: Response) -> tuple[int, str]:
@@ -199,11 +229,11 @@ async def test_every_other_route_asks_for_a_token(client: Client, authorization:
     headers = {} if authorization is None else {"Authorization": authorization.encode("latin-1")}
 
     for route in OWN_ALONE | set(NAMING):
-        method, path = route.replace("{conversation_id}", "not-even-an-id").split()
+        method, path = re.sub(r"{\w+}", "not-even-an-id", route).split()
         reply = await client.request(method, path, headers=headers, content=b"{not json")
 
         assert reply.status_code == 401, route
-        assert reply.json()["code"] == "unauthenticated"
+        assert code_of(reply) in {"unauthenticated", "invalid_api_key"}
         assert reply.headers["www-authenticate"] == "Bearer"
 
 

@@ -18,3 +18,6 @@ class IdSource(Protocol):
 
     def uuid(self) -> str:
         """A random UUID in text form."""
+
+    def token(self) -> str:
+        """256 random bits in letters, digits, `-` and `_`."""

@@ -4,6 +4,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 from llm_backend.application.ports.idempotency import IdempotencyRecords
+from llm_backend.domain.api_keys import ApiKeys
 from llm_backend.domain.conversations import Conversations
 from llm_backend.domain.knowledge import Documents, KnowledgeBases
 from llm_backend.domain.reindexing import Reindexings
@@ -22,6 +23,9 @@ class UnitOfWork(Protocol):
 
     @property
     def revocations(self) -> Revocations: ...
+
+    @property
+    def api_keys(self) -> ApiKeys: ...
 
     @property
     def conversations(self) -> Conversations: ...

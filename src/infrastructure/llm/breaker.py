@@ -2,9 +2,10 @@
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import TypeVar
 
 from llm_backend.application.ports.chat_model import ChatModel, ChatRequest, Completion, Emit
 from llm_backend.domain.answers import Delta
@@ -16,6 +17,8 @@ from llm_backend.domain.errors import (
     UpstreamTimeout,
     UpstreamUnavailable,
 )
+
+T = TypeVar("T")
 
 LONGEST_COOL_DOWN = timedelta(minutes=15)  # whatever a provider asks for
 
@@ -31,7 +34,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True, kw_only=True)
-class BreakingChatModel:
+class Breaker:
     """After `failures` in a row that are the provider's fault, requests fail at once with `UpstreamUnavailable`.
 
     When `cool_down` is over, and the time that the provider itself asked for, one request is let through on trial. Its
@@ -40,7 +43,6 @@ class BreakingChatModel:
     """
 
     name: str
-    model: ChatModel
     failures: int = 5
     cool_down: timedelta = timedelta(seconds=30)
     monotonic: Callable[[], float] = time.monotonic
@@ -53,47 +55,41 @@ class BreakingChatModel:
         """Whether a request would fail at once."""
         return self._open_until is not None and (self._on_trial or self.monotonic() < self._open_until)
 
-    def check(self, model: str, *, own_key: bool) -> None:
-        self.model.check(model, own_key=own_key)
+    @property
+    def is_closed(self) -> bool:
+        """Whether all is well, so that nobody need say what is `heard`."""
+        return self._open_until is None
 
-    def window(self, model: str) -> int:
-        return self.model.window(model)
-
-    async def answer(self, request: ChatRequest, emit: Emit) -> Completion:
-        if self._open_until is not None:
-            return await self._try(request, emit)
-        return await self._watched(request, emit)
-
-    async def _try(self, request: ChatRequest, emit: Emit) -> Completion:
-        """Let a request through on trial, if it is time for one."""
+    async def watch(self, ask: Callable[[], Awaitable[T]], *, own_key: bool = False) -> T:
+        """Ask, unless the provider is to be left alone, and see what comes of it."""
+        if self._open_until is None:
+            return await self._watched(ask, own_key=own_key)
         if self.is_open:
             raise UpstreamUnavailable
-
-        def hopefully(deltas: Sequence[Delta]) -> None:
-            if self._open_until is not None:
-                self._let_in(failed=self.failures - 1)
-            emit(deltas)
-
         self._on_trial = True
         try:
-            return await self._watched(request, hopefully, on_trial=True)
+            return await self._watched(ask, own_key=own_key, on_trial=True)
         finally:
             self._on_trial = False
 
-    async def _watched(self, request: ChatRequest, emit: Emit, *, on_trial: bool = False) -> Completion:
+    def heard(self) -> None:
+        """A piece has come. After a trial that has only begun well, the next failure will be one too many."""
+        if self._open_until is not None:
+            self._let_in(failed=self.failures - 1)
+
+    async def _watched(self, ask: Callable[[], Awaitable[T]], *, own_key: bool, on_trial: bool = False) -> T:
         try:
-            completion = await self.model.answer(request, emit)
+            outcome = await ask()
         except UpstreamFailed as failure:
-            if not _is_its_fault(failure, request):
+            if not _is_its_fault(failure, own_key=own_key):
                 self._let_in()
             elif on_trial or self._open_until is None:  # others were asked before the breaker opened
                 self._count(failure)
             raise
         self._let_in()
-        return completion
+        return outcome
 
     def _let_in(self, *, failed: int = 0) -> None:
-        """The provider is alive. After a trial that has only begun well, the next failure will be one too many."""
         if self._open_until is not None:
             _log.info("Provider %s answers again", self.name)
         self._failed, self._open_until = failed, None
@@ -106,7 +102,32 @@ class BreakingChatModel:
             _log.warning("Provider %s is left alone for %s: %s", self.name, wait, failure.code)
 
 
-def _is_its_fault(failure: UpstreamFailed, request: ChatRequest) -> bool:
-    if isinstance(failure, UpstreamRateLimited) and request.api_key is not None:
+@dataclass(frozen=True, slots=True)
+class BreakingChatModel:
+    """A model behind a breaker."""
+
+    model: ChatModel
+    breaker: Breaker
+
+    def check(self, model: str, *, own_key: bool) -> None:
+        self.model.check(model, own_key=own_key)
+
+    def window(self, model: str) -> int:
+        return self.model.window(model)
+
+    async def answer(self, request: ChatRequest, emit: Emit) -> Completion:
+        told = emit if self.breaker.is_closed else self._hopefully(emit)
+        return await self.breaker.watch(lambda: self.model.answer(request, told), own_key=request.api_key is not None)
+
+    def _hopefully(self, emit: Emit) -> Emit:
+        def hear(deltas: Sequence[Delta]) -> None:
+            self.breaker.heard()
+            emit(deltas)
+
+        return hear
+
+
+def _is_its_fault(failure: UpstreamFailed, *, own_key: bool) -> bool:
+    if isinstance(failure, UpstreamRateLimited) and own_key:
         return False
     return isinstance(failure, _FAULTS_OF_PROVIDERS)

@@ -7,6 +7,7 @@ from uuid import uuid4
 from llm_backend.domain.ids import WriterId
 from llm_backend.infrastructure.memory.answer_journal import MemoryAnswerJournal
 from llm_backend.infrastructure.memory.answer_leases import MemoryAnswerLeases
+from llm_backend.infrastructure.memory.api_keys import MemoryApiKeys, MemoryApiKeyViews
 from llm_backend.infrastructure.memory.conversations import MemoryConversations, MemoryConversationViews
 from llm_backend.infrastructure.memory.idempotency import MemoryIdempotencyRecords
 from llm_backend.infrastructure.memory.jobs import MemoryJobs
@@ -15,6 +16,7 @@ from llm_backend.infrastructure.memory.knowledge_views import MemoryKnowledgeVie
 from llm_backend.infrastructure.memory.reindexings import MemoryReindexings
 from llm_backend.infrastructure.memory.sealed_secrets import MemorySealedSecrets
 from llm_backend.infrastructure.memory.tables import Committed, Place
+from llm_backend.infrastructure.memory.usage import MemoryUsageLog
 from llm_backend.infrastructure.memory.users import MemoryRevocations, MemorySessionViews, MemoryUsers
 
 
@@ -26,6 +28,7 @@ class MemoryUnitOfWork:
         self._staged = Place(committed.tables.copy())
         self.users = MemoryUsers(self._staged)
         self.revocations = MemoryRevocations(self._staged)
+        self.api_keys = MemoryApiKeys(self._staged)
         self.conversations = MemoryConversations(self._staged)
         self.knowledge_bases = MemoryKnowledgeBases(self._staged)
         self.documents = MemoryDocuments(self._staged)
@@ -44,6 +47,8 @@ class MemoryStore:
     def __init__(self) -> None:
         self._committed = Committed()
         self.session_views = MemorySessionViews(self._committed)
+        self.api_key_views = MemoryApiKeyViews(self._committed)
+        self.usage = MemoryUsageLog(self._committed)
         self.conversation_views = MemoryConversationViews(self._committed)
         self.knowledge_views = MemoryKnowledgeViews(self._committed)
         me = WriterId(str(uuid4()))

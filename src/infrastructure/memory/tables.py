@@ -8,11 +8,22 @@ from datetime import datetime
 from llm_backend.application.ports.answer_journal import NumberedEvent
 from llm_backend.application.ports.idempotency import IdempotencyKey
 from llm_backend.domain.answers import Answer
+from llm_backend.domain.api_keys import ApiKey
 from llm_backend.domain.conversations import Conversation, Message
-from llm_backend.domain.ids import AnswerId, ConversationId, DocumentId, KnowledgeBaseId, ReindexingId, UserId, WriterId
+from llm_backend.domain.ids import (
+    AnswerId,
+    ApiKeyId,
+    ConversationId,
+    DocumentId,
+    KnowledgeBaseId,
+    ReindexingId,
+    UserId,
+    WriterId,
+)
 from llm_backend.domain.knowledge import Block, Document, EmbeddingSpace, KnowledgeBase, StoredChunk
 from llm_backend.domain.prompting import Grounding
 from llm_backend.domain.reindexing import Reindexing
+from llm_backend.domain.usage import UsageRecord
 from llm_backend.domain.users import User
 
 
@@ -68,6 +79,8 @@ class Tables:
 
     users: dict[UserId, User] = field(default_factory=dict)
     revocations: dict[str, datetime] = field(default_factory=dict)
+    api_keys: dict[ApiKeyId, ApiKey] = field(default_factory=dict)
+    usage: dict[int, UsageRecord] = field(default_factory=dict)
     conversations: dict[ConversationId, Conversation] = field(default_factory=dict)
     messages: dict[ConversationId, tuple[Message, ...]] = field(default_factory=dict)
     answers: dict[AnswerId, AnswerRow] = field(default_factory=dict)

@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from secrets import token_urlsafe
 from uuid import UUID
 
 from llm_backend.application.ports.clock import Clock
@@ -58,6 +59,9 @@ class RandomIds:
 
     def uuid(self) -> str:
         return str(UUID(bytes=self._bytes(16), version=4))
+
+    def token(self) -> str:
+        return token_urlsafe(32)
 
     def _bytes(self, count: int) -> bytes:
         if len(self._drawn) < count:

@@ -2,9 +2,12 @@
 
 `*_COLUMNS` say which columns a reader must select, in the order in which `*_from` expects them; the rows are plain
 tuples, so that a fast reader serves as well as SQLAlchemy. `*_values` give the values of an insert.
+
+Long because: it is a table, of which column is which field, for every entity there is.
 """
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC
 from typing import Any, TypeAlias
 
 import msgspec
@@ -12,6 +15,7 @@ import msgspec
 from llm_backend.application.ports.answer_journal import Turn
 from llm_backend.application.ports.answer_leases import OpenAnswer
 from llm_backend.domain.answers import Answer, AnswerState
+from llm_backend.domain.api_keys import ApiKey, Scope
 from llm_backend.domain.conversations import (
     Conversation,
     ConversationSummary,
@@ -20,7 +24,7 @@ from llm_backend.domain.conversations import (
     Role,
     TokenUsage,
 )
-from llm_backend.domain.ids import AnswerId, ConversationId, DocumentId, KnowledgeBaseId, UserId, WriterId
+from llm_backend.domain.ids import AnswerId, ApiKeyId, ConversationId, DocumentId, KnowledgeBaseId, UserId, WriterId
 from llm_backend.domain.knowledge import (
     Chunk,
     Document,
@@ -31,6 +35,7 @@ from llm_backend.domain.knowledge import (
     StoredChunk,
 )
 from llm_backend.domain.secrets import SealedSecret
+from llm_backend.domain.usage import UsageRecord
 from llm_backend.domain.users import PasswordHash, User
 from llm_backend.infrastructure.codec.stored import (
     citations_from,
@@ -81,6 +86,69 @@ def user_values(user: User) -> Values:
         "password": user.password.phc,
         "token_version": user.token_version,
         "created_at": user.created_at,
+    }
+
+
+# API keys ------------------------------------------------------------------------------------------------------------
+
+API_KEY_COLUMNS = (
+    rows.api_keys.c.id,
+    rows.api_keys.c.owner,
+    rows.api_keys.c.name,
+    rows.api_keys.c.prefix,
+    rows.api_keys.c.digest,
+    rows.api_keys.c.scopes,
+    rows.api_keys.c.created_at,
+    rows.api_keys.c.expires_at,
+    rows.api_keys.c.last_used_at,
+)
+
+
+def api_key_from(row: Row) -> ApiKey:
+    id_, owner, name, prefix, digest, scopes, created_at, expires_at, last_used_at = row
+    return ApiKey(
+        id=ApiKeyId(id_),
+        owner=UserId(owner),
+        name=name,
+        prefix=prefix,
+        digest=digest,
+        scopes=frozenset(map(Scope, scopes.split())),
+        created_at=created_at,
+        expires_at=expires_at,
+        last_used_at=last_used_at,
+    )
+
+
+def api_key_values(key: ApiKey) -> Values:
+    return {
+        "id": key.id,
+        "owner": key.owner,
+        "name": key.name,
+        "prefix": key.prefix,
+        "digest": key.digest,
+        "scopes": " ".join(sorted(key.scopes)),
+        "created_at": key.created_at,
+        "expires_at": key.expires_at,
+        "last_used_at": key.last_used_at,
+    }
+
+
+# Usage ---------------------------------------------------------------------------------------------------------------
+
+
+def usage_values(record: UsageRecord) -> Values:
+    return {
+        "owner": record.owner,
+        "at": record.at,
+        "day": record.at.astimezone(UTC).date().isoformat(),
+        "kind": record.kind.value,
+        "model": record.model,
+        "prompt_tokens": record.tokens.prompt,
+        "completion_tokens": record.tokens.completion,
+        "is_estimated": record.is_estimated,
+        "cost": record.cost,
+        "key_id": record.key,
+        "conversation_id": record.conversation,
     }
 
 

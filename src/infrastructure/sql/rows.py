@@ -59,6 +59,44 @@ revoked_tokens = Table(
     Column("until", UtcTime, nullable=False, index=True),
 )
 
+# A key is a row that is found by the hash of the key. `scopes` are separated by blanks; none are all.
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("sequence", Serial, primary_key=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("owner", BigInteger, ForeignKey("users.id", ondelete="CASCADE"), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("prefix", Text, nullable=False),
+    Column("digest", LargeBinary, nullable=False, unique=True),
+    Column("scopes", Text, nullable=False),
+    Column("created_at", UtcTime, nullable=False),
+    Column("expires_at", UtcTime),
+    Column("last_used_at", UtcTime),
+    Index(None, "owner", "sequence"),
+    sqlite_autoincrement=True,
+)
+
+# `key_id` and `conversation_id` may be of what is gone. `cost` is in billionths of whatever prices are in.
+usage = Table(
+    "usage",
+    metadata,
+    Column("sequence", Serial, primary_key=True),
+    Column("owner", BigInteger, ForeignKey("users.id", ondelete="CASCADE"), nullable=False),
+    Column("at", UtcTime, nullable=False),
+    Column("day", Text, nullable=False),  # in UTC; databases differ in how they tell the day of a moment
+    Column("kind", Text, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("prompt_tokens", BigInteger, nullable=False),
+    Column("completion_tokens", BigInteger, nullable=False),
+    Column("is_estimated", Boolean, nullable=False),
+    Column("cost", BigInteger),
+    Column("key_id", Text),
+    Column("conversation_id", BigInteger),
+    Index(None, "owner", "at"),
+    sqlite_autoincrement=True,
+)
+
 conversations = Table(
     "conversations",
     metadata,

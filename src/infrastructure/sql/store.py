@@ -14,11 +14,14 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from llm_backend.application.ports.answer_journal import AnswerJournal
 from llm_backend.application.ports.answer_leases import AnswerLeases
+from llm_backend.application.ports.api_keys import ApiKeyViews
 from llm_backend.application.ports.sealed_secrets import SealedSecrets
 from llm_backend.application.ports.sessions import SessionViews
 from llm_backend.application.ports.unit_of_work import UnitOfWorkFactory
+from llm_backend.application.ports.usage import UsageLog
 from llm_backend.application.ports.views import ConversationViews, KnowledgeViews
 from llm_backend.domain.ids import WriterId
+from llm_backend.infrastructure.sql.api_keys import SqlApiKeyViews
 from llm_backend.infrastructure.sql.jobs import SqlJobs
 from llm_backend.infrastructure.sql.journal import SqlAnswerJournal
 from llm_backend.infrastructure.sql.leases import SqlAnswerLeases
@@ -37,6 +40,7 @@ from llm_backend.infrastructure.sql.sqlite import (
 )
 from llm_backend.infrastructure.sql.statements import Query
 from llm_backend.infrastructure.sql.unit_of_work import SqlUnitOfWorkFactory
+from llm_backend.infrastructure.sql.usage import SqlUsageLog
 from llm_backend.infrastructure.sql.views import SqlConversationViews, SqlKnowledgeViews, SqlSessionViews
 from llm_backend.infrastructure.sql.write_turns import WriteTurns
 
@@ -48,6 +52,8 @@ class SqlStore:
 
     transactions: UnitOfWorkFactory
     session_views: SessionViews
+    api_key_views: ApiKeyViews
+    usage: UsageLog
     conversation_views: ConversationViews
     knowledge_views: KnowledgeViews
     journal: AnswerJournal
@@ -64,6 +70,8 @@ class SqlStore:
     ) -> None:
         self.transactions = transactions
         self.session_views = SqlSessionViews(reader)
+        self.api_key_views = SqlApiKeyViews(reader)
+        self.usage = SqlUsageLog(reader, writer)
         self.conversation_views = SqlConversationViews(reader)
         self.knowledge_views = SqlKnowledgeViews(reader)
         self.jobs = SqlJobs(reader, writer)

@@ -7,6 +7,7 @@ from sqlalchemy import exc
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from llm_backend.infrastructure.sql.errors import translated
+from llm_backend.infrastructure.sql.repositories.api_keys import SqlApiKeys
 from llm_backend.infrastructure.sql.repositories.conversations import SqlConversations
 from llm_backend.infrastructure.sql.repositories.documents import SqlDocuments
 from llm_backend.infrastructure.sql.repositories.idempotency import SqlIdempotencyRecords
@@ -24,6 +25,7 @@ class SqlUnitOfWork:
         transaction = Transaction(connection)
         self.users = SqlUsers(transaction)
         self.revocations = SqlRevocations(transaction)
+        self.api_keys = SqlApiKeys(transaction)
         self.conversations = SqlConversations(transaction)
         self.knowledge_bases = SqlKnowledgeBases(transaction)
         self.documents = SqlDocuments(transaction)

@@ -16,6 +16,9 @@ from llm_backend.interface.http.cors import OtherOrigins
 from llm_backend.interface.http.documentation import documentation_routes, openapi_config
 from llm_backend.interface.http.edge import Edge
 from llm_backend.interface.http.errors import handle
+from llm_backend.interface.http.openai.completions import Chats
+from llm_backend.interface.http.openai.embeddings import Embedding
+from llm_backend.interface.http.openai.routes import openai_router
 from llm_backend.interface.http.options import HttpOptions
 from llm_backend.interface.http.requests import ApiRequest
 from llm_backend.interface.http.rest.answers import Answers
@@ -23,8 +26,10 @@ from llm_backend.interface.http.rest.chat import ChatController, missing_goes_fi
 from llm_backend.interface.http.rest.contents import ContentsController
 from llm_backend.interface.http.rest.conversations import ConversationsController
 from llm_backend.interface.http.rest.ingestion import Documents, IngestionController, UploadsController
+from llm_backend.interface.http.rest.keys import KeysController
 from llm_backend.interface.http.rest.rag import RagController
 from llm_backend.interface.http.rest.reindexing import ReindexingController, Reindexings
+from llm_backend.interface.http.rest.usage import UsageController
 from llm_backend.interface.http.rest.users import UsersController
 from llm_backend.interface.http.uploads import Uploads
 
@@ -61,6 +66,8 @@ def _routes(backend: Backend, options: HttpOptions) -> list[ControllerRouterHand
         path="/api",
         route_handlers=[
             UsersController,
+            KeysController,
+            UsageController,
             ConversationsController,
             chat,
             RagController,
@@ -72,7 +79,7 @@ def _routes(backend: Backend, options: HttpOptions) -> list[ControllerRouterHand
         guards=[require_session(backend.authenticate)],
     )
     documentation = documentation_routes() if options.documentation else []
-    return [api, health.alive, health.ready, *documentation]
+    return [api, openai_router(backend, options), health.alive, health.ready, *documentation]
 
 
 def _dependencies(backend: Backend, options: HttpOptions) -> dict[str, Provide]:
@@ -90,6 +97,8 @@ def _dependencies(backend: Backend, options: HttpOptions) -> dict[str, Provide]:
     )
     made = {
         "answers": answers,
+        "chats": Chats(backend.complete_chat, backend.stream_chat),
+        "embedding": Embedding(backend.embed_texts, backend.embed_verbatim),
         "uploads": Uploads(backend.upload_document, backend.submit_document, options.scratch),
         "documents": Documents(
             backend.check_document, backend.follow_document, backend.cancel_document, options.keep_alive

@@ -18,13 +18,14 @@ def require_session(authenticate: Authenticate) -> AsyncAnyCallable:
 
     async def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
         if "public" not in handler.opt and connection.scope.get("method") != "OPTIONS":
-            token = _bearer(header(connection.scope, b"authorization"))
+            token = bearer(header(connection.scope, b"authorization"))
             connection.scope["auth"] = await authenticate(token)
 
     return guard
 
 
-def _bearer(authorization: str | None) -> str:
+def bearer(authorization: str | None) -> str:
+    """What an `Authorization` header carries. Raises `Unauthenticated`."""
     scheme, _, token = (authorization or "").partition(" ")
     if scheme.lower() != "bearer" or not token:
         raise Unauthenticated

@@ -11,11 +11,12 @@ from llm_backend.domain.errors import Invalid
 from llm_backend.interface.http.errors import Headers, reply_to
 from llm_backend.interface.http.requests import header
 
-METHODS = ["GET", "HEAD", "POST"]
+METHODS = ["GET", "HEAD", "POST", "DELETE"]
 REQUEST_HEADERS = ["authorization", "content-type", "idempotency-key", "last-event-id", "x-request-id"]
 REPLY_HEADERS = "retry-after, x-request-id"
 FOR_SECONDS = b"600"  # a browser need not ask again
 ALWAYS_ALLOWED = {"accept", "accept-language", "content-language"}
+OF_SDKS = ("x-stainless-", "openai-")  # OpenAI's clients tell of themselves in a dozen headers, which nobody reads here
 
 
 class OriginRefused(Invalid):
@@ -52,19 +53,25 @@ class OtherOrigins:
         if not self._allows(scope):
             await reply_to(OriginRefused(), scope)(scope, receive, send)
             return
+        of_sdks = sorted(name for name in _asked_headers(scope) if name.startswith(OF_SDKS))
         headers = [
             (b"access-control-allow-methods", ", ".join(METHODS).encode()),
-            (b"access-control-allow-headers", ", ".join(REQUEST_HEADERS).encode()),
+            (b"access-control-allow-headers", ", ".join([*REQUEST_HEADERS, *of_sdks]).encode("latin-1")),
             (b"access-control-max-age", FOR_SECONDS),
         ]
         await send({"type": "http.response.start", "status": 204, "headers": headers})
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     def _allows(self, scope: Scope) -> bool:
-        asked = (header(scope, b"access-control-request-headers") or "").lower().split(",")
-        unknown = {name.strip() for name in asked} - {"", *REQUEST_HEADERS} - ALWAYS_ALLOWED
+        known = _asked_headers(scope) - {"", *REQUEST_HEADERS} - ALWAYS_ALLOWED
+        unknown = {name for name in known if not name.startswith(OF_SDKS)}
         return (
             self._config.is_origin_allowed(header(scope, b"origin") or "")
             and header(scope, b"access-control-request-method") in METHODS
             and not unknown
         )
+
+
+def _asked_headers(scope: Scope) -> set[str]:
+    names = (header(scope, b"access-control-request-headers") or "").lower().split(",")
+    return {name.strip() for name in names}

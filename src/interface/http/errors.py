@@ -23,6 +23,7 @@ from litestar.types import Receive, Scope, Send
 from llm_backend.domain.errors import (
     Conflict,
     DomainError,
+    Forbidden,
     Invalid,
     NotFound,
     QuotaExceeded,
@@ -33,6 +34,8 @@ from llm_backend.domain.errors import (
     Unsupported,
     UpstreamFailed,
 )
+from llm_backend.interface.http.openai_errors import STATUSES as OPENAI_STATUSES
+from llm_backend.interface.http.openai_errors import OpenAiErrorOut, is_openai, openai_error
 from llm_backend.interface.http.rag_texts import RAG_TEXTS
 
 logger = logging.getLogger(__name__)
@@ -40,6 +43,7 @@ logger = logging.getLogger(__name__)
 STATUSES: Mapping[type[DomainError], int] = {
     Invalid: 400,
     Unauthenticated: 401,
+    Forbidden: 403,
     NotFound: 404,
     Conflict: 409,
     TooLarge: 413,
@@ -69,12 +73,20 @@ class MalformedJson(Invalid):
     default_message = "The request body is not valid JSON"
 
 
-class InvalidBody(Invalid):
+class InvalidPart(Invalid):
+    """Something in a request; `param` names it, where that is known."""
+
+    def __init__(self, message: str | None = None, *, param: str | None = None) -> None:
+        super().__init__(message)
+        self.param = param
+
+
+class InvalidBody(InvalidPart):
     code = "invalid_body"
     default_message = "The request body does not have the documented form"
 
 
-class InvalidParameter(Invalid):
+class InvalidParameter(InvalidPart):
     code = "invalid_parameter"
     default_message = "A parameter of the request is not valid"
 
@@ -122,7 +134,8 @@ class ErrorReply:
     """An error as Litestar wants it of an exception handler: something that turns into an ASGI application."""
 
     status: int
-    content: ErrorOut
+    code: str
+    content: ErrorOut | OpenAiErrorOut
     headers: Headers = ()
 
     def to_asgi_response(self, *_: object, **__: object) -> "ErrorReply":
@@ -134,7 +147,7 @@ class ErrorReply:
         length = (b"content-length", str(len(body)).encode())
         headers = [(b"content-type", b"application/json"), length, *self.headers]
         await send({"type": "http.response.start", "status": self.status, "headers": headers})
-        lingers = self.content.code == BodyTooLarge.code
+        lingers = self.code == BodyTooLarge.code
         await send({"type": "http.response.body", "body": body, "more_body": lingers})
         if lingers:
             await _discard(receive)
@@ -162,7 +175,8 @@ def handle(request: Request[Any, Any, Any], error: Exception) -> Any:
 def reply_to(error: Exception, scope: Scope) -> ErrorReply:
     """Anything that is not expected is a bug: it is logged once, here, and its details stay here."""
     if isinstance(error, DomainError):
-        return _reply(_status(type(error)), error.code, str(error), scope, _headers(error))
+        param = getattr(error, "param", None)
+        return _reply(_status(type(error), scope), error.code, str(error), scope, _headers(error), param=param)
     if isinstance(error, MethodNotAllowedException):
         allowed = (error.headers or {}).get("allow", "")
         return _reply(405, "method_not_allowed", "Method not allowed", scope, ((b"allow", allowed.encode()),))
@@ -172,21 +186,48 @@ def reply_to(error: Exception, scope: Scope) -> ErrorReply:
         return _reply(error.status_code, "bad_request", error.detail, scope, ())
     request_id = str(scope.get(REQUEST_ID, ""))
     logger.error("request %s crashed", request_id, exc_info=error)
-    content = ErrorOut(_text("internal_error", "Internal server error", scope), "internal_error", request_id)
-    return ErrorReply(status=500, content=content)
+    return _crash(request_id, scope)
+
+
+def openai_object(error: Exception) -> OpenAiErrorOut:
+    """An error as the last event of a stream under `/v1`. What is no `DomainError` has been logged by the caller."""
+    if not isinstance(error, DomainError):
+        return openai_error(500, "internal_error", "The stream was broken off")
+    kind = type(error)
+    status = next((OPENAI_STATUSES[base] for base in kind.__mro__ if base in OPENAI_STATUSES), _status(kind))
+    return openai_error(status, error.code, str(error))
 
 
 def status_of(code: str) -> int:
     """The status of a `DomainError` of which only the code is known."""
-    return _STATUS_OF_CODE.get(code, STATUSES[UpstreamFailed])
+    return _status(_KIND_OF_CODE.get(code, UpstreamFailed))
 
 
 def reply_to_code(code: str, message: str, scope: Scope) -> ErrorReply:
-    return _reply(status_of(code), code, message, scope, ())
+    kind = _KIND_OF_CODE.get(code, UpstreamFailed)
+    return _reply(_status(kind, scope), code, message, scope, ())
 
 
-def _reply(status: int, code: str, message: str, scope: Scope, headers: Headers) -> ErrorReply:
-    return ErrorReply(status=status, content=ErrorOut(_text(code, message, scope), code), headers=headers)
+def _reply(
+    status: int, code: str, message: str, scope: Scope, headers: Headers, *, param: str | None = None
+) -> ErrorReply:
+    """Each family of routes has an envelope of its own."""
+    content: ErrorOut | OpenAiErrorOut
+    if is_openai(scope):
+        content = openai_error(status, code, message, param)
+    else:
+        content = ErrorOut(_text(code, message, scope), code)
+    return ErrorReply(status=status, code=code, content=content, headers=headers)
+
+
+def _crash(request_id: str, scope: Scope) -> ErrorReply:
+    content: ErrorOut | OpenAiErrorOut
+    if is_openai(scope):
+        content = openai_error(500, "internal_error", f"Internal server error, request {request_id}")
+    else:
+        text = _text("internal_error", "Internal server error", scope)
+        content = ErrorOut(text, "internal_error", request_id)
+    return ErrorReply(status=500, code="internal_error", content=content)
 
 
 def _text(code: str, message: str, scope: Scope) -> str:
@@ -199,7 +240,7 @@ def _translated(error: Exception) -> DomainError | None:
         case NotFoundException():
             return RouteNotFound()
         case ValidationException():
-            return InvalidParameter(_first_complaint(error))
+            return InvalidParameter(_first_complaint(error), param=_first_of(error).get("key"))
         case InternalServerException(detail="client disconnected prematurely"):
             return ClientLeft()
         case HTTPException(status_code=413):
@@ -210,13 +251,16 @@ def _translated(error: Exception) -> DomainError | None:
 
 def _first_complaint(error: ValidationException) -> str | None:
     """Litestar's own text names the query, which may hold anything."""
-    extra = error.extra
-    if not isinstance(extra, list) or not extra or not isinstance(extra[0], dict) or "key" not in extra[0]:
-        return None
-    key, source = extra[0]["key"], extra[0].get("source", "request")
+    first = _first_of(error)
+    key, source = first.get("key"), first.get("source", "request")
     if key == "data":
         return "A JSON body is required"
-    return f"The value of {key!r} in the {_word(source)} is not valid"
+    return f"The value of {key!r} in the {_word(source)} is not valid" if key else None
+
+
+def _first_of(error: ValidationException) -> Mapping[str, Any]:
+    extra = error.extra
+    return extra[0] if isinstance(extra, list) and extra and isinstance(extra[0], dict) else {}
 
 
 def _word(source: object) -> str:
@@ -224,8 +268,9 @@ def _word(source: object) -> str:
     return source.value if isinstance(source, ParamType) else str(source)
 
 
-def _status(kind: type[DomainError]) -> int:
-    return next((STATUSES[base] for base in kind.__mro__ if base in STATUSES), 500)
+def _status(kind: type[DomainError], scope: Scope | None = None) -> int:
+    statuses = {**STATUSES, **OPENAI_STATUSES} if scope is not None and is_openai(scope) else STATUSES
+    return next((statuses[base] for base in kind.__mro__ if base in statuses), 500)
 
 
 def _headers(error: DomainError) -> Headers:
@@ -249,4 +294,4 @@ def _leaves(kind: type[DomainError]) -> Iterator[type[DomainError]]:
         yield from _leaves(narrower)
 
 
-_STATUS_OF_CODE = {leaf.code: _status(leaf) for leaf in _leaves(DomainError)}
+_KIND_OF_CODE = {leaf.code: leaf for leaf in _leaves(DomainError)}

@@ -23,6 +23,7 @@ class HttpOptions:
 
     framing: FramingChoice = FramingChoice.AUTO
     body_limit: int = MIB
+    prompt_limit: int = 16 * MIB  # of what goes on to a model, with pictures in it
     upload_limit: int = 64 * MIB
     cors_origins: Sequence[str] = ()
     documentation: bool = True

@@ -1,5 +1,6 @@
 """Reading what a client sent, strictly: types as documented, ids in ASCII digits, no NUL anywhere."""
 
+import re
 from functools import lru_cache
 from typing import Any
 
@@ -14,6 +15,8 @@ from llm_backend.domain.users import Session
 from llm_backend.interface.http.errors import InvalidBody, InvalidParameter, MalformedJson
 
 ID_DIGITS = len(str(LARGEST_ID))
+
+_MISSING = re.compile(r"missing required field `([^`]*)`")
 
 
 class ApiRequest(Request[UserId, Session, State]):
@@ -49,12 +52,20 @@ def decoded(body: bytes, kind: Any) -> Any:
             body.decode()  # msgspec does not look at the text of fields that it skips
         value = _decoder(kind).decode(body)
     except msgspec.ValidationError as error:
-        raise InvalidBody(f"The request body is not valid: {error}") from error
+        raise InvalidBody(f"The request body is not valid: {error}", param=_culprit(str(error))) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise MalformedJson from error
     if b"\\u0000" in body and _has_nul(msgspec.to_builtins(value)):
         raise InvalidBody("Texts must not contain NUL characters")
     return value
+
+
+def _culprit(complaint: str) -> str | None:
+    """The field that msgspec complains about, such as `messages[0].role`."""
+    _, found, path = complaint.rpartition(" - at `$")
+    path = path.rstrip("`").lstrip(".") if found else ""
+    missing = _MISSING.search(complaint)
+    return ".".join(filter(None, [path, missing[1] if missing else ""])) or None
 
 
 @lru_cache

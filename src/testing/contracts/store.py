@@ -5,9 +5,11 @@ from typing import Protocol
 
 from llm_backend.application.ports.answer_journal import AnswerJournal
 from llm_backend.application.ports.answer_leases import AnswerLeases
+from llm_backend.application.ports.api_keys import ApiKeyViews
 from llm_backend.application.ports.sealed_secrets import SealedSecrets
 from llm_backend.application.ports.sessions import SessionViews
 from llm_backend.application.ports.unit_of_work import UnitOfWorkFactory
+from llm_backend.application.ports.usage import UsageLog
 from llm_backend.application.ports.views import ConversationViews, KnowledgeViews
 from llm_backend.domain.conversations import Conversation
 from llm_backend.domain.ids import UserId, WriterId
@@ -44,6 +46,12 @@ class Store(Protocol):
 
     @property
     def session_views(self) -> SessionViews: ...
+
+    @property
+    def api_key_views(self) -> ApiKeyViews: ...
+
+    @property
+    def usage(self) -> UsageLog: ...
 
     @property
     def conversation_views(self) -> ConversationViews: ...

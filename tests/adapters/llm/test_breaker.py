@@ -17,7 +17,7 @@ from llm_backend.domain.errors import (
     UpstreamTimeout,
     UpstreamUnavailable,
 )
-from llm_backend.infrastructure.llm.breaker import LONGEST_COOL_DOWN, BreakingChatModel
+from llm_backend.infrastructure.llm.breaker import LONGEST_COOL_DOWN, Breaker, BreakingChatModel
 from llm_backend.testing.clock import ManualClock
 from llm_backend.testing.scripted_chat_model import FOREVER, ScriptedChatModel
 from tests.adapters.llm.conftest import OWN_KEY, Listener, a_request
@@ -39,9 +39,8 @@ def provider() -> ScriptedChatModel:
 @pytest.fixture
 def model(provider: ScriptedChatModel, clock: ManualClock) -> BreakingChatModel:
     """It breaks at the third failure."""
-    return BreakingChatModel(
-        name="provider", model=provider, failures=3, cool_down=COOL_DOWN, monotonic=clock.monotonic
-    )
+    breaker = Breaker(name="provider", failures=3, cool_down=COOL_DOWN, monotonic=clock.monotonic)
+    return BreakingChatModel(provider, breaker)
 
 
 async def fails(
@@ -74,7 +73,7 @@ async def test_a_provider_that_fails_again_and_again_is_left_alone(
 ) -> None:
     await fails(model, provider, *(failure() for _ in range(3)))
 
-    assert model.is_open
+    assert model.breaker.is_open
     assert not await is_asked(model, provider)
 
 
@@ -85,7 +84,7 @@ async def test_a_success_between_failures_makes_up_for_them(
         await fails(model, provider, UpstreamTimeout(), UpstreamCutOff())
         assert await is_asked(model, provider)
 
-    assert not model.is_open
+    assert not model.breaker.is_open
 
 
 @pytest.mark.parametrize("failure", [UpstreamRejectedKey, UpstreamRejectedRequest, AnswerTooLong])
@@ -95,7 +94,7 @@ async def test_what_is_not_its_fault_is_a_sign_of_life(
     await fails(model, provider, UpstreamTimeout(), UpstreamTimeout(), *(failure() for _ in range(9)))
     await fails(model, provider, UpstreamTimeout(), UpstreamTimeout())
 
-    assert not model.is_open
+    assert not model.breaker.is_open
 
 
 async def test_the_limit_of_somebodys_own_key_is_nobody_elses(
@@ -111,7 +110,7 @@ async def test_an_answer_that_is_stopped_says_nothing(model: BreakingChatModel, 
     await stopped(model, provider)
     await fails(model, provider, UpstreamTimeout())
 
-    assert model.is_open
+    assert model.breaker.is_open
 
 
 async def stopped(model: BreakingChatModel, provider: ScriptedChatModel) -> None:
@@ -135,7 +134,7 @@ async def test_after_the_cool_down_all_is_well_if_the_trial_is(
     await fails(model, provider, UpstreamTimeout(), UpstreamTimeout())
 
     assert (early, in_time) == (False, True)
-    assert not model.is_open
+    assert not model.breaker.is_open
 
 
 async def test_a_trial_that_fails_begins_another_cool_down(
@@ -186,7 +185,7 @@ async def test_a_trial_that_begins_well_and_breaks_off_is_one_failure_too_many(
     with pytest.raises(UpstreamCutOff):
         await Listener().to(model, "some-model")
 
-    assert model.is_open
+    assert model.breaker.is_open
 
 
 async def test_a_trial_that_is_stopped_leaves_room_for_the_next(
@@ -247,6 +246,6 @@ async def test_while_all_is_well_it_stays_out_of_the_way() -> None:
             return await super().answer(request, emit)
 
     emit = Listener()
-    await BreakingChatModel(name="provider", model=Looking()).answer(a_request("some-model"), emit)
+    await BreakingChatModel(Looking(), Breaker(name="provider")).answer(a_request("some-model"), emit)
 
     assert seen == [emit]

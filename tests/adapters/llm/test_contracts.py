@@ -9,7 +9,7 @@ import pytest
 from llm_backend.application.ports.chat_model import ChatModel
 from llm_backend.domain.errors import UpstreamCutOff, UpstreamUnavailable
 from llm_backend.domain.secrets import Secret
-from llm_backend.infrastructure.llm.breaker import BreakingChatModel
+from llm_backend.infrastructure.llm.breaker import Breaker, BreakingChatModel
 from llm_backend.infrastructure.llm.client import provider_client
 from llm_backend.infrastructure.llm.demo import DemoChatModel
 from llm_backend.infrastructure.llm.fallback import FallbackChatModel
@@ -55,22 +55,22 @@ class TestRoutedChatModel(ChatModelContract):
 class TestBreakingChatModel(ChatModelContract, FailingChatModelContract):
     @pytest.fixture
     def model(self) -> ChatModel:
-        return BreakingChatModel(name="demo", model=ScriptedChatModel("What", ["is", "that"], "?"))
+        return BreakingChatModel(ScriptedChatModel("What", ["is", "that"], "?"), Breaker(name="demo"))
 
     @pytest.fixture
     def failing(self) -> ChatModel:
-        return BreakingChatModel(name="demo", model=ScriptedChatModel(UpstreamUnavailable()))
+        return BreakingChatModel(ScriptedChatModel(UpstreamUnavailable()), Breaker(name="demo"))
 
     @pytest.fixture
     def breaking(self) -> ChatModel:
-        return BreakingChatModel(name="demo", model=ScriptedChatModel("Well", UpstreamCutOff()))
+        return BreakingChatModel(ScriptedChatModel("Well", UpstreamCutOff()), Breaker(name="demo"))
 
 
 class TestBreakingChatModelOnTrial(ChatModelContract):
     @pytest.fixture
     async def model(self) -> ChatModel:
         script = ScriptedChatModel("What", ["is", "that"], "?")
-        model = BreakingChatModel(name="demo", model=script, failures=1, cool_down=timedelta(0))
+        model = BreakingChatModel(script, Breaker(name="demo", failures=1, cool_down=timedelta(0)))
         script.play_next(UpstreamUnavailable())
         with pytest.raises(UpstreamUnavailable):
             await said(model, "demo")

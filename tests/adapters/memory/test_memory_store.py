@@ -8,6 +8,7 @@ from llm_backend.infrastructure.memory.store import MemoryStore
 from llm_backend.testing.builders import a_conversation, a_user
 from llm_backend.testing.contracts.answer_journal import AnswerJournalContract
 from llm_backend.testing.contracts.answer_leases import AnswerLeasesContract
+from llm_backend.testing.contracts.api_keys import ApiKeysContract
 from llm_backend.testing.contracts.conversations import ConversationsContract
 from llm_backend.testing.contracts.document_contents import DocumentContentsContract
 from llm_backend.testing.contracts.idempotency import IdempotencyContract
@@ -18,6 +19,7 @@ from llm_backend.testing.contracts.revocations import RevocationsContract
 from llm_backend.testing.contracts.sealed_secrets import SealedSecretsContract
 from llm_backend.testing.contracts.store import ALICE, Store
 from llm_backend.testing.contracts.unit_of_work import UnitOfWorkContract
+from llm_backend.testing.contracts.usage import UsageLogContract
 from llm_backend.testing.contracts.users import SessionViewsContract, UsersContract
 from llm_backend.testing.contracts.views import ConversationViewsContract
 from llm_backend.testing.faults import faults_at_every_call
@@ -45,6 +47,14 @@ class TestSealedSecrets(SealedSecretsContract):
 
 
 class TestSessionViews(SessionViewsContract):
+    pass
+
+
+class TestApiKeys(ApiKeysContract):
+    pass
+
+
+class TestUsageLog(UsageLogContract):
     pass
 
 

@@ -2,6 +2,7 @@
 
 from llm_backend.testing.contracts.answer_journal import AnswerJournalContract
 from llm_backend.testing.contracts.answer_leases import AnswerLeasesContract
+from llm_backend.testing.contracts.api_keys import ApiKeysContract
 from llm_backend.testing.contracts.conversations import ConversationsContract
 from llm_backend.testing.contracts.document_contents import DocumentContentsContract
 from llm_backend.testing.contracts.idempotency import IdempotencyContract
@@ -11,6 +12,7 @@ from llm_backend.testing.contracts.reindexings import ReindexingsContract
 from llm_backend.testing.contracts.revocations import RevocationsContract
 from llm_backend.testing.contracts.sealed_secrets import SealedSecretsContract
 from llm_backend.testing.contracts.unit_of_work import UnitOfWorkContract
+from llm_backend.testing.contracts.usage import UsageLogContract
 from llm_backend.testing.contracts.users import SessionViewsContract, UsersContract
 from llm_backend.testing.contracts.views import ConversationViewsContract
 
@@ -28,6 +30,12 @@ class TestSqlUnitOfWork(UnitOfWorkContract): ...
 
 
 class TestSqlIdempotencyRecords(IdempotencyContract): ...
+
+
+class TestSqlApiKeys(ApiKeysContract): ...
+
+
+class TestSqlUsageLog(UsageLogContract): ...
 
 
 class TestSqlConversations(ConversationsContract): ...

@@ -1,0 +1,88 @@
+"""What users use: noted in passing, written together, added up on request."""
+
+import logging
+from collections import deque
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from llm_backend.application.ports.clock import Clock
+from llm_backend.application.ports.usage import UsageLog
+from llm_backend.application.writing_behind import written_behind
+from llm_backend.domain.api_keys import Access
+from llm_backend.domain.conversations import TokenUsage
+from llm_backend.domain.errors import DomainError
+from llm_backend.domain.ids import ConversationId, UserId
+from llm_backend.domain.usage import PriceTable, UsageGroup, UsageKind, UsageRecord, UsageSum
+
+logger = logging.getLogger(__name__)
+
+MOST_WAITING = 100_000  # records, while the database is away; what comes then pushes out the oldest
+AT_ONCE = 1000  # records in one transaction
+
+
+@dataclass(slots=True, kw_only=True)
+class RecordUsage:
+    """Note what a request used; nobody waits for it to be written.
+
+    Records are written together, some moments later, and all that are left at the end. A process that is killed loses
+    those of its last moments (`regularly` says how many), and nothing else.
+    """
+
+    log: UsageLog
+    prices: PriceTable
+    now: Clock
+    _waiting: deque[UsageRecord] = field(default_factory=lambda: deque(maxlen=MOST_WAITING), init=False)
+
+    def __call__(
+        self,
+        access: Access,
+        kind: UsageKind,
+        model: str,
+        tokens: TokenUsage,
+        *,
+        is_estimated: bool = False,
+        conversation: ConversationId | None = None,
+    ) -> None:
+        record = UsageRecord(
+            owner=access.user,
+            at=self.now(),
+            kind=kind,
+            model=model,
+            tokens=tokens,
+            is_estimated=is_estimated,
+            cost=self.prices.cost(model, tokens),
+            key=access.key,
+            conversation=conversation,
+        )
+        self._waiting.append(record)
+
+    async def write(self) -> None:
+        """What cannot be written now is kept for the next time."""
+        while self._waiting:
+            batch = [self._waiting.popleft() for _ in range(min(AT_ONCE, len(self._waiting)))]
+            try:
+                await self.log.add(batch)
+            except DomainError as error:
+                self._waiting.extendleft(reversed(batch))
+                logger.warning("the usage of %s requests could not be written: %s", len(self._waiting), error.code)
+                return
+
+    def regularly(self, every: timedelta) -> AbstractAsyncContextManager[None]:
+        """Write again and again until the end of the block, and there once more."""
+        return written_behind(self.write, every)
+
+
+@dataclass(frozen=True, slots=True)
+class ReportUsage:
+    """What a user used, by day, model, key, conversation or kind; also what has not been written yet."""
+
+    log: UsageLog
+    record: RecordUsage
+
+    async def __call__(
+        self, owner: UserId, by: UsageGroup, *, since: datetime | None = None, until: datetime | None = None
+    ) -> Sequence[UsageSum]:
+        await self.record.write()
+        return await self.log.sums(owner, by, since=since, until=until)

@@ -1,0 +1,95 @@
+"""What the OpenAPI document says of the routes under `/v1`."""
+
+from dataclasses import dataclass
+
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.openapi.spec import OpenAPIMediaType, OpenAPIType, Operation, RequestBody, Schema
+
+from llm_backend.interface.http.openai_errors import OpenAiErrorOut
+
+_MEANINGS = {
+    400: "What was sent makes no sense, here or to the model",
+    401: "The API key or token is missing, invalid or dead",
+    403: "The API key is not good for that",
+    404: "It does not exist, or belongs to somebody else",
+    405: "This path has no such method; `Allow` names those that it has",
+    409: "It cannot be done now, or the Idempotency-Key stands for another request",
+    413: "Larger than the limit",
+    415: "Documents of this type cannot be read",
+    429: "Too much at once; `Retry-After` says when to come back",
+    500: "The server has a bug",
+    502: "The model's server failed, or rejected the key that it was asked with",
+    503: "Something that the server stands on, or the model's server, is away for a while",
+    504: "The model did not answer in time",
+    507: "There is no room left to store anything",
+}
+ALWAYS = {400, 401, 403, 405, 500, 503}  # any request can be garbled or unwelcome, and any route can crash
+UPSTREAM = (502, 503, 504)  # what asks a model
+
+
+def openai_failures(*statuses: int) -> dict[int, ResponseSpec]:
+    """The errors of a route, besides those that all have."""
+    return {
+        status: ResponseSpec(OpenAiErrorOut, generate_examples=False, description=_MEANINGS[status])
+        for status in sorted({*statuses, *ALWAYS})
+    }
+
+
+_TEXT = Schema(type=OpenAPIType.STRING)
+_TRUTH = Schema(type=OpenAPIType.BOOLEAN)
+_WHOLE_NUMBER = Schema(type=OpenAPIType.INTEGER, minimum=1)
+_MODEL = Schema(type=OpenAPIType.STRING, min_length=1, max_length=255)
+_MESSAGES = Schema(
+    type=OpenAPIType.ARRAY,
+    min_items=1,
+    items=Schema(type=OpenAPIType.OBJECT, required=["role"], properties={"role": _TEXT}),
+)
+_COMPLETION = Schema(
+    type=OpenAPIType.OBJECT,
+    required=["model", "messages"],
+    properties={
+        "model": _MODEL,
+        "messages": _MESSAGES,
+        "stream": _TRUTH,
+        "stream_options": Schema(type=OpenAPIType.OBJECT, properties={"include_usage": _TRUTH}),
+    },
+    description="All other fields go to the model's server as they are",
+)
+_TOKENS = Schema(type=OpenAPIType.ARRAY, min_items=1, items=Schema(type=OpenAPIType.INTEGER, minimum=0))
+_EMBEDDING = Schema(
+    type=OpenAPIType.OBJECT,
+    required=["model", "input"],
+    properties={
+        "model": _MODEL,
+        "input": Schema(
+            one_of=[
+                Schema(type=OpenAPIType.STRING, min_length=1),
+                Schema(type=OpenAPIType.ARRAY, min_items=1, items=Schema(type=OpenAPIType.STRING, min_length=1)),
+                _TOKENS,
+                Schema(type=OpenAPIType.ARRAY, min_items=1, items=_TOKENS),
+            ]
+        ),
+        "encoding_format": Schema(type=OpenAPIType.STRING, enum=["float", "base64"]),
+        "dimensions": _WHOLE_NUMBER,
+    },
+)
+
+
+@dataclass
+class CompletionOperation(Operation):
+    """An operation whose body goes on to a model's server, so that the handler takes it as it is."""
+
+    def __post_init__(self) -> None:
+        self.request_body = _json(_COMPLETION)
+
+
+@dataclass
+class EmbeddingOperation(Operation):
+    """The same for vectors."""
+
+    def __post_init__(self) -> None:
+        self.request_body = _json(_EMBEDDING)
+
+
+def _json(schema: Schema) -> RequestBody:
+    return RequestBody(required=True, content={"application/json": OpenAPIMediaType(schema=schema)})

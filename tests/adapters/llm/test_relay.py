@@ -1,0 +1,146 @@
+"""Passing on events as bytes: whole, unchanged, and with an eye on their end."""
+
+import json
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llm_backend.domain.conversations import TokenUsage
+from llm_backend.domain.errors import AnswerTooLong, UpstreamCutOff, UpstreamFailed, UpstreamProtocolError
+from llm_backend.infrastructure.llm.relay import DONE, EventRelay
+
+
+def event(chunk: dict[str, Any], *, end: bytes = b"\n\n") -> bytes:
+    return b"data: " + json.dumps(chunk).encode() + end
+
+
+def said(text: str, **more: Any) -> dict[str, Any]:
+    return {"choices": [{"index": 0, "delta": {"content": text}, "finish_reason": None}], "usage": None, **more}
+
+
+WORDS = [said("Hello"), said(', "usage": {"a": 1} '), said(' "error" 世界'), said("")]
+STOP = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}], "usage": None}
+USAGE = {"choices": [], "usage": {"prompt_tokens": 7, "completion_tokens": 3}}
+STREAM = b"".join(map(event, [*WORDS, STOP, USAGE])) + DONE
+HIDDEN = b"".join(map(event, [*WORDS, STOP])) + DONE
+
+
+def a_relay(*, shows_usage: bool = True, longest: int = 1 << 20, longest_line: int = 1 << 16) -> EventRelay:
+    return EventRelay(shows_usage=shows_usage, longest=longest, longest_line=longest_line)
+
+
+def relayed(relay: EventRelay, *pieces: bytes) -> list[bytes]:
+    """What comes out, up to a failure or the end."""
+    out = []
+    for piece in pieces:
+        out.append(relay.feed(piece))
+        if relay.failure or relay.done:
+            return out
+    return [*out, relay.finish()]
+
+
+def chopped(data: bytes, cuts: list[int]) -> list[bytes]:
+    places = [0, *sorted(cut % (len(data) + 1) for cut in cuts), len(data)]
+    return [data[start:end] for start, end in pairwise(places)]
+
+
+@given(st.lists(st.integers(min_value=0), max_size=12), st.booleans())
+def test_how_a_stream_is_chopped_makes_no_difference(cuts: list[int], shows_usage: bool) -> None:
+    relay = a_relay(shows_usage=shows_usage)
+
+    out = relayed(relay, *chopped(STREAM, cuts))
+
+    assert b"".join(out) == (STREAM if shows_usage else HIDDEN)
+    assert all(piece.endswith(b"\n\n") for piece in out if piece)
+    assert relay.usage == TokenUsage(prompt=7, completion=3)
+    assert relay.done
+    assert relay.failure is None
+
+
+@pytest.mark.parametrize("end", [b"\n\n", b"\r\n\r\n", b"\r\r"])
+def test_every_end_of_a_line_is_one(end: bytes) -> None:
+    relay = a_relay(shows_usage=False)
+    stream = b"".join(event(chunk, end=end) for chunk in [*WORDS, STOP, USAGE]) + b"data: [DONE]" + end
+
+    out = b"".join(relayed(relay, *chopped(stream, [50, 51, 52, 300])))
+
+    assert out == b"".join(event(chunk, end=end) for chunk in [*WORDS, STOP]) + b"data: [DONE]" + end
+    assert relay.usage == TokenUsage(prompt=7, completion=3)
+
+
+def test_figures_that_come_with_a_piece_of_the_answer_stay_there() -> None:
+    relay = a_relay(shows_usage=False)
+    last = event({**STOP, "usage": USAGE["usage"]})
+
+    assert b"".join(relayed(relay, event(WORDS[0]), last, DONE)) == event(WORDS[0]) + last + DONE
+    assert relay.usage == TokenUsage(prompt=7, completion=3)
+
+
+@pytest.mark.parametrize("last", [b"", b"data: [DONE]", b"data: [DONE]\n", b"data: {cut off", b"\n"])
+def test_an_end_that_is_not_said_is_said(last: bytes) -> None:
+    relay = a_relay()
+
+    out = b"".join(relayed(relay, event(WORDS[0]) + event(STOP), last))
+
+    assert out == event(WORDS[0]) + event(STOP) + DONE
+    assert relay.failure is None
+
+
+@pytest.mark.parametrize("rest", [b"", b"data: {cut", event(WORDS[1])[:-2][:-5]])
+def test_a_stream_that_breaks_off_has_failed(rest: bytes) -> None:
+    relay = a_relay()
+
+    out = b"".join(relayed(relay, event(WORDS[0]), rest))
+
+    assert out == event(WORDS[0])
+    assert isinstance(relay.failure, UpstreamCutOff)
+
+
+@pytest.mark.parametrize("error", [{"message": "words of the provider"}, "words of the provider", {"code": 500}])
+def test_an_error_of_the_server_is_not_passed_on(error: Any) -> None:
+    relay = a_relay()
+
+    out = b"".join(relayed(relay, event(WORDS[0]) + event({"error": error}) + event(WORDS[1])))
+
+    assert out == event(WORDS[0])
+    assert isinstance(relay.failure, UpstreamFailed)
+
+
+def test_an_error_that_is_none_is() -> None:
+    relay = a_relay()
+    stream = event(said("Hello", error=None)) + event(STOP) + DONE
+
+    assert b"".join(relayed(relay, stream)) == stream
+
+
+def test_comments_are_no_beginning() -> None:
+    relay = a_relay()
+
+    assert relay.feed(b": thinking\n\n") == b""
+    assert not relay.began
+    assert relay.feed(event(WORDS[0]) + b": more\n\n") == event(WORDS[0]) + b": more\n\n"
+    assert relay.began
+
+
+def test_a_line_without_an_end_and_an_answer_without_one_fail() -> None:
+    endless_line, endless_answer = a_relay(longest_line=1000), a_relay(longest=1000)
+
+    endless_line.feed(b"data: " + b"x" * 2000)
+    relayed(endless_answer, *[event(WORDS[0])] * 20)
+
+    assert isinstance(endless_line.failure, UpstreamProtocolError)
+    assert isinstance(endless_answer.failure, AnswerTooLong)
+
+
+def test_what_nobody_counted_is_estimated_from_what_was_said() -> None:
+    relay, silent = a_relay(), a_relay()
+    relayed(relay, *[event(said("word " * 4))] * 25)
+
+    asked = TokenUsage(prompt=10, completion=0)
+
+    assert relay.estimated(asked).prompt == 10
+    assert 100 <= relay.estimated(asked).completion <= 150
+    assert silent.estimated(asked) == asked
