@@ -4,6 +4,7 @@
 imported by `open_backend`.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from llm_backend.bootstrap.adapters import Adapters, Ports
@@ -15,6 +16,7 @@ __all__ = [
     "Ports",
     "backup",
     "check_migrations",
+    "evaluate_retrieval",
     "import_old",
     "list_models",
     "migrate",
@@ -96,6 +98,15 @@ def restore(settings: Settings, archive: Path) -> None:
     from llm_backend.bootstrap import commands
 
     commands.restore(settings, archive)
+
+
+def evaluate_retrieval(
+    folder: Path, configurations: Sequence[tuple[str, Settings]], *, plot: Path | None = None, json: Path | None = None
+) -> None:
+    """Measure how well the questions of a collection find what is relevant, with each of the named configurations."""
+    from llm_backend.bootstrap import commands
+
+    commands.evaluate_retrieval(folder, configurations, plot=plot, json=json)
 
 
 def import_old(settings: Settings, file: Path, redis: str, *, dry_run: bool = False) -> None:

@@ -8,6 +8,7 @@ from llm_backend.application.ports.idempotency import IdempotencyKey
 from llm_backend.domain.answers import Answer, AnswerState
 from llm_backend.domain.citations import Citation
 from llm_backend.domain.conversations import Conversation, Message, MessageState, Role, TokenUsage
+from llm_backend.domain.filters import Attributes
 from llm_backend.domain.ids import AnswerId, ConversationId, DocumentId, KnowledgeBaseId, ReindexingId, UserId
 from llm_backend.domain.knowledge import Chunk, Document, DocumentState, EmbeddingSpace, KnowledgeBase
 from llm_backend.domain.prompting import Grounding
@@ -197,6 +198,9 @@ def a_document(
     state: DocumentState = DocumentState.PENDING,
     attempt: int = 1,
     created_at: datetime = NOON,
+    sha256: str = "b94d27b9934d3e08a52e52d7da7dabfac484efe37a5380ee9088f7ace2efcde9",
+    attributes: Attributes | None = None,
+    replaces: bool = False,
 ) -> Document:
     """A small text file that is being read in."""
     return Document(
@@ -206,10 +210,12 @@ def a_document(
         name=name or f"{id}.txt",
         file_type="txt",
         size=11,
-        sha256="b94d27b9934d3e08a52e52d7da7dabfac484efe37a5380ee9088f7ace2efcde9",
+        sha256=sha256,
         state=state,
         attempt=attempt,
         created_at=created_at,
+        attributes=attributes or {},
+        replaces=replaces,
     )
 
 

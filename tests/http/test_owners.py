@@ -104,11 +104,15 @@ NAMING: dict[str, list[Any]] = {
     "GET /api/rag/doc/events": [
         lambda _, theirs: ("GET", f"/api/rag/doc/events?doc_id={theirs.doc}", {}),
     ],
+    "POST /api/rag/doc/attributes": [
+        lambda _, theirs: ("POST", "/api/rag/doc/attributes", {"json": {"doc_id": theirs.doc, "attributes": {"k": 1}}}),
+    ],
     "POST /api/rag/doc/cancel": [
         lambda _, theirs: ("POST", "/api/rag/doc/cancel", {"json": {"doc_id": theirs.doc}}),
     ],
     "POST /api/rag/retrieve": [
         lambda _, theirs: ("POST", "/api/rag/retrieve", {"json": {"kb_id": theirs.kb, "query": "what"}}),
+        lambda mine, theirs: ("POST", "/api/rag/retrieve", {"json": {"kb_ids": [mine.kb, theirs.kb], "query": "what"}}),
     ],
     "POST /api/rag/chat": [
         lambda mine, theirs: _rag_chat(theirs.conversation, mine.kb),

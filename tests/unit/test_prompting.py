@@ -4,7 +4,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_backend.domain.ids import DocumentId
+from llm_backend.domain.ids import DocumentId, KnowledgeBaseId
 from llm_backend.domain.knowledge import Chunk, Passage
 from llm_backend.domain.prompting import WIDEST_GAP, Source, knowledge_prompt, pack_passages, verified
 
@@ -22,7 +22,13 @@ def a_passage(
     headings: tuple[str, ...] = (),
 ) -> Passage:
     chunk = Chunk(position=position, start=start, end=start + len(text), text=text, page=page, headings=headings)
-    return Passage(document=DocumentId(document), document_name=name, chunk=chunk, score=0.5)
+    return Passage(
+        knowledge_base=KnowledgeBaseId("shelf"),
+        document=DocumentId(document),
+        document_name=name,
+        chunk=chunk,
+        score=0.5,
+    )
 
 
 def passages_of(text: str, *cuts: int) -> list[Passage]:

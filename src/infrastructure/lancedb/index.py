@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import timedelta
 from importlib import import_module
 from pathlib import Path
@@ -71,10 +71,19 @@ class LanceDbPassageIndex:
         await self._call(lambda database: database.add(space, chunks), within=self._long)
 
     async def search(
-        self, space: EmbeddingSpace, knowledge_base: KnowledgeBaseId, *, text: str, vector: Vector | None, limit: int
+        self,
+        space: EmbeddingSpace,
+        knowledge_base: KnowledgeBaseId,
+        *,
+        text: str,
+        vector: Vector | None,
+        limit: int,
+        documents: Collection[DocumentId] | None = None,
     ) -> Sequence[Candidate]:
         return await self._call(
-            lambda database: database.search(space, knowledge_base, text=text, vector=vector, limit=limit),
+            lambda database: database.search(
+                space, knowledge_base, text=text, vector=vector, limit=limit, documents=documents
+            ),
             within=self._short,
         )
 

@@ -1,7 +1,7 @@
 """One LanceDB table: the passages of one embedding space, of all knowledge bases."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import timedelta
 from functools import partial
 
@@ -100,11 +100,19 @@ class PassageTable:
         return await asyncio.to_thread(_counted, keys)
 
     async def search(
-        self, knowledge_base: KnowledgeBaseId, *, text: str, vector: bytes | None, limit: int
+        self,
+        knowledge_base: KnowledgeBaseId,
+        *,
+        text: str,
+        vector: bytes | None,
+        limit: int,
+        documents: Collection[DocumentId] | None = None,
     ) -> list[Candidate]:
         """The filter goes before the search, so that other knowledge bases take no places. How rare a word is, is
         counted over the whole table: that only bends the scores of all candidates in the same way."""
         mine = col("kb_id") == lit(knowledge_base)
+        if documents is not None:
+            mine &= _is_in("document", documents)
         asked = direction(vector)
         by_text, by_vector = await asyncio.gather(self._by_text(mine, text, limit), self._by_vector(mine, asked, limit))
         return _candidates(by_text, _cosines(by_text, asked), by_vector)
@@ -137,7 +145,7 @@ def _counted(keys: pa.Table) -> dict[tuple[DocumentId, int], int]:
     return {(DocumentId(row["document"]), row["attempt"]): row[f"{KEY}_count_distinct"] for row in counted.to_pylist()}
 
 
-def _is_in(column: str, values: Sequence[str]) -> Expr:
+def _is_in(column: str, values: Iterable[str]) -> Expr:
     return col(column).isin([lit(value) for value in values])
 
 

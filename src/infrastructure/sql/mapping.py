@@ -20,6 +20,7 @@ from llm_backend.domain.conversations import (
     Role,
     TokenUsage,
 )
+from llm_backend.domain.filters import Attributes
 from llm_backend.domain.ids import AnswerId, ConversationId, DocumentId, KnowledgeBaseId, UserId, WriterId
 from llm_backend.domain.knowledge import (
     Chunk,
@@ -47,6 +48,7 @@ Values: TypeAlias = Mapping[str, Any]
 
 
 _decode_headings = msgspec.json.Decoder(tuple[str, ...]).decode
+_decode_attributes = msgspec.json.Decoder(dict[str, str | bool | int | float]).decode
 
 # Members are looked up for every row; a dictionary costs a tenth of what calling the enumeration does.
 _ROLES = {role.value: role for role in Role}
@@ -257,6 +259,8 @@ DOCUMENT_COLUMNS = (
     rows.documents.c.attempt,
     rows.documents.c.created_at,
     rows.documents.c.reason,
+    rows.documents.c.attributes,
+    rows.documents.c.replaces,
 )
 
 DOCUMENT_SUMMARY_COLUMNS = (
@@ -264,6 +268,7 @@ DOCUMENT_SUMMARY_COLUMNS = (
     rows.documents.c.knowledge_base_id,
     rows.documents.c.name,
     rows.documents.c.file_type,
+    rows.documents.c.attributes,
 )
 
 STORED_CHUNK_COLUMNS = (
@@ -304,7 +309,8 @@ def knowledge_base_values(knowledge_base: KnowledgeBase) -> Values:
 
 
 def document_from(row: Row) -> Document:
-    id_, knowledge_base, owner, name, file_type, size, sha256, state, attempt, created_at, reason = row
+    id_, knowledge_base, owner, name, file_type, size, sha256, state, attempt, created_at, reason, *more = row
+    attributes, replaces = more
     return Document(
         id=DocumentId(id_),
         knowledge_base=KnowledgeBaseId(knowledge_base or ""),
@@ -317,6 +323,8 @@ def document_from(row: Row) -> Document:
         attempt=attempt,
         reason=reason,
         created_at=created_at,
+        attributes=_attributes_from(attributes),
+        replaces=bool(replaces),
     )
 
 
@@ -333,11 +341,28 @@ def document_values(document: Document) -> Values:
         "attempt": document.attempt,
         "created_at": document.created_at,
         "reason": document.reason,
+        "attributes": attributes_value(document.attributes),
+        "replaces": document.replaces,
     }
 
 
 def document_summary_from(row: Row) -> DocumentSummary:
-    return DocumentSummary(id=row[0], knowledge_base=row[1], name=row[2], file_type=row[3])
+    id_, knowledge_base, name, file_type, attributes = row
+    return DocumentSummary(
+        id=id_,
+        knowledge_base=knowledge_base,
+        name=name,
+        file_type=file_type,
+        attributes=_attributes_from(attributes),
+    )
+
+
+def attributes_value(attributes: Attributes) -> str | None:
+    return msgspec.json.encode(attributes).decode() if attributes else None
+
+
+def _attributes_from(text: str | None) -> Attributes:
+    return {} if text is None else _decode_attributes(text)
 
 
 def text_values(document: DocumentId, text: str) -> list[Values]:
