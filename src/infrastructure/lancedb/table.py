@@ -17,6 +17,7 @@ from llm_backend.domain.knowledge import ScoreParts, StoredChunk
 from llm_backend.domain.ranking import Candidate
 from llm_backend.infrastructure.lancedb.conflicts import despite_conflicts, is_missing, suppress_conflicts
 from llm_backend.infrastructure.lancedb.rows import COLUMNS, KEY, direction, from_row, schema, to_table
+from llm_backend.infrastructure.lancedb.vectors import VectorIndex
 
 # `icu` finds words in Chinese and Japanese too, and needs no files. English stop words stay: without them "to be or
 # not to be" could not be found, and the measured collections lose 0.002 to 0.004 nDCG@10.
@@ -38,6 +39,7 @@ class PassageTable:
         self._kept_versions = kept_versions
         self._optimizing = asyncio.Lock()  # two at once on the same table fail with a conflict
         self._optimized_version = -1
+        self._vector_index = VectorIndex(table)
 
     @classmethod
     async def find(cls, connection: AsyncConnection, name: str, kept_versions: timedelta) -> "PassageTable | None":
@@ -53,7 +55,9 @@ class PassageTable:
             await connection.drop_table(name, ignore_missing=True)
             return None
         await _make_indexes(table)
-        return cls(table, int(columns.field("vector").type.list_size), kept_versions)
+        found = cls(table, int(columns.field("vector").type.list_size), kept_versions)
+        await found._vector_index.look()
+        return found
 
     @classmethod
     async def make(
@@ -127,6 +131,7 @@ class PassageTable:
                 return
             with suppress_conflicts():
                 await despite_conflicts(lambda: self._table.optimize(cleanup_older_than=self._kept_versions))
+                await self._vector_index.keep_up()
                 self._optimized_version = await self._table.version()
 
     async def _by_text(self, mine: Expr, text: str, limit: int) -> pa.Table:
@@ -137,6 +142,8 @@ class PassageTable:
         if asked is None:
             return None
         query = self._table.query().nearest_to(asked).distance_type("dot").where(mine)
+        if self._vector_index.is_there:
+            query = self._vector_index.narrowed(query, await self._table.count_rows(mine.to_sql()))
         return await query.select([*COLUMNS, "_distance"]).limit(limit).to_arrow()
 
 
