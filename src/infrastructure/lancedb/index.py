@@ -34,7 +34,7 @@ class LanceDbPassageIndex:
     A folder is made at the first use, for its owner alone: the passages are in it, word for word.
 
     Full-text scores weigh words by how rare they are in the whole table, other people's passages included. Vectors
-    of up to 4,000 passages are compared one by one; in tables of 20,000 and more, an approximate index finds candidates
+    of up to 2,000 passages are compared one by one; in tables of 4,000 and more, an approximate index finds candidates
     among more than that, and their cosines are exact all the same.
     """
 
