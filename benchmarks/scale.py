@@ -71,7 +71,8 @@ class Texts:
     def vectors(self, count: int) -> NDArray[np.float32]:
         noise = self._numbers.standard_normal((count, SPACE.dimensions)).astype("f4")
         rows = self._centres[self._numbers.integers(0, CLUSTERS, count)] + noise
-        return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype("<f4")
+        unit: NDArray[np.float32] = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype("<f4")
+        return unit
 
     def stored(self, base: KnowledgeBaseId, count: int, first: int = 0) -> list[StoredChunk]:
         return [self._chunk(base, first + n, vector) for n, vector in enumerate(self.vectors(count))]
