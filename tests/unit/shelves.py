@@ -18,6 +18,7 @@ from llm_backend.application.ports.blobs import BlobKey
 from llm_backend.application.ports.embedder import Embedded, Embedder, Vector
 from llm_backend.application.ports.idempotency import IdempotencyKey
 from llm_backend.application.ports.jobs import JobId, Lease
+from llm_backend.application.ports.reranker import Reranker
 from llm_backend.application.reindexing import (
     PREFIX,
     TURN,
@@ -29,7 +30,6 @@ from llm_backend.application.reindexing import (
     StartReindexing,
     SweepReindexings,
 )
-from llm_backend.application.ports.reranker import Reranker
 from llm_backend.application.retrieval import CorpusSummaries, Retrieve
 from llm_backend.application.standstill import Standstills
 from llm_backend.application.sweeping import SweepDocuments

@@ -9,6 +9,7 @@ import msgspec
 
 from llm_backend.domain.citations import Citation
 from llm_backend.domain.conversations import Seam
+from llm_backend.domain.filters import Attributes
 from llm_backend.domain.ids import DocumentId
 from llm_backend.domain.prompting import Grounding
 
@@ -43,6 +44,7 @@ class StoredGrounding(msgspec.Struct, frozen=True):
 
 _decode_grounding = msgspec.json.Decoder(StoredGrounding).decode
 _decode_citations = msgspec.json.Decoder(list[StoredCitation]).decode
+_decode_attributes = msgspec.json.Decoder(dict[str, str | bool | int | float]).decode
 _decode_seams = msgspec.json.Decoder(list[StoredSeam]).decode
 
 
@@ -104,3 +106,11 @@ def grounding_from(value: str) -> Grounding:
 def grounding_value(grounding: Grounding) -> str:
     sources = [stored_citation(citation) for citation in grounding.sources]
     return msgspec.json.encode(StoredGrounding(grounding.instructions, sources)).decode()
+
+
+def attributes_value(attributes: Attributes) -> str | None:
+    return msgspec.json.encode(attributes).decode() if attributes else None
+
+
+def attributes_from(text: str | None) -> Attributes:
+    return {} if text is None else _decode_attributes(text)

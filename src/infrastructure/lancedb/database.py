@@ -8,7 +8,7 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 
-os.environ.setdefault("LANCE_LOG", "error")  # before the import: it warns of clusters that are empty, as some are
+os.environ.setdefault("LANCEDB_LOG", "error")  # before the import: it warns of clusters that are empty, as some are
 
 import lancedb
 from lancedb import AsyncConnection

@@ -17,7 +17,7 @@ ROWS_IN_A_PARTITION = 200
 MOST_PARTITIONS = 1024
 PROBED = 96  # partitions, at 0.2 ms each. Asked to go on until there are enough results, LanceDB looks at nearly all
 FETCHED = 2  # times as many as are wanted, whose distances are then computed from the vectors themselves
-SAMPLED = 64  # vectors for each partition, to find their centres: 130 MiB at most
+SAMPLED = 32  # vectors for each partition, to find their centres: 130 MiB at most
 NAME = "vector_{}"  # with the number of partitions
 
 

@@ -20,7 +20,6 @@ from llm_backend.domain.conversations import (
     Role,
     TokenUsage,
 )
-from llm_backend.domain.filters import Attributes
 from llm_backend.domain.ids import AnswerId, ConversationId, DocumentId, KnowledgeBaseId, UserId, WriterId
 from llm_backend.domain.knowledge import (
     Chunk,
@@ -34,6 +33,8 @@ from llm_backend.domain.knowledge import (
 from llm_backend.domain.secrets import SealedSecret
 from llm_backend.domain.users import PasswordHash, User
 from llm_backend.infrastructure.codec.stored import (
+    attributes_from,
+    attributes_value,
     citations_from,
     citations_value,
     grounding_from,
@@ -48,7 +49,6 @@ Values: TypeAlias = Mapping[str, Any]
 
 
 _decode_headings = msgspec.json.Decoder(tuple[str, ...]).decode
-_decode_attributes = msgspec.json.Decoder(dict[str, str | bool | int | float]).decode
 
 # Members are looked up for every row; a dictionary costs a tenth of what calling the enumeration does.
 _ROLES = {role.value: role for role in Role}
@@ -323,7 +323,7 @@ def document_from(row: Row) -> Document:
         attempt=attempt,
         reason=reason,
         created_at=created_at,
-        attributes=_attributes_from(attributes),
+        attributes=attributes_from(attributes),
         replaces=bool(replaces),
     )
 
@@ -347,22 +347,9 @@ def document_values(document: Document) -> Values:
 
 
 def document_summary_from(row: Row) -> DocumentSummary:
-    id_, knowledge_base, name, file_type, attributes = row
-    return DocumentSummary(
-        id=id_,
-        knowledge_base=knowledge_base,
-        name=name,
-        file_type=file_type,
-        attributes=_attributes_from(attributes),
-    )
-
-
-def attributes_value(attributes: Attributes) -> str | None:
-    return msgspec.json.encode(attributes).decode() if attributes else None
-
-
-def _attributes_from(text: str | None) -> Attributes:
-    return {} if text is None else _decode_attributes(text)
+    id_, shelf, name, file_type, attributes = row
+    known = attributes_from(attributes)
+    return DocumentSummary(id=id_, knowledge_base=shelf, name=name, file_type=file_type, attributes=known)
 
 
 def text_values(document: DocumentId, text: str) -> list[Values]:

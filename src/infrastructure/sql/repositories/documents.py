@@ -11,11 +11,11 @@ from llm_backend.domain.errors import DocumentNotFound, KnowledgeBaseNotFound
 from llm_backend.domain.filters import Attributes
 from llm_backend.domain.ids import DocumentId, KnowledgeBaseId, UserId
 from llm_backend.domain.knowledge import Chunk, Document, EmbeddingSpace
+from llm_backend.infrastructure.codec.stored import attributes_value
 from llm_backend.infrastructure.sql.dialects import IsMember, upsert
 from llm_backend.infrastructure.sql.errors import Violation
 from llm_backend.infrastructure.sql.mapping import (
     DOCUMENT_COLUMNS,
-    attributes_value,
     chunk_values,
     document_from,
     document_values,
@@ -43,7 +43,7 @@ from llm_backend.infrastructure.sql.transaction import Transaction
 _SHELF = select(knowledge_bases.c.id).where(
     knowledge_bases.c.id == bindparam("shelf"), knowledge_bases.c.owner == bindparam("of")
 )
-_TURN = _SPACE.with_for_update(key_share=True)  # SQLite has one writer at a time anyway
+_TURN = _SHELF.with_for_update(key_share=True)  # SQLite has one writer at a time anyway
 _PRESENT = and_(
     documents.c.knowledge_base_id == bindparam("shelf"),
     documents.c.owner == bindparam("of"),
