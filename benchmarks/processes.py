@@ -31,9 +31,14 @@ class Cores:
 
 @contextmanager
 def running(
-    command: Sequence[str], *, core: int, log: Path, cwd: Path | None = None, env: Mapping[str, str] | None = None
+    command: Sequence[str],
+    *,
+    core: int | None,
+    log: Path,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
 ) -> Iterator[int]:
-    """The id of a process that runs on `core` until the end of the block; what it writes goes to `log`."""
+    """The id of a process that runs on `core`, or on all, until the end of the block; it writes to `log`."""
     with log.open("wb") as output:
         process = subprocess.Popen(
             [*pinned(core), *command],
@@ -58,8 +63,10 @@ def end(process: "subprocess.Popen[bytes]") -> None:
         process.wait()
 
 
-def pinned(core: int) -> list[str]:
-    """What goes before a command to keep it on one core."""
+def pinned(core: int | None) -> list[str]:
+    """What goes before a command to keep it on one core, if on any."""
+    if core is None:
+        return []
     if shutil.which("taskset") is None:
         raise SystemExit("The benchmarks need taskset (package util-linux).")
     return ["taskset", "-c", str(core)]

@@ -42,8 +42,8 @@ def configure(folder: Path, upstream: int = NO_UPSTREAM, more: str = "") -> Path
 
 
 @contextmanager
-def serving(config: Path, *, core: int) -> Iterator[Server]:
-    """One worker on one core, until the end of the block; its log is written as in production."""
+def serving(config: Path, *, core: int | None) -> Iterator[Server]:
+    """One worker on one core (or on all), until the end of the block; its log is written as in production."""
     with started(config, core=core) as server:
         wait_for_port(server.pid, server.port, log_of(config))
         yield server
@@ -54,7 +54,7 @@ def log_of(config: Path) -> Path:
 
 
 @contextmanager
-def started(config: Path, *, core: int) -> Iterator[Server]:
+def started(config: Path, *, core: int | None) -> Iterator[Server]:
     """The same, from the first moment on, in which it does not listen yet."""
     port = free_port()
     command = [sys.executable, "-m", "llm_backend", "serve", "--config", str(config), "--port", str(port)]

@@ -144,6 +144,15 @@ def _list_models(given: argparse.Namespace) -> None:
     bootstrap.list_models(settings)
 
 
+def _evaluate(given: argparse.Namespace) -> None:
+    named = [(given.config.name if given.config else "default", _settings(given))]
+    if given.against:
+        named.append((given.against.name, Settings.from_file(given.against)))
+    from llm_backend import bootstrap
+
+    bootstrap.evaluate_retrieval(given.folder, named, plot=given.plot, json=given.json)
+
+
 def _check(given: argparse.Namespace) -> None:
     settings = _settings(given)
     print("The configuration is fine.")
@@ -217,6 +226,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_models(commands.add_parser, configured)
     _add_moves(commands.add_parser, configured)
     _add_keys(commands.add_parser, configured)
+    _add_evaluations(commands.add_parser("eval", help="measure how well things are found"), configured)
     config = commands.add_parser("config", help="look at the configuration")
     looks = config.add_subparsers(title="commands", metavar="COMMAND", required=True)
     check = looks.add_parser("check", parents=[configured], help="list everything that is wrong with it")
@@ -284,6 +294,23 @@ def _add_keys(add: Callable[..., argparse.ArgumentParser], configured: argparse.
     delete = deeds.add_parser("delete", parents=[of_user], help="kill a key, for good and everywhere")
     delete.add_argument("key", metavar="KEY_ID", help="as the list names it")
     delete.set_defaults(run=_delete_key)
+
+
+def _add_evaluations(evaluate: argparse.ArgumentParser, configured: argparse.ArgumentParser) -> None:
+    kinds = evaluate.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    retrieval = kinds.add_parser(
+        "retrieval",
+        parents=[configured],
+        help="upload a collection, ask its questions, and compare what is found with what is relevant",
+        description="Everything happens in a temporary folder; only models are taken from the configuration.",
+    )
+    retrieval.add_argument(
+        "folder", type=Path, metavar="FOLDER", help="with corpus.jsonl, queries.jsonl and qrels.tsv, as in BEIR"
+    )
+    retrieval.add_argument("--against", type=Path, metavar="FILE", help="another configuration to compare with")
+    retrieval.add_argument("--plot", type=Path, metavar="FILE", help="draw the figures as SVG")
+    retrieval.add_argument("--json", type=Path, metavar="FILE", help="write the figures, and those of each question")
+    retrieval.set_defaults(run=_evaluate)
 
 
 def _add_ways_to_rotate(rotate: argparse.ArgumentParser) -> None:

@@ -42,6 +42,7 @@ from llm_backend.application.retrieval import Retrieve
 from llm_backend.application.uploads import (
     CancelDocument,
     CheckDocument,
+    DescribeDocument,
     FollowDocument,
     SubmitDocument,
     UploadDocument,
@@ -93,6 +94,7 @@ class Backend:
     check_document: CheckDocument
     follow_document: FollowDocument
     cancel_document: CancelDocument
+    describe_document: DescribeDocument
     list_documents: ListDocuments
     delete_document: DeleteDocument
     read_content: ReadContent

@@ -110,7 +110,11 @@ class IngestDocument:
         if document.attempt > 1:
             await self.index.remove(space, [document.id])
         await self.index.add(space, _stored(document, chunks, embedded))
-        return await self._finish(document, space, embedded)
+        ready, replaced = await self._finish(document, space, embedded)
+        if replaced:
+            with suppress(DomainError):  # the tombstones stay, and the sweeper tries again
+                await self.index.remove(space, replaced)
+        return ready
 
     async def _parsed(self, document: Document) -> ParsedDocument:
         try:
@@ -131,14 +135,20 @@ class IngestDocument:
             await work.commit()
         return wanted
 
-    async def _finish(self, document: Document, space: EmbeddingSpace, embedded: Embedded) -> bool:
+    async def _finish(
+        self, document: Document, space: EmbeddingSpace, embedded: Embedded
+    ) -> tuple[bool, Sequence[DocumentId]]:
+        """Whether it is ready now, and which documents have given way to it."""
+        replaced: Sequence[DocumentId] = ()
         async with self.transactions() as work:
             await work.documents.store_vectors(
                 document.id, document.attempt, space, embedded.vectors, embedded.statistics
             )
             ready = await work.documents.mark_ready(document.id, document.attempt)
+            if ready and document.replaces:
+                replaced = await work.documents.bury_replaced(document.id)
             await work.commit()
-        return ready
+        return ready, replaced
 
     async def _clear(self, document: DocumentId) -> None:
         """What is neither pending nor ready has no passages and no file."""

@@ -1,8 +1,8 @@
 """Finding the passages of a knowledge base that a question is about."""
 
 import asyncio
-from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections import OrderedDict, defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -11,16 +11,34 @@ from llm_backend.application.ports.cache import Cache
 from llm_backend.application.ports.embedder import Embedder, Embedders, Vector
 from llm_backend.application.ports.folding import Folding
 from llm_backend.application.ports.passage_index import PassageIndex
+from llm_backend.application.ports.reranker import Reranker
 from llm_backend.application.ports.views import KnowledgeViews, ReadyDocument
-from llm_backend.domain.errors import IndexUnavailable, InvalidQuery, UnknownEmbeddingModel, UpstreamFailed
+from llm_backend.domain.chunking import search_text_of
+from llm_backend.domain.errors import (
+    IndexUnavailable,
+    InvalidQuery,
+    TooManyKnowledgeBases,
+    UnknownEmbeddingModel,
+    UpstreamFailed,
+)
+from llm_backend.domain.filters import Condition, matches
 from llm_backend.domain.ids import DocumentId, KnowledgeBaseId, UserId
-from llm_backend.domain.knowledge import Found, KnowledgeBase, Passage, Relevance, ScoreParts
-from llm_backend.domain.ranking import Candidate, Ranked, distinct, fused
+from llm_backend.domain.knowledge import (
+    DocumentSummary,
+    EmbeddingSpace,
+    Found,
+    KnowledgeBase,
+    Passage,
+    Relevance,
+    ScoreParts,
+)
+from llm_backend.domain.ranking import Candidate, Ranked, distinct, fused, merged, reranked
 from llm_backend.domain.relevance import relevance_of
 from llm_backend.domain.text import is_storable
 
 LONGEST_QUERY = 8192  # characters
 MOST_PASSAGES = 100
+MOST_KNOWLEDGE_BASES = 100
 SUMMARIES_KEPT_FOR = timedelta(hours=1)
 DEPTHS = (100, 400, 1600)  # candidates by words and by vector; deeper only when deleted documents crowd them out
 
@@ -64,9 +82,32 @@ class CorpusSummaries:
             self._kept.popitem(last=False)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Shelf:
+    """A knowledge base to search, and with what. `documents`: those that a filter lets through."""
+
+    base: KnowledgeBase
+    embedder: Embedder | None
+    vector: Vector | None
+    documents: Collection[DocumentId] | None
+
+    @property
+    def cosine_weight(self) -> float:
+        return self.embedder.cosine_weight if self.embedder and self.vector is not None else 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Hits:
+    """What a knowledge base has to offer, and the documents that it is in."""
+
+    shelf: _Shelf
+    candidates: Sequence[Candidate] = ()
+    ready: Mapping[DocumentId, ReadyDocument]
+
+
 @dataclass(frozen=True, slots=True)
 class Retrieve:
-    """Search one knowledge base by words and by meaning; best first, at least `threshold` good."""
+    """Search knowledge bases by words and by meaning; best first, at least `threshold` good."""
 
     views: KnowledgeViews
     embedders: Embedders
@@ -75,6 +116,7 @@ class Retrieve:
     summaries: CorpusSummaries
     state: IndexState
     threshold: float = 0.0
+    reranker: Reranker | None = None
 
     async def __call__(
         self,
@@ -82,63 +124,101 @@ class Retrieve:
         knowledge_base: KnowledgeBaseId,
         query: str,
         *,
+        also: Sequence[KnowledgeBaseId] = (),
+        where: Condition | None = None,
         top_k: int = 5,
+        threshold: float | None = None,
         explain: bool = False,
     ) -> Found:
-        """At most `top_k` passages, whose `parts` are filled in when `explain` is set.
+        """At most `top_k` passages of all these knowledge bases together, from documents that satisfy `where`. Their
+        `parts` are filled in when `explain` is set.
 
-        `query` is 1 to 8192 characters and `top_k` 1 to 100. Raises `KnowledgeBaseNotFound`, then `InvalidQuery`;
-        `IndexUnavailable` also when the index has lost the whole knowledge base: to find nothing would be a lie.
+        `query` is 1 to 8192 characters, `top_k` 1 to 100, `threshold` 0 to 1, and there are at most 100 knowledge
+        bases. Raises `TooManyKnowledgeBases`, `KnowledgeBaseNotFound`, then `InvalidQuery`; `IndexUnavailable` also
+        when the index has lost a whole knowledge base: to find nothing would be a lie.
         """
-        shelf = await self.views.knowledge_base(owner, knowledge_base)
-        _check(query, top_k)
+        bases = await self._bases(owner, [knowledge_base, *also])
+        bound = self.threshold if threshold is None else threshold
+        _check(query, top_k, bound)
         text = self.folding(query)
-        embedder = self._embedder(shelf)
-        vector = await self._vector(shelf, embedder, text)
+        shelves = await self._shelves(bases, text, where)
         try:
-            candidates, ready = await self._candidates(shelf, text, vector, top_k)
+            hits = await asyncio.gather(*(self._hits(shelf, text, top_k) for shelf in shelves))
         except IndexUnavailable:
             self.state.suspect()
             raise
-        ranked = distinct(fused(candidates, cosine_weight=embedder.cosine_weight if embedder and vector else 0.0))
-        chosen = [one for one in ranked if one.score >= self.threshold][:top_k]
+        ready = {document: one for found in hits for document, one in found.ready.items()}
+        ranked, is_complete = await self._reranked(query, distinct(_fused(text, hits)), ready, top_k)
+        chosen = [one for one in ranked if one.score >= bound][:top_k]
         return Found(
             passages=[_passage(one, ready, explain=explain) for one in chosen],
-            degraded=vector is None or self.state.incomplete,
-            relevance=_relevance(text, chosen, candidates, embedder.related_cosine if embedder else 1.0),
+            degraded=self.state.incomplete or not is_complete or any(shelf.vector is None for shelf in shelves),
+            relevance=_relevance(text, chosen, hits),
         )
 
-    def _embedder(self, shelf: KnowledgeBase) -> Embedder | None:
+    async def _bases(self, owner: UserId, names: Iterable[KnowledgeBaseId]) -> list[KnowledgeBase]:
+        wanted = list(dict.fromkeys(names))
+        if len(wanted) > MOST_KNOWLEDGE_BASES:
+            raise TooManyKnowledgeBases
+        return [await self.views.knowledge_base(owner, name) for name in wanted]
+
+    async def _shelves(self, bases: Sequence[KnowledgeBase], text: str, where: Condition | None) -> list[_Shelf]:
+        asked: dict[tuple[EmbeddingSpace, bytes | None], Vector | None] = {}
+        return [await self._shelf(base, text, where, asked) for base in bases]
+
+    async def _shelf(
+        self,
+        base: KnowledgeBase,
+        text: str,
+        where: Condition | None,
+        asked: dict[tuple[EmbeddingSpace, bytes | None], Vector | None],
+    ) -> _Shelf:
+        """`asked`: vectors of the same question, which are not asked for again."""
+        embedder = self._embedder(base)
+        vector = None
+        if embedder is not None:
+            corpus = await self.summaries.get(base.id, embedder, self.views)
+            key = base.space, corpus
+            if key not in asked:
+                asked[key] = await _vector(embedder, text, corpus)
+            vector = asked[key]
+        return _Shelf(base=base, embedder=embedder, vector=vector, documents=await self._documents(base, where))
+
+    def _embedder(self, base: KnowledgeBase) -> Embedder | None:
         """None when the configuration no longer has the model, or has it with other dimensions."""
         try:
-            embedder = self.embedders.get(shelf.space.model)
+            embedder = self.embedders.get(base.space.model)
         except UnknownEmbeddingModel:
             return None
-        return embedder if embedder.space == shelf.space else None
+        return embedder if embedder.space == base.space else None
 
-    async def _vector(self, shelf: KnowledgeBase, embedder: Embedder | None, text: str) -> Vector | None:
-        if embedder is None:
+    async def _documents(self, base: KnowledgeBase, where: Condition | None) -> Collection[DocumentId] | None:
+        """What the database says now counts, so that changing an attribute takes no change of the index."""
+        if where is None:
             return None
-        corpus = await self.summaries.get(shelf.id, embedder, self.views)
-        try:
-            return await embedder.embed_query(text, corpus)
-        except UpstreamFailed:
-            return None  # words alone still find most of it
+        documents = await self.views.documents(base.owner, base.id)
+        return await asyncio.to_thread(_satisfying, where, documents)
 
-    async def _candidates(
-        self, shelf: KnowledgeBase, text: str, vector: Vector | None, wanted: int
-    ) -> tuple[list[Candidate], Mapping[DocumentId, ReadyDocument]]:
+    async def _hits(self, shelf: _Shelf, text: str, wanted: int) -> _Hits:
         alive: list[Candidate] = []
         ready: Mapping[DocumentId, ReadyDocument] = {}
+        if shelf.documents is not None and not shelf.documents:
+            return _Hits(shelf=shelf, ready=ready)
         for depth in DEPTHS:
-            found = await self.index.search(shelf.space, shelf.id, text=text, vector=vector, limit=depth)
-            ready = await self._ready(shelf, found)
+            found = await self._search(shelf, text, depth)
+            ready = await self._ready(shelf.base, found)
             alive = [candidate for candidate in found if _is_current(candidate, ready)]
             if not found:
-                await self._check_that_it_is_not_lost(shelf)
+                await self._check_that_it_is_not_lost(shelf.base)
             if len(alive) >= wanted or len(alive) == len(found) or len(found) < depth:
                 break
-        return alive, ready
+        return _Hits(shelf=shelf, candidates=alive, ready=ready)
+
+    async def _search(self, shelf: _Shelf, text: str, limit: int) -> Sequence[Candidate]:
+        base = shelf.base
+        return await self.index.search(
+            base.space, base.id, text=text, vector=shelf.vector, limit=limit, documents=shelf.documents
+        )
 
     async def _check_that_it_is_not_lost(self, shelf: KnowledgeBase) -> None:
         if await self.index.size(shelf.space, shelf.id):
@@ -152,10 +232,38 @@ class Retrieve:
         documents = list({candidate.stored.document: None for candidate in found})
         return await self.views.ready(shelf.owner, shelf.id, documents) if documents else {}
 
+    async def _reranked(
+        self, query: str, ranked: list[Ranked], ready: Mapping[DocumentId, ReadyDocument], wanted: int
+    ) -> tuple[list[Ranked], bool]:
+        """And whether that could be done; as they are, otherwise."""
+        if self.reranker is None or not ranked:
+            return ranked, True
+        shown = ranked[: max(self.reranker.depth, wanted)]
+        texts = [_shown(one, ready) for one in shown]
+        try:
+            return reranked(shown, await self.reranker.rerank(query, texts)), True
+        except UpstreamFailed:
+            return ranked, False
 
-def _check(query: str, top_k: int) -> None:
-    if not 1 <= len(query) <= LONGEST_QUERY or not is_storable(query) or not 1 <= top_k <= MOST_PASSAGES:
+
+async def _vector(embedder: Embedder, text: str, corpus: bytes | None) -> Vector | None:
+    try:
+        return await embedder.embed_query(text, corpus)
+    except UpstreamFailed:
+        return None  # words alone still find most of it
+
+
+def _check(query: str, top_k: int, threshold: float) -> None:
+    if not 1 <= len(query) <= LONGEST_QUERY or not is_storable(query):
         raise InvalidQuery
+    if not 1 <= top_k <= MOST_PASSAGES or not 0 <= threshold <= 1:
+        raise InvalidQuery
+
+
+def _satisfying(where: Condition, documents: Sequence[DocumentSummary]) -> Collection[DocumentId] | None:
+    """None when all do: the index has less to look at then."""
+    found = [document.id for document in documents if matches(where, document.facts)]
+    return None if found and len(found) == len(documents) else found
 
 
 def _is_current(candidate: Candidate, ready: Mapping[DocumentId, ReadyDocument]) -> bool:
@@ -163,18 +271,41 @@ def _is_current(candidate: Candidate, ready: Mapping[DocumentId, ReadyDocument])
     return document is not None and document.attempt == candidate.stored.attempt
 
 
-def _relevance(
-    text: str, chosen: Sequence[Ranked], candidates: Sequence[Candidate], related_cosine: float
-) -> Relevance:
-    return relevance_of(text, [one.candidate for one in chosen], candidates, related_cosine)
+def _fused(text: str, hits: Sequence[_Hits]) -> list[Ranked]:
+    """What is in one space is fused together, as full-text scores of one table can be compared."""
+    alike: dict[tuple[EmbeddingSpace, float], list[Candidate]] = defaultdict(list)
+    for found in hits:
+        alike[found.shelf.base.space, found.shelf.cosine_weight] += found.candidates
+    return merged(fused(candidates, cosine_weight=weight, query=text) for (_, weight), candidates in alike.items())
+
+
+def _relevance(text: str, chosen: Sequence[Ranked], hits: Sequence[_Hits]) -> Relevance:
+    """The best that can be said of what was chosen from any of the knowledge bases."""
+    said = {relevance_of(text, _of(found, chosen), found.candidates, _related_cosine(found)) for found in hits}
+    return next((relevance for relevance in Relevance if relevance in said), Relevance.NONE)
+
+
+def _of(found: _Hits, chosen: Sequence[Ranked]) -> list[Candidate]:
+    return [one.candidate for one in chosen if one.candidate.stored.knowledge_base == found.shelf.base.id]
+
+
+def _related_cosine(found: _Hits) -> float:
+    return found.shelf.embedder.related_cosine if found.shelf.embedder else 1.0
+
+
+def _shown(ranked: Ranked, ready: Mapping[DocumentId, ReadyDocument]) -> str:
+    """What a reranking model sees of a passage."""
+    stored = ranked.candidate.stored
+    return search_text_of(ready[stored.document].name, stored.chunk)
 
 
 def _passage(ranked: Ranked, ready: Mapping[DocumentId, ReadyDocument], *, explain: bool) -> Passage:
     stored = ranked.candidate.stored
     return Passage(
+        knowledge_base=stored.knowledge_base,
         document=stored.document,
         document_name=ready[stored.document].name,
         chunk=stored.chunk,
         score=ranked.score,
-        parts=ranked.candidate.parts if explain else ScoreParts(),
+        parts=ranked.parts if explain else ScoreParts(),
     )

@@ -12,7 +12,7 @@ from llm_backend.application.rewriting import RewriteQuestion
 from llm_backend.domain.conversations import Thread
 from llm_backend.domain.errors import DocumentNotFound
 from llm_backend.domain.ids import KnowledgeBaseId, UserId
-from llm_backend.domain.knowledge import DocumentSummary, Found, Passage, Relevance
+from llm_backend.domain.knowledge import Chunk, DocumentSummary, Found, Passage, Relevance
 from llm_backend.domain.outline import outline
 from llm_backend.domain.overview import asks_for_overview, named
 from llm_backend.domain.ranking import fused_by_rank
@@ -47,21 +47,22 @@ class FindSources:
         documents = await self.views.documents(owner, knowledge_base)
         if documents and asks_for_overview(question, documents, self.folding):
             meant = named(question, documents, self.folding) or _of_last_answer(thread, documents) or documents
-            return await self._outlines(owner, meant, budget)
+            return await self._outlines(owner, knowledge_base, meant, budget)
         found = await self._found(owner, knowledge_base, thread, question[:LONGEST_QUERY], top_k)
         if not found.relevant:
             return Material(relevance=Relevance.NONE)
         return Material(passages=found.passages, relevance=found.relevance)
 
-    async def _outlines(self, owner: UserId, documents: Sequence[DocumentSummary], budget: int) -> Material:
+    async def _outlines(
+        self, owner: UserId, knowledge_base: KnowledgeBaseId, documents: Sequence[DocumentSummary], budget: int
+    ) -> Material:
         shown = documents[-max(budget // SMALLEST_OUTLINE, 1) :]  # the newest
         passages: list[Passage] = []
         for document in shown:
             with suppress(DocumentNotFound):  # it has been deleted since
                 chunks = await self.views.document_chunks(owner, document.id, limit=MOST_CHUNKS)
                 passages += [
-                    Passage(document=document.id, document_name=document.name, chunk=chunk, score=1.0)
-                    for chunk in outline(chunks, budget // len(shown))
+                    _passage(knowledge_base, document, chunk) for chunk in outline(chunks, budget // len(shown))
                 ]
         return Material(passages=passages, is_outline=True)
 
@@ -82,6 +83,12 @@ class FindSources:
 
     async def _rewritten(self, thread: Thread, question: str) -> str | None:
         return await self.rewrite(thread, question) if self.rewrite else None
+
+
+def _passage(knowledge_base: KnowledgeBaseId, document: DocumentSummary, chunk: Chunk) -> Passage:
+    return Passage(
+        knowledge_base=knowledge_base, document=document.id, document_name=document.name, chunk=chunk, score=1.0
+    )
 
 
 def _of_last_answer(thread: Thread, documents: Sequence[DocumentSummary]) -> list[DocumentSummary]:

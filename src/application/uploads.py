@@ -43,6 +43,7 @@ from llm_backend.domain.errors import (
     UnknownEmbeddingModel,
     UnsupportedDocument,
 )
+from llm_backend.domain.filters import Attributes, checked_attributes
 from llm_backend.domain.ids import DocumentId, KnowledgeBaseId, UserId
 from llm_backend.domain.knowledge import (
     Document,
@@ -115,14 +116,20 @@ class SubmitDocument:
         name: str,
         *,
         idempotency: IdempotencyKey | None = None,
+        attributes: Attributes | None = None,
+        replace: bool = False,
         urgent: bool = False,
     ) -> DocumentId:
         """What is `urgent`, because somebody waits for it, goes before the rest. The same key gives the same document,
-        unless that has failed: then this is another try.
+        unless that has failed: then this is another try. So do the same content and name in the same knowledge base;
+        `attributes` are given to that document then.
 
-        Raises `KnowledgeBaseNotFound` before it looks at the file, `InvalidDocumentName`, `IdempotencyMismatch`,
-        `DocumentNotFound` when the key's document has been deleted, `UnknownEmbeddingModel`, `EmbeddingFailed`,
-        `Unavailable` or `StorageFull`.
+        With `replace`, the older documents of that name give way to this one at the moment it is ready, unless the only
+        one has this very content.
+
+        Raises `KnowledgeBaseNotFound` before it looks at the file, `InvalidDocumentName`, `InvalidAttributes`,
+        `IdempotencyMismatch`, `DocumentNotFound` when the key's document has been deleted, `UnknownEmbeddingModel`,
+        `EmbeddingFailed`, `Unavailable` or `StorageFull`.
         """
         self.runner.check_open()
         shelf = await self.views.knowledge_base(owner, knowledge_base)
@@ -131,20 +138,26 @@ class SubmitDocument:
                 await self._enqueue(earlier, urgent=urgent)
             return earlier.id
         embedder_of(self.embedders, shelf.space)
-        document = await self._document(shelf, file, base_name(name))
+        known = None if attributes is None else checked_attributes(attributes)
+        document = await self._document(shelf, file, base_name(name), known or {}, replaces=replace)
         await self.blobs.put(BlobKey(document.id), pieces(file))
         try:
-            await self._add(document, idempotency)
+            kept = await self._add(document, idempotency, described=known is not None)
         except KnowledgeBaseNotFound:
             await self._drop(document)
             raise
         except AlreadyRecorded:
             await self._drop(document)
             return await self._faster(owner, idempotency)
-        await self._enqueue(document, urgent=urgent)
-        return document.id
+        if kept.id != document.id:
+            await self._drop(document)
+        if kept.state is DocumentState.PENDING:
+            await self._enqueue(kept, urgent=urgent)
+        return kept.id
 
-    async def _document(self, shelf: KnowledgeBase, file: Path, name: str) -> Document:
+    async def _document(
+        self, shelf: KnowledgeBase, file: Path, name: str, attributes: Attributes, *, replaces: bool
+    ) -> Document:
         size, sha256 = await asyncio.to_thread(_measured, file)
         return Document(
             id=DocumentId(self.ids.uuid()),
@@ -156,15 +169,24 @@ class SubmitDocument:
             sha256=sha256,
             attempt=0,
             created_at=self.now(),
+            attributes=attributes,
+            replaces=replaces,
         )
 
-    async def _add(self, document: Document, idempotency: IdempotencyKey | None) -> None:
+    async def _add(self, document: Document, idempotency: IdempotencyKey | None, *, described: bool) -> Document:
+        """The document itself, or the one of its name with its content that is there already."""
         async with self.transactions() as work:
-            await work.documents.add(document)
+            same = await _same(work, document)
+            if same is None:
+                await work.documents.add(document)
+            elif described:
+                await work.documents.describe(document.owner, same.id, document.attributes)
+            kept = same or document
             if idempotency:
                 await _forget_failed(work, document.owner, idempotency)
-                await work.idempotency.record(document.owner, idempotency, document.id, at=document.created_at)
+                await work.idempotency.record(document.owner, idempotency, kept.id, at=document.created_at)
             await work.commit()
+        return kept
 
     async def _enqueue(self, document: Document, *, urgent: bool) -> None:
         try:
@@ -191,6 +213,14 @@ class SubmitDocument:
         if earlier is None:
             raise Overloaded  # it has failed already: the same request again will be another try
         return earlier.id
+
+
+async def _same(work: UnitOfWork, document: Document) -> Document | None:
+    """What is there already with the same name and content; of a new version, if it is all that has its name."""
+    named = await work.documents.alike(document.owner, document.knowledge_base, document.name)
+    if document.replaces and len(named) > 1:
+        return None
+    return next((one for one in named if one.sha256 == document.sha256), None)
 
 
 async def _has_failed(work: UnitOfWork, document: DocumentId) -> bool:
@@ -266,10 +296,21 @@ class UploadDocument:
         name: str,
         *,
         idempotency: IdempotencyKey | None = None,
+        attributes: Attributes | None = None,
+        replace: bool = False,
     ) -> Uploaded:
         """Raises what `SubmitDocument` raises, what the document fails by, `IngestionCancelled`, `DocumentNotFound`
         when it is deleted meanwhile, or `ShuttingDown`."""
-        document = await self.submit(owner, knowledge_base, file, name, idempotency=idempotency, urgent=True)
+        document = await self.submit(
+            owner,
+            knowledge_base,
+            file,
+            name,
+            idempotency=idempotency,
+            attributes=attributes,
+            replace=replace,
+            urgent=True,
+        )
         try:
             status = await self._settled(owner, document)
         except DocumentNotFound:
@@ -283,6 +324,20 @@ class UploadDocument:
         async with aclosing(self.follow(owner, document)) as statuses:  # type: ignore[type-var]
             *_, last = [status async for status in statuses]
         return last
+
+
+@dataclass(frozen=True, slots=True)
+class DescribeDocument:
+    """Give a document other attributes. Searches go by them from then on."""
+
+    transactions: UnitOfWorkFactory
+
+    async def __call__(self, owner: UserId, document: DocumentId, attributes: Attributes) -> None:
+        """In place of all that it had. Raises `InvalidAttributes` or `DocumentNotFound`."""
+        async with self.transactions() as work:
+            await work.documents.describe(owner, document, attributes)
+            checked_attributes(attributes)
+            await work.commit()
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ __all__ = [
     "check_migrations",
     "create_key",
     "delete_key",
+    "evaluate_retrieval",
     "import_old",
     "list_keys",
     "list_models",
@@ -100,6 +101,15 @@ def restore(settings: Settings, archive: Path) -> None:
     from llm_backend.bootstrap import commands
 
     commands.restore(settings, archive)
+
+
+def evaluate_retrieval(
+    folder: Path, configurations: Sequence[tuple[str, Settings]], *, plot: Path | None = None, json: Path | None = None
+) -> None:
+    """Measure how well the questions of a collection find what is relevant, with each of the named configurations."""
+    from llm_backend.bootstrap import commands
+
+    commands.evaluate_retrieval(folder, configurations, plot=plot, json=json)
 
 
 def import_old(settings: Settings, file: Path, redis: str, *, dry_run: bool = False) -> None:

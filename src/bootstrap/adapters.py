@@ -21,6 +21,7 @@ from llm_backend.application.ports.model_catalogue import ModelCatalogue
 from llm_backend.application.ports.passage_index import PassageIndex
 from llm_backend.application.ports.passwords import Passwords
 from llm_backend.application.ports.rate_limiter import RateLimiter
+from llm_backend.application.ports.reranker import Reranker
 from llm_backend.application.ports.secret_box import SecretBox
 from llm_backend.application.ports.stop_signals import StopSignals
 from llm_backend.application.ports.store import Store
@@ -60,6 +61,7 @@ class Ports(TypedDict, total=False):
     completions: Completions
     catalogue: ModelCatalogue
     embedders: Embedders
+    reranker: Reranker
     passage_index: PassageIndex
     parser: DocumentParser
     folding: Folding
@@ -85,6 +87,7 @@ class Adapters:
     completions: Completions
     catalogue: ModelCatalogue
     embedders: Embedders
+    reranker: Reranker | None
     passage_index: PassageIndex
     parser: DocumentParser
     folding: Folding
@@ -119,6 +122,7 @@ async def open_adapters(settings: Settings, given: Ports, stack: AsyncExitStack)
         catalogue=given.get("catalogue") or models.catalogue,
         embedders=given.get("embedders") or open_embedders(settings, stack),
         passage_index=given.get("passage_index") or await _checked_index(settings, stack, parts),
+        reranker=given.get("reranker") or _reranker(settings, stack),
         parser=given.get("parser") or await _parser(settings, stack),
         folding=given.get("folding") or OpenCcFolding(),
         rate_limiter=given.get("rate_limiter") or limiter,
@@ -213,6 +217,26 @@ async def _checked_index(settings: Settings, stack: AsyncExitStack, parts: dict[
     index = await open_passage_index(settings, stack)
     parts["passage_index"] = Part(check=index.check, essential=False)
     return index
+
+
+def _reranker(settings: Settings, stack: AsyncExitStack) -> Reranker | None:
+    reranker = settings.rag.reranker
+    if reranker is None:
+        return None
+    from llm_backend.infrastructure.llm.client import provider_client
+    from llm_backend.infrastructure.reranking.http import Dialect, HttpReranker
+
+    client = provider_client()
+    stack.push_async_callback(client.aclose)
+    return HttpReranker(
+        client=client,
+        base_url=reranker.base_url,
+        dialect=Dialect(reranker.kind),
+        model=reranker.model,
+        api_key=reranker.api_key,
+        depth=reranker.depth,
+        timeout=reranker.timeout,
+    )
 
 
 async def open_passage_index(settings: Settings, stack: AsyncExitStack) -> LanceDbPassageIndex:

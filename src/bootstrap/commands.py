@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -168,6 +169,17 @@ def import_old(settings: Settings, file: Path, redis: str, *, dry_run: bool) -> 
     from llm_backend.bootstrap import importing
 
     run(importing.import_old(settings, file, redis, dry_run=dry_run))
+
+
+def evaluate_retrieval(
+    folder: Path, configurations: Sequence[tuple[str, Settings]], *, plot: Path | None, json: Path | None
+) -> None:
+    """Measure how well things are found."""
+    _keep_to_ourselves()
+    from llm_backend.bootstrap import evaluating
+
+    collection, runs = evaluating.evaluate_retrieval(folder, configurations)
+    evaluating.report(collection, runs, plot=plot, json=json)
 
 
 def _keep_to_ourselves() -> None:

@@ -60,6 +60,7 @@ from llm_backend.application.taking_over import TakeOverAnswers
 from llm_backend.application.uploads import (
     CancelDocument,
     CheckDocument,
+    DescribeDocument,
     FollowDocument,
     SubmitDocument,
     UploadDocument,
@@ -151,7 +152,16 @@ def use_cases(
     summaries = CorpusSummaries(ports.cache)
     state = IndexState()
     mend = MendIndex(knowledge, ports.passage_index, state)
-    retrieve = Retrieve(knowledge, ports.embedders, ports.passage_index, ports.folding, summaries, state)
+    retrieve = Retrieve(
+        views=knowledge,
+        embedders=ports.embedders,
+        index=ports.passage_index,
+        folding=ports.folding,
+        summaries=summaries,
+        state=state,
+        threshold=settings.rag.threshold,
+        reranker=ports.reranker,
+    )
     compose = ComposeRequest(ports.chat_model, ports.secret_box)
     send = SendMessage(
         conversations=store.conversation_views,
@@ -223,6 +233,7 @@ def use_cases(
         check_document=check,
         follow_document=follow,
         cancel_document=CancelDocument(transactions, ports.jobs, jobs, check),
+        describe_document=DescribeDocument(transactions),
         list_documents=ListDocuments(knowledge),
         delete_document=DeleteDocument(transactions, ports.passage_index, ports.jobs, jobs),
         read_content=ReadContent(knowledge),

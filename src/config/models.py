@@ -240,6 +240,33 @@ class EmbeddingModel(Struct, frozen=True, kw_only=True):
             yield "max_characters", "must be at least 64, or null"
 
 
+class Reranker(Struct, frozen=True, kw_only=True):
+    """A model behind a `/rerank`, which puts what a search has found into a better order."""
+
+    kind: Literal["jina", "cohere", "tei"]
+    """`tei` is text-embeddings-inference; many others, such as vLLM and LocalAI, speak as `jina` does."""
+    base_url: str
+    """`/rerank` is put behind it."""
+    model: str | None = None
+    api_key: ApiKey = None
+    depth: int = 30
+    """Passages that it is shown: each of them costs time."""
+    timeout: timedelta = timedelta(seconds=5)
+    """After that, the order of the search stays."""
+
+    def __post_init__(self) -> None:
+        refuse(self._faults())
+
+    def _faults(self) -> Iterator[tuple[str, str]]:
+        yield from _url_faults(self.base_url)
+        if self.kind != "tei" and not self.model:
+            yield "model", "is missing"
+        if not 1 <= self.depth <= 200:
+            yield "depth", "must be 1 to 200"
+        if not self.timeout:
+            yield "timeout", "must be longer than zero"
+
+
 class Parsing(Struct, frozen=True, kw_only=True):
     """What reading one document may cost, in a process of its own."""
 
@@ -283,6 +310,10 @@ class Rag(Struct, frozen=True, kw_only=True):
     """Of the processor, for each local model."""
     answering_model: str | None = None
     """Who answers for `kb:<id>` under `/v1`; if nobody is named, the first of `llm.providers` that is no pattern."""
+    reranker: Reranker | None = None
+    """Asked at every search; without one, the order is what full text and vectors say."""
+    threshold: float = 0.0
+    """The lowest score, itself included, of what a search brings back when it does not say anything else."""
     answer_without_passages: bool = False
     """Whether the model is asked even when the knowledge base has nothing relevant; otherwise that is a 404."""
     context_tokens: int = 6000
@@ -299,6 +330,8 @@ class Rag(Struct, frozen=True, kw_only=True):
     def _faults(self) -> Iterator[tuple[str, str]]:
         if "://" in (self.lancedb_uri or "") and not S3_PLACE.fullmatch(self.lancedb_uri or ""):
             yield "lancedb_uri", "must be a folder, or s3://bucket/prefix with a bucket of at least 3 characters"
+        if not 0 <= self.threshold <= 1:
+            yield "threshold", "must be between 0 and 1"
         if self.kept_versions < SHORTEST_KEPT:
             yield "kept_versions", "must be at least 1m, or searches would lose what they read from"
         if self.model_threads < 1:

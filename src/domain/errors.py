@@ -343,7 +343,25 @@ class InvalidDimensions(Invalid):
 
 class InvalidQuery(Invalid):
     code = "invalid_query"
-    default_message = "The query must have 1 to 8192 characters, and top_k must be between 1 and 100"
+    default_message = "The query must have 1 to 8192 characters, top_k must be 1 to 100, threshold 0 to 1"
+
+
+class InvalidFilter(Invalid):
+    code = "invalid_filter"
+    default_message = "The filter cannot be understood"
+
+
+class TooManyKnowledgeBases(Invalid):
+    code = "too_many_knowledge_bases"
+    default_message = "A search takes 1 to 100 knowledge bases"
+
+
+class InvalidAttributes(Invalid):
+    code = "invalid_attributes"
+    default_message = (
+        "A document has at most 16 attributes: names of 1 to 64 characters other than doc_id, doc_name and file_type, "
+        "with texts of at most 512 characters, numbers or booleans"
+    )
 
 
 class InvalidRange(Invalid):
@@ -409,6 +427,11 @@ class OriginalMissing(Unavailable):
 class IngestionCancelled(Conflict):
     code = "ingestion_cancelled"
     default_message = "The processing of the document was cancelled"
+
+
+class RerankingFailed(UpstreamFailed):
+    code = "reranking_failed"
+    default_message = "The reranking model's server could not be used"
 
 
 class EmbeddingFailed(UpstreamFailed):

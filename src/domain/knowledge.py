@@ -8,6 +8,7 @@ from pathlib import PurePosixPath, PureWindowsPath
 from typing import Protocol
 
 from llm_backend.domain.errors import InvalidDocumentName, InvalidKnowledgeBaseName
+from llm_backend.domain.filters import DOCUMENT_ID, DOCUMENT_NAME, FILE_TYPE, Attributes
 from llm_backend.domain.ids import DocumentId, KnowledgeBaseId, UserId
 from llm_backend.domain.text import has_control_characters, is_storable
 
@@ -51,7 +52,8 @@ class DocumentState(StrEnum):
 @dataclass(slots=True, kw_only=True)
 class Document:
     """An uploaded file. `attempt` tells the passages of one try at reading it in from those of an earlier one, and
-    is 0 before the first. `reason` is the code of what a failed one failed by."""
+    is 0 before the first. `reason` is the code of what a failed one failed by. One that `replaces` is a new version: as
+    soon as it is ready, the older documents of its name are gone."""
 
     id: DocumentId
     knowledge_base: KnowledgeBaseId
@@ -64,6 +66,8 @@ class Document:
     attempt: int = 1
     reason: str | None = None
     created_at: datetime
+    attributes: Attributes = field(default_factory=dict)
+    replaces: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +78,12 @@ class DocumentSummary:
     knowledge_base: KnowledgeBaseId
     name: str
     file_type: str
+    attributes: Attributes = field(default_factory=dict)
+
+    @property
+    def facts(self) -> Attributes:
+        """What filters can ask for."""
+        return {**self.attributes, DOCUMENT_ID: self.id, DOCUMENT_NAME: self.name, FILE_TYPE: self.file_type}
 
 
 class IngestionStep(StrEnum):
@@ -181,18 +191,25 @@ class StoredChunk:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoreParts:
-    """How a score came about: the raw full-text score, the cosine, and the ranks (from 1) in either list."""
+    """How a score came about: the raw full-text score, the cosine, the ranks (from 1) in either list, the shares (0 to
+    1) of the question's words and of its pairs of words, what was made of all that, and what a reranking model says, if
+    one was asked."""
 
     bm25: float = 0.0
     cosine: float = 0.0
     text_rank: int | None = None
     vector_rank: int | None = None
+    words: float = 0.0
+    pairs: float = 0.0
+    fused: float = 0.0
+    reranked: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Passage:
     """A chunk that was found, best first; `score` is between 0 and 1."""
 
+    knowledge_base: KnowledgeBaseId
     document: DocumentId
     document_name: str
     chunk: Chunk
@@ -210,8 +227,8 @@ class Relevance(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """The result of a search. `degraded`: by text alone, as vectors were not to be had, or from an index that is
-    just being filled again."""
+    """The result of a search. `degraded`: by text alone, as vectors were not to be had, or without the reranking that
+    is configured, or from an index that is just being filled again."""
 
     passages: Sequence[Passage]
     degraded: bool = False
@@ -262,6 +279,17 @@ class Documents(Protocol):
         """The number of the next attempt at a pending document; what earlier ones write from now on has no effect.
         From now on there may be something of it in the index of its knowledge base's space. None when it is not
         pending."""
+
+    async def alike(self, owner: UserId, knowledge_base: KnowledgeBaseId, name: str) -> Sequence[Document]:
+        """Pending and ready documents of that name, oldest first. Whoever else asks that of the same knowledge base
+        waits until this unit of work is over, so that both cannot add the same. Raises `KnowledgeBaseNotFound`."""
+
+    async def describe(self, owner: UserId, document: DocumentId, attributes: Attributes) -> None:
+        """Give a pending or ready document these attributes, in place of those it has. Raises `DocumentNotFound`."""
+
+    async def bury_replaced(self, document: DocumentId) -> Sequence[DocumentId]:
+        """Make tombstones of all pending and ready documents in the knowledge base of this one that have its name and
+        are older; return which."""
 
     async def store_contents(
         self,

@@ -10,6 +10,7 @@ from llm_backend.domain.answers import Answer, AnswerState
 from llm_backend.domain.api_keys import ApiKey
 from llm_backend.domain.citations import Citation, Claim, Place, Source
 from llm_backend.domain.conversations import Conversation, Message, MessageState, Role, TokenUsage
+from llm_backend.domain.filters import Attributes
 from llm_backend.domain.ids import (
     AnswerId,
     ApiKeyId,
@@ -235,6 +236,9 @@ def a_document(
     state: DocumentState = DocumentState.PENDING,
     attempt: int = 1,
     created_at: datetime = NOON,
+    sha256: str = "b94d27b9934d3e08a52e52d7da7dabfac484efe37a5380ee9088f7ace2efcde9",
+    attributes: Attributes | None = None,
+    replaces: bool = False,
 ) -> Document:
     """A small text file that is being read in."""
     return Document(
@@ -244,10 +248,12 @@ def a_document(
         name=name or f"{id}.txt",
         file_type="txt",
         size=11,
-        sha256="b94d27b9934d3e08a52e52d7da7dabfac484efe37a5380ee9088f7ace2efcde9",
+        sha256=sha256,
         state=state,
         attempt=attempt,
         created_at=created_at,
+        attributes=attributes or {},
+        replaces=replaces,
     )
 
 

@@ -117,11 +117,15 @@ NAMING: dict[str, list[Any]] = {
         lambda _, theirs: ("GET", f"/api/rag/doc/content?doc_id={theirs.doc}", {}),
         lambda _, theirs: ("GET", f"/api/rag/doc/content?doc_id={theirs.doc}&original=true", {}),
     ],
+    "POST /api/rag/doc/attributes": [
+        lambda _, theirs: ("POST", "/api/rag/doc/attributes", {"json": {"doc_id": theirs.doc, "attributes": {"k": 1}}}),
+    ],
     "POST /api/rag/doc/cancel": [
         lambda _, theirs: ("POST", "/api/rag/doc/cancel", {"json": {"doc_id": theirs.doc}}),
     ],
     "POST /api/rag/retrieve": [
         lambda _, theirs: ("POST", "/api/rag/retrieve", {"json": {"kb_id": theirs.kb, "query": "what"}}),
+        lambda mine, theirs: ("POST", "/api/rag/retrieve", {"json": {"kb_ids": [mine.kb, theirs.kb], "query": "what"}}),
     ],
     "POST /api/keys/delete": [
         lambda _, theirs: ("POST", "/api/keys/delete", {"json": {"key_id": theirs.key}}),

@@ -18,6 +18,7 @@ from llm_backend.application.ports.blobs import BlobKey
 from llm_backend.application.ports.embedder import Embedded, Embedder, Vector
 from llm_backend.application.ports.idempotency import IdempotencyKey
 from llm_backend.application.ports.jobs import JobId, Lease
+from llm_backend.application.ports.reranker import Reranker
 from llm_backend.application.reindexing import (
     PREFIX,
     TURN,
@@ -32,8 +33,16 @@ from llm_backend.application.reindexing import (
 from llm_backend.application.retrieval import CorpusSummaries, Retrieve
 from llm_backend.application.standstill import Standstills
 from llm_backend.application.sweeping import SweepDocuments
-from llm_backend.application.uploads import CancelDocument, CheckDocument, SubmitDocument, Uploaded, failure_of
+from llm_backend.application.uploads import (
+    CancelDocument,
+    CheckDocument,
+    DescribeDocument,
+    SubmitDocument,
+    Uploaded,
+    failure_of,
+)
 from llm_backend.domain.errors import DocumentUnreadable, DomainError, EmbeddingFailed
+from llm_backend.domain.filters import Attributes
 from llm_backend.domain.ids import DocumentId, KnowledgeBaseId, UserId
 from llm_backend.domain.knowledge import (
     Block,
@@ -271,6 +280,10 @@ class Shelf:
         return CancelDocument(self._port(self.store.transactions), self._port(self.jobs), self.runner, self.check)
 
     @property
+    def describe(self) -> DescribeDocument:
+        return DescribeDocument(self._port(self.store.transactions))
+
+    @property
     def reindex(self) -> Reindex:
         return Reindex(self.mend)
 
@@ -278,7 +291,7 @@ class Shelf:
     def mend(self) -> MendIndex:
         return MendIndex(self._port(self.store.knowledge_views), self._port(self.index), self.state)
 
-    def retrieve(self, *, threshold: float = 0.0) -> Retrieve:
+    def retrieve(self, *, threshold: float = 0.0, reranker: Reranker | None = None) -> Retrieve:
         summaries = CorpusSummaries(MemoryCache())
         return Retrieve(
             self.store.knowledge_views,
@@ -288,6 +301,7 @@ class Shelf:
             summaries,
             self.state,
             threshold,
+            reranker,
         )
 
     @property
@@ -311,10 +325,14 @@ class Shelf:
         owner: UserId = ALICE,
         shelf: KnowledgeBaseId | None = None,
         idempotency: IdempotencyKey | None = None,
+        attributes: Attributes | None = None,
+        replace: bool = False,
     ) -> DocumentId:
         file = self.folder / f"upload-{next(self._uploads)}"
         file.write_text(text)
-        return await self.handing_in(owner, shelf or self.id, file, name, idempotency=idempotency)
+        return await self.handing_in(
+            owner, shelf or self.id, file, name, idempotency=idempotency, attributes=attributes, replace=replace
+        )
 
     async def upload(
         self,
@@ -324,9 +342,13 @@ class Shelf:
         owner: UserId = ALICE,
         shelf: KnowledgeBaseId | None = None,
         idempotency: IdempotencyKey | None = None,
+        attributes: Attributes | None = None,
+        replace: bool = False,
     ) -> Uploaded:
         """Hand it in, and do all jobs once. Raises what the document failed by."""
-        document = await self.submit(text, name, owner=owner, shelf=shelf, idempotency=idempotency)
+        document = await self.submit(
+            text, name, owner=owner, shelf=shelf, idempotency=idempotency, attributes=attributes, replace=replace
+        )
         await self.work()
         status = await self.status(document)
         if status.document.state is DocumentState.FAILED:

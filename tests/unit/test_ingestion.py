@@ -15,15 +15,18 @@ from llm_backend.domain.errors import (
     BlobsUnavailable,
     DatabaseUnavailable,
     DocumentNotFound,
+    DocumentUnreadable,
     DomainError,
     EmbeddingFailed,
     IdempotencyMismatch,
     IndexUnavailable,
+    InvalidAttributes,
     InvalidDocumentName,
     InvalidKnowledgeBaseName,
     KnowledgeBaseNotFound,
     UnknownEmbeddingModel,
 )
+from llm_backend.domain.filters import Attributes
 from llm_backend.domain.ids import DocumentId, KnowledgeBaseId
 from llm_backend.infrastructure.embedding.hashing import HashEmbedder
 from llm_backend.testing.faults import Faults, faults_at_every_call
@@ -68,12 +71,122 @@ async def test_only_the_last_part_of_a_file_name_counts(shelf: Shelf) -> None:
     assert document.name == "x.txt"
 
 
-async def test_the_same_file_twice_is_two_documents_found_once(shelf: Shelf) -> None:
-    await shelf.upload(TEXT)
-    await shelf.upload(TEXT)
+async def test_the_same_file_twice_is_one_document(shelf: Shelf) -> None:
+    first, _ = await shelf.upload(TEXT)
 
-    assert len(await shelf.listed()) == 2
+    again, _ = await shelf.upload(TEXT, attributes={"year": 2024})
+
+    assert again.id == first.id
+    assert again.attributes == {"year": 2024}
+    assert await shelf.listed() == ["notes.txt"]
+    assert not await shelf.pending()
+    assert not await shelf.blobs.keys()
+
+
+async def test_the_same_content_by_another_name_is_another_document_found_once(shelf: Shelf) -> None:
+    await shelf.upload(TEXT)
+    await shelf.upload(TEXT, "copy.txt")
+
+    assert await shelf.listed() == ["notes.txt", "copy.txt"]
     assert len(await shelf.found("quick fox")) == 1
+
+
+async def test_the_same_file_is_another_document_after_a_deletion(shelf: Shelf) -> None:
+    first, _ = await shelf.upload(TEXT)
+    await shelf.delete_document(ALICE, shelf.id, first.id)
+
+    again, _ = await shelf.upload(TEXT)
+
+    assert again.id != first.id
+    assert await shelf.listed() == ["notes.txt"]
+
+
+async def test_a_new_version_takes_the_place_of_the_old_one_when_it_is_ready(shelf: Shelf) -> None:
+    await shelf.upload("The old fox.")
+    other, _ = await shelf.upload("Another fox.", "other.txt")
+
+    new = await shelf.submit("The new fox.", replace=True)
+    before = await shelf.found("fox")
+    await shelf.work()
+
+    assert before == ["The old fox.", "Another fox."]
+    assert sorted(await shelf.found("fox")) == ["Another fox.", "The new fox."]
+    assert [one.id for one in await shelf.store.knowledge_views.documents(ALICE, shelf.id)] == [other.id, new]
+    assert await shelf.indexed("old") == 0
+
+
+async def test_a_new_version_that_cannot_be_read_replaces_nothing(shelf: Shelf) -> None:
+    await shelf.upload("The old fox.")
+
+    with pytest.raises(DocumentUnreadable):
+        await shelf.upload("broken", replace=True)
+
+    assert await shelf.found("fox") == ["The old fox."]
+
+
+async def test_of_two_new_versions_the_later_one_stays_whichever_is_ready_first(shelf: Shelf) -> None:
+    await shelf.upload("The old fox.")
+    await shelf.submit("The second fox.", replace=True)
+    await shelf.submit("The third fox.", replace=True)
+
+    await shelf.work()
+
+    assert await shelf.found("fox") == ["The third fox."]
+    assert await shelf.listed() == ["notes.txt"]
+
+
+async def test_a_new_version_with_the_old_content_is_the_old_document(shelf: Shelf) -> None:
+    old, _ = await shelf.upload(TEXT)
+
+    same, _ = await shelf.upload(TEXT, replace=True)
+    renamed, _ = await shelf.upload(TEXT, "renamed.txt", replace=True)
+
+    assert same.id == old.id
+    assert renamed.id != old.id
+    assert await shelf.listed() == ["notes.txt", "renamed.txt"]
+
+
+async def test_a_version_with_the_content_of_before_the_last_one_is_new(shelf: Shelf) -> None:
+    await shelf.upload("One fox.")
+    await shelf.upload("Two foxes.", replace=True)
+
+    await shelf.upload("One fox.", replace=True)
+
+    assert await shelf.found("fox") == ["One fox."]
+
+
+@pytest.mark.parametrize("attributes", [{"doc_id": "x"}, {"k": "\x00"}])
+async def test_attributes_that_cannot_be_are_refused(shelf: Shelf, attributes: Attributes) -> None:
+    document, _ = await shelf.upload(TEXT)
+
+    with pytest.raises(InvalidAttributes):
+        await shelf.submit("Another text.", attributes=attributes)
+    with pytest.raises(InvalidAttributes):
+        await shelf.describe(ALICE, document.id, attributes)
+    with pytest.raises(DocumentNotFound):
+        await shelf.describe(BOB, document.id, attributes)
+
+    assert await shelf.listed() == ["notes.txt"]
+
+
+async def test_new_versions_are_whole_whatever_fails(tmp_path: Path) -> None:
+    for faults in faults_at_every_call(DatabaseUnavailable):
+        folder = tmp_path / str(faults.at)
+        folder.mkdir()
+        shelf = await Shelf(folder).open()
+        await shelf.upload("The old fox.")
+        shelf.faults = faults
+        with suppress(DomainError):
+            await shelf.upload("The new fox.", replace=True)
+        shelf.faults = None
+
+        seen = await shelf.found("fox")
+        await shelf.recover()
+
+        assert seen in (["The old fox."], ["The new fox."])
+        assert await shelf.found("fox") in (["The old fox."], ["The new fox."])
+        assert len(await shelf.listed()) == 1
+        assert await shelf.tombstones() == 0
 
 
 @pytest.mark.parametrize("owner", [BOB, ALICE])
@@ -319,7 +432,7 @@ async def test_a_document_that_is_cancelled_has_failed_and_leaves_nothing_behind
 async def test_what_somebody_waits_for_goes_before_what_was_left_to_be_read_in(shelf: Shelf) -> None:
     left = await shelf.submit(TEXT, "left.txt")
     file = shelf.folder / "waited-for"
-    await asyncio.to_thread(file.write_text, TEXT)
+    await asyncio.to_thread(file.write_text, "Another text.")
     upload = UploadDocument(shelf.handing_in, FollowDocument(shelf.check, shelf.runner), shelf.store.knowledge_views)
 
     waiting = asyncio.create_task(upload(ALICE, shelf.id, file, "waited-for.txt"))

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llm_backend.domain.citations import MARKER, Place, Source, cited
-from llm_backend.domain.ids import DocumentId
+from llm_backend.domain.ids import DocumentId, KnowledgeBaseId
 from llm_backend.domain.knowledge import Chunk, Passage, Relevance
 from llm_backend.domain.prompting import DOUBT, OUTLINE, WIDEST_GAP, knowledge_prompt, pack_passages, verified
 
@@ -25,7 +25,13 @@ def a_passage(
     headings: tuple[str, ...] = (),
 ) -> Passage:
     chunk = Chunk(position=position, start=start, end=start + len(text), text=text, page=page, headings=headings)
-    return Passage(document=DocumentId(document), document_name=name, chunk=chunk, score=0.5)
+    return Passage(
+        knowledge_base=KnowledgeBaseId("shelf"),
+        document=DocumentId(document),
+        document_name=name,
+        chunk=chunk,
+        score=0.5,
+    )
 
 
 def passages_of(text: str, *cuts: int) -> list[Passage]:

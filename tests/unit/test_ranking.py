@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm_backend.domain.knowledge import ScoreParts, StoredChunk
-from llm_backend.domain.ranking import Candidate, distinct, fused, terms
+from llm_backend.domain.ranking import Candidate, distinct, fused, reranked, terms
 from tests.builders import a_chunk
 
 
@@ -73,3 +73,47 @@ def test_candidates_are_not_changed_by_ranking() -> None:
     (ranked,) = fused([candidate], cosine_weight=0.3)
 
     assert ranked.candidate == replace(candidate)
+
+
+def test_words_that_stand_together_in_the_question_count_for_more_when_they_do_so_in_the_text() -> None:
+    together = a_candidate("the red fox and a green bird", bm25=1, document="b")
+    apart = a_candidate("the red bird and a green fox", bm25=1, document="a")
+
+    ranked = fused([apart, together], cosine_weight=0.3, query="red fox")
+
+    assert [one.candidate for one in ranked] == [together, apart]
+    assert ranked[0].parts.words == ranked[1].parts.words == 1
+    assert (ranked[0].parts.pairs, ranked[1].parts.pairs) == (1, 0)
+
+
+def test_pairs_are_found_in_chinese_and_over_the_end_of_a_line() -> None:
+    texts = ["不可抗力条款", "抗力不可条款", "force\nmajeure"]
+
+    chinese = fused([a_candidate(text) for text in texts], cosine_weight=0, query="不可抗力")
+    english = fused([a_candidate(text) for text in texts], cosine_weight=0, query="force majeures")
+
+    assert chinese[0].candidate.stored.chunk.text == "不可抗力条款"
+    assert english[0].parts.pairs == 1
+
+
+def test_a_single_word_counts_as_its_own_pair() -> None:
+    (ranked,) = fused([a_candidate("fox", bm25=1)], cosine_weight=0, query="fox")
+
+    assert ranked.score == 1
+
+
+def test_new_scores_decide_and_what_has_none_is_left_out() -> None:
+    first, second, third = (a_candidate(document=document, bm25=1) for document in "abc")
+    ranked = fused([first, second, third], cosine_weight=0)
+
+    again = reranked(ranked, [0.2, 1.5])
+
+    assert [one.candidate for one in again] == [second, first]
+    assert [one.score for one in again] == [1.0, 0.2]
+
+
+@given(st.text(max_size=300), st.lists(st.text(max_size=50), max_size=5))
+def test_any_question_gives_scores_between_0_and_1(query: str, texts: list[str]) -> None:
+    ranked = fused([a_candidate(text, bm25=1, cosine=0.5) for text in texts], cosine_weight=0.4, query=query)
+
+    assert all(0 <= one.score <= 1 for one in ranked)

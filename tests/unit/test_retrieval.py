@@ -1,4 +1,5 @@
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -7,8 +8,9 @@ from hypothesis import strategies as st
 
 from llm_backend.application.ports.embedder import Vector
 from llm_backend.application.retrieval import CorpusSummaries
-from llm_backend.domain.errors import InvalidQuery, KnowledgeBaseNotFound
-from llm_backend.domain.ids import KnowledgeBaseId
+from llm_backend.domain.errors import InvalidQuery, KnowledgeBaseNotFound, RerankingFailed, TooManyKnowledgeBases
+from llm_backend.domain.filters import Comparison, Condition, Operator
+from llm_backend.domain.ids import DocumentId, KnowledgeBaseId
 from llm_backend.domain.knowledge import EmbeddingSpace, ScoreParts
 from llm_backend.domain.ranking import Candidate
 from llm_backend.infrastructure.embedding.hashing import HashEmbedder
@@ -183,10 +185,17 @@ class ForgetfulIndex(MemoryPassageIndex):
         """Lost."""
 
     async def search(
-        self, space: EmbeddingSpace, knowledge_base: KnowledgeBaseId, *, text: str, vector: Vector | None, limit: int
+        self,
+        space: EmbeddingSpace,
+        knowledge_base: KnowledgeBaseId,
+        *,
+        text: str,
+        vector: Vector | None,
+        limit: int,
+        documents: Collection[DocumentId] | None = None,
     ) -> Sequence[Candidate]:
         self.depths.append(limit)
-        return await super().search(space, knowledge_base, text=text, vector=vector, limit=limit)
+        return await super().search(space, knowledge_base, text=text, vector=vector, limit=limit, documents=documents)
 
 
 async def test_deleted_documents_that_crowd_the_index_hide_nothing(tmp_path: Path) -> None:
@@ -238,3 +247,142 @@ async def test_a_summary_is_made_anew_when_documents_change(shelf: Shelf) -> Non
     await shelf.upload("Something new under the sun.", "new.txt")
 
     assert await summaries.get(shelf.id, embedder, views) != before
+
+
+# Filters, thresholds, several knowledge bases ------------------------------------------------------------------------
+
+
+def where(key: str, operator: str, value: object) -> Condition:
+    return Comparison(key=key, operator=Operator(operator), value=value)  # type: ignore[arg-type]
+
+
+async def names(shelf: Shelf, query: str, condition: Condition) -> list[str]:
+    found = await shelf.retrieve()(ALICE, shelf.id, query, where=condition, top_k=100)
+    return sorted(passage.document_name for passage in found.passages)
+
+
+async def test_only_documents_that_satisfy_the_filter_are_searched(shelf: Shelf) -> None:
+    await shelf.upload("The fox of the year 2023.", "old.md", attributes={"year": 2023})
+    await shelf.upload("The fox of the year 2024.", "new.md", attributes={"year": 2024})
+
+    assert await names(shelf, "fox", where("year", "gte", 2024)) == ["new.md"]
+    assert await names(shelf, "fox", where("year", "lt", 3000)) == ["new.md", "old.md"]
+    assert await names(shelf, "fox", where("doc_name", "in", ("0.txt", "old.md"))) == ["0.txt", "old.md"]
+    assert await names(shelf, "fox", where("doc_name", "eq", "x' OR '1'='1")) == []
+    assert await names(shelf, "castle", where("year", "eq", 2024)) == ["new.md"]  # by its vector, if by anything
+
+
+async def test_a_filter_goes_by_the_attributes_of_now(shelf: Shelf) -> None:
+    document, _ = await shelf.upload("A fox in the snow.", "snow.txt", attributes={"draft": True})
+    assert await names(shelf, "snow", where("draft", "eq", False)) == []
+
+    await shelf.describe(ALICE, document.id, {"draft": False})
+
+    assert await names(shelf, "snow", where("draft", "eq", False)) == ["snow.txt"]
+
+
+async def test_the_best_of_a_few_documents_is_found_behind_many_better_ones(tmp_path: Path) -> None:
+    shelf = await Shelf(tmp_path).open()
+    for number in range(150):
+        await shelf.upload(f"fox fox fox {number}", f"{number}.txt")
+    await shelf.upload("Once upon a time there was a rather lonely fox.", "tale.txt", attributes={"kind": "tale"})
+
+    assert await names(shelf, "fox", where("kind", "eq", "tale")) == ["tale.txt"]
+
+
+async def test_a_threshold_of_zero_and_of_one_are_thresholds(shelf: Shelf) -> None:
+    everything = await shelf.retrieve(threshold=0.9)(ALICE, shelf.id, "fox", top_k=100, threshold=0)
+    perfect = await shelf.retrieve()(ALICE, shelf.id, "fox", top_k=100, threshold=1)
+
+    assert len(everything.passages) > 1
+    assert all(passage.score == 1 for passage in perfect.passages)
+
+
+@pytest.mark.parametrize("threshold", [-0.1, 1.1, float("nan"), float("inf")])
+async def test_a_threshold_has_bounds(shelf: Shelf, threshold: float) -> None:
+    with pytest.raises(InvalidQuery):
+        await shelf.retrieve()(ALICE, shelf.id, "fox", threshold=threshold)
+
+
+async def test_several_knowledge_bases_are_searched_as_one(shelf: Shelf) -> None:
+    other = (await shelf.create(ALICE, "Another shelf")).id
+    await shelf.upload("The fox of the forest has a den.", "den.txt", shelf=other)
+
+    found = await shelf.retrieve()(ALICE, shelf.id, "the fox of the forest", also=[other, shelf.id], explain=True)
+
+    scores = [passage.score for passage in found.passages]
+    assert {passage.knowledge_base for passage in found.passages} == {shelf.id, other}
+    assert {passage.document_name for passage in found.passages[:2]} == {"0.txt", "den.txt"}
+    assert scores == sorted(scores, reverse=True)
+    assert found.relevant
+
+
+async def test_one_knowledge_base_of_somebody_else_makes_all_of_them_absent(shelf: Shelf) -> None:
+    theirs = (await shelf.create(BOB, "Bob's shelf")).id
+
+    with pytest.raises(KnowledgeBaseNotFound):
+        await shelf.retrieve()(ALICE, shelf.id, "fox", also=[theirs])
+
+
+async def test_there_are_at_most_a_hundred_knowledge_bases(shelf: Shelf) -> None:
+    many = [KnowledgeBaseId(f"shelf-{number}") for number in range(100)]
+
+    with pytest.raises(TooManyKnowledgeBases):
+        await shelf.retrieve()(ALICE, shelf.id, "fox", also=many)
+
+
+# Reranking -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class LongestFirst:
+    """A reranker with a taste, until it is `off`."""
+
+    depth: int = 3
+    off: bool = False
+    shown: list[str] = field(default_factory=list)
+
+    async def rerank(self, query: str, texts: Sequence[str]) -> Sequence[float]:
+        if self.off:
+            raise RerankingFailed
+        self.shown = [query, *texts]
+        return [min(len(text) / 100, 1.0) for text in texts]
+
+
+async def test_a_reranker_has_the_last_word_and_sees_the_question_as_it_was_typed(shelf: Shelf) -> None:
+    reranker = LongestFirst()
+
+    found = await shelf.retrieve(reranker=reranker)(ALICE, shelf.id, "The Fox and Dogs", top_k=2, explain=True)
+
+    query, *shown = reranker.shown
+    assert (query, len(shown)) == ("The Fox and Dogs", 3)
+    assert "0.txt\nThe fox is a small animal of the forest." in shown
+    assert [len(passage.chunk.text) for passage in found.passages] == sorted(
+        [len(text.partition("\n")[2]) for text in shown], reverse=True
+    )[:2]
+    assert [passage.score for passage in found.passages] == [passage.parts.reranked for passage in found.passages]
+    assert all(0 < passage.parts.fused < 1 or passage.parts.fused == 1 for passage in found.passages)
+    assert not found.degraded
+
+
+async def test_whoever_wants_more_passages_gets_more_of_them_reranked(shelf: Shelf) -> None:
+    plain = await shelf.retrieve()(ALICE, shelf.id, "fox dogs", top_k=100)
+    found = await shelf.retrieve(reranker=LongestFirst(depth=1))(ALICE, shelf.id, "fox dogs", top_k=100)
+
+    assert len(found.passages) == len(plain.passages)
+
+
+async def test_the_threshold_goes_by_the_score_that_counts(shelf: Shelf) -> None:
+    found = await shelf.retrieve(reranker=LongestFirst())(ALICE, shelf.id, "fox", top_k=100, threshold=0.4)
+
+    assert found.passages
+    assert all(passage.score >= 0.4 and len(passage.chunk.text) > 30 for passage in found.passages)
+
+
+async def test_without_the_reranker_the_order_stays_and_the_result_says_so(shelf: Shelf) -> None:
+    plain = await shelf.retrieve()(ALICE, shelf.id, "fox and dogs")
+
+    found = await shelf.retrieve(reranker=LongestFirst(off=True))(ALICE, shelf.id, "fox and dogs")
+
+    assert found.passages == plain.passages
+    assert found.degraded

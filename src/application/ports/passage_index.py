@@ -1,6 +1,6 @@
 """Where passages are looked up by words and by meaning."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
 from llm_backend.application.ports.embedder import Vector
@@ -23,9 +23,18 @@ class PassageIndex(Protocol):
         """
 
     async def search(
-        self, space: EmbeddingSpace, knowledge_base: KnowledgeBaseId, *, text: str, vector: Vector | None, limit: int
+        self,
+        space: EmbeddingSpace,
+        knowledge_base: KnowledgeBaseId,
+        *,
+        text: str,
+        vector: Vector | None,
+        limit: int,
+        documents: Collection[DocumentId] | None = None,
     ) -> Sequence[Candidate]:
         """The best `limit` by words and the best `limit` by vector, each chunk once, in no particular order.
+
+        With `documents`, chunks of others are not looked at, and take no places.
 
         `parts.cosine` is exact for every candidate when both sides have vectors, else 0; `parts.bm25` is 0 and
         `parts.text_rank` None for those that the words did not find, likewise `parts.vector_rank`. Ranks count from 1.

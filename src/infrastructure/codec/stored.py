@@ -9,6 +9,7 @@ import msgspec
 
 from llm_backend.domain.citations import Citation, Claim, Place, Source
 from llm_backend.domain.conversations import Seam
+from llm_backend.domain.filters import Attributes
 from llm_backend.domain.ids import DocumentId
 from llm_backend.domain.knowledge import Relevance
 from llm_backend.domain.prompting import Grounding
@@ -77,6 +78,7 @@ class StoredGrounding(msgspec.Struct, omit_defaults=True, frozen=True):
 
 _decode_grounding = msgspec.json.Decoder(StoredGrounding).decode
 _decode_citations = msgspec.json.Decoder(list[StoredCitation]).decode
+_decode_attributes = msgspec.json.Decoder(dict[str, str | bool | int | float]).decode
 _decode_seams = msgspec.json.Decoder(list[StoredSeam]).decode
 
 
@@ -176,3 +178,11 @@ def _source_from(stored: StoredSource) -> Source:
         places=tuple(Place(start=place.start, page=place.page, headings=place.headings) for place in places),
         verified=stored.verified,
     )
+
+
+def attributes_value(attributes: Attributes) -> str | None:
+    return msgspec.json.encode(attributes).decode() if attributes else None
+
+
+def attributes_from(text: str | None) -> Attributes:
+    return {} if text is None else _decode_attributes(text)

@@ -21,7 +21,7 @@ class HashEmbedder:
     where every new document would change the vectors of all others.
     """
 
-    cosine_weight: float = 0.3
+    cosine_weight: float = 0.4
     related_cosine: float = 0.35
 
     @property

@@ -3,9 +3,12 @@
 import asyncio
 import hashlib
 import logging
+import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
+
+os.environ.setdefault("LANCEDB_LOG", "error")  # before the import: it warns of clusters that are empty, as some are
 
 import lancedb
 from lancedb import AsyncConnection
@@ -60,11 +63,18 @@ class Database:
         await table.add(chunks)
 
     async def search(
-        self, space: EmbeddingSpace, knowledge_base: KnowledgeBaseId, *, text: str, vector: bytes | None, limit: int
+        self,
+        space: EmbeddingSpace,
+        knowledge_base: KnowledgeBaseId,
+        *,
+        text: str,
+        vector: bytes | None,
+        limit: int,
+        documents: Collection[DocumentId] | None = None,
     ) -> Sequence[Candidate]:
         if (table := await self._table(table_name(space))) is None:
             return []
-        return await table.table.search(knowledge_base, text=text, vector=vector, limit=limit)
+        return await table.table.search(knowledge_base, text=text, vector=vector, limit=limit, documents=documents)
 
     async def remove(
         self, space: EmbeddingSpace, documents: Sequence[DocumentId], *, attempt: int | None = None

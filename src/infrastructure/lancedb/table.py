@@ -1,7 +1,7 @@
 """One LanceDB table: the passages of one embedding space, of all knowledge bases."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import timedelta
 from functools import partial
 
@@ -17,6 +17,7 @@ from llm_backend.domain.knowledge import ScoreParts, StoredChunk
 from llm_backend.domain.ranking import Candidate
 from llm_backend.infrastructure.lancedb.conflicts import despite_conflicts, is_missing, suppress_conflicts
 from llm_backend.infrastructure.lancedb.rows import COLUMNS, KEY, direction, from_row, schema, to_table
+from llm_backend.infrastructure.lancedb.vectors import VectorIndex
 
 # `icu` finds words in Chinese and Japanese too, and needs no files. English stop words stay: without them "to be or
 # not to be" could not be found, and the measured collections lose 0.002 to 0.004 nDCG@10.
@@ -38,6 +39,7 @@ class PassageTable:
         self._kept_versions = kept_versions
         self._optimizing = asyncio.Lock()  # two at once on the same table fail with a conflict
         self._optimized_version = -1
+        self._vector_index = VectorIndex(table)
 
     @classmethod
     async def find(cls, connection: AsyncConnection, name: str, kept_versions: timedelta) -> "PassageTable | None":
@@ -53,7 +55,9 @@ class PassageTable:
             await connection.drop_table(name, ignore_missing=True)
             return None
         await _make_indexes(table)
-        return cls(table, int(columns.field("vector").type.list_size), kept_versions)
+        found = cls(table, int(columns.field("vector").type.list_size), kept_versions)
+        await found._vector_index.look()
+        return found
 
     @classmethod
     async def make(
@@ -100,11 +104,19 @@ class PassageTable:
         return await asyncio.to_thread(_counted, keys)
 
     async def search(
-        self, knowledge_base: KnowledgeBaseId, *, text: str, vector: bytes | None, limit: int
+        self,
+        knowledge_base: KnowledgeBaseId,
+        *,
+        text: str,
+        vector: bytes | None,
+        limit: int,
+        documents: Collection[DocumentId] | None = None,
     ) -> list[Candidate]:
         """The filter goes before the search, so that other knowledge bases take no places. How rare a word is, is
         counted over the whole table: that only bends the scores of all candidates in the same way."""
         mine = col("kb_id") == lit(knowledge_base)
+        if documents is not None:
+            mine &= _is_in("document", documents)
         asked = direction(vector)
         by_text, by_vector = await asyncio.gather(self._by_text(mine, text, limit), self._by_vector(mine, asked, limit))
         return _candidates(by_text, _cosines(by_text, asked), by_vector)
@@ -119,6 +131,7 @@ class PassageTable:
                 return
             with suppress_conflicts():
                 await despite_conflicts(lambda: self._table.optimize(cleanup_older_than=self._kept_versions))
+                await self._vector_index.keep_up()
                 self._optimized_version = await self._table.version()
 
     async def _by_text(self, mine: Expr, text: str, limit: int) -> pa.Table:
@@ -129,6 +142,8 @@ class PassageTable:
         if asked is None:
             return None
         query = self._table.query().nearest_to(asked).distance_type("dot").where(mine)
+        if self._vector_index.is_there:
+            query = self._vector_index.narrowed(query, await self._table.count_rows(mine.to_sql()))
         return await query.select([*COLUMNS, "_distance"]).limit(limit).to_arrow()
 
 
@@ -137,7 +152,7 @@ def _counted(keys: pa.Table) -> dict[tuple[DocumentId, int], int]:
     return {(DocumentId(row["document"]), row["attempt"]): row[f"{KEY}_count_distinct"] for row in counted.to_pylist()}
 
 
-def _is_in(column: str, values: Sequence[str]) -> Expr:
+def _is_in(column: str, values: Iterable[str]) -> Expr:
     return col(column).isin([lit(value) for value in values])
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from llm_backend.domain.errors import DocumentNotFound, KnowledgeBaseNotFound
+from llm_backend.domain.filters import Attributes
 from llm_backend.domain.ids import DocumentId, KnowledgeBaseId, UserId
 from llm_backend.domain.knowledge import (
     Block,
@@ -65,6 +66,31 @@ class MemoryDocuments:
 
     async def get(self, owner: UserId, knowledge_base: KnowledgeBaseId, document: DocumentId) -> Document:
         return replace(self._ready(owner, knowledge_base, document).document)
+
+    async def alike(self, owner: UserId, knowledge_base: KnowledgeBaseId, name: str) -> Sequence[Document]:
+        """Units of work come one after the other here."""
+        knowledge_base_of(self.place.tables, owner, knowledge_base)
+        mine = [row.document for row in self._present() if row.document.knowledge_base == knowledge_base]
+        return [replace(one) for one in mine if one.name == name]
+
+    async def describe(self, owner: UserId, document: DocumentId, attributes: Attributes) -> None:
+        row = next((row for row in self._present() if row.document.id == document), None)
+        if row is None or row.document.owner != owner:
+            raise DocumentNotFound
+        described = replace(row.document, attributes=dict(attributes))
+        self.place.tables.documents[document] = replace(row, document=described)
+
+    async def bury_replaced(self, document: DocumentId) -> Sequence[DocumentId]:
+        newer = self.place.tables.documents[document].document
+        buried = []
+        for row in self._present():  # oldest first
+            old = row.document
+            if old.id == document:
+                break
+            if (old.knowledge_base, old.name) == (newer.knowledge_base, newer.name):
+                _put_in_state(self.place.tables, row, DocumentState.DELETED)
+                buried.append(old.id)
+        return buried
 
     async def find(self, document: DocumentId) -> tuple[Document, EmbeddingSpace | None] | None:
         row = self.place.tables.documents.get(document)
@@ -199,6 +225,11 @@ class MemoryDocuments:
         row = self.place.tables.documents.get(document)
         if row is not None and row.document.state is DocumentState.DELETED:
             del self.place.tables.documents[document]
+
+    def _present(self) -> list[DocumentRow]:
+        """Pending and ready ones, oldest first."""
+        rows = self.place.tables.documents.values()
+        return [row for row in rows if row.document.state in {DocumentState.PENDING, DocumentState.READY}]
 
     def _pending(self, document: DocumentId) -> DocumentRow | None:
         row = self.place.tables.documents.get(document)

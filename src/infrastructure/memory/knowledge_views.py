@@ -140,5 +140,9 @@ def _place(stored: StoredChunk) -> tuple[DocumentId, int]:
 
 def _summary(document: Document) -> DocumentSummary:
     return DocumentSummary(
-        id=document.id, knowledge_base=document.knowledge_base, name=document.name, file_type=document.file_type
+        id=document.id,
+        knowledge_base=document.knowledge_base,
+        name=document.name,
+        file_type=document.file_type,
+        attributes=document.attributes,
     )

@@ -3,7 +3,7 @@
 import math
 from array import array
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from llm_backend.application.ports.embedder import Vector
@@ -27,9 +27,20 @@ class MemoryPassageIndex:
         self._chunks.setdefault(space, {}).update({_key(stored): stored for stored in chunks})
 
     async def search(
-        self, space: EmbeddingSpace, knowledge_base: KnowledgeBaseId, *, text: str, vector: Vector | None, limit: int
+        self,
+        space: EmbeddingSpace,
+        knowledge_base: KnowledgeBaseId,
+        *,
+        text: str,
+        vector: Vector | None,
+        limit: int,
+        documents: Collection[DocumentId] | None = None,
     ) -> Sequence[Candidate]:
-        mine = [one for one in self._chunks.get(space, {}).values() if one.knowledge_base == knowledge_base]
+        mine = [
+            one
+            for one in self._chunks.get(space, {}).values()
+            if one.knowledge_base == knowledge_base and (documents is None or one.document in documents)
+        ]
         bm25 = _best(_rarities(mine, text), limit, above=0.0)
         asked = array("f", vector) if vector is not None and any(vector) else None
         cosines = {_key(one): _cosine(one, asked) for one in mine}

@@ -38,6 +38,8 @@ from llm_backend.domain.secrets import SealedSecret
 from llm_backend.domain.usage import UsageRecord
 from llm_backend.domain.users import PasswordHash, User
 from llm_backend.infrastructure.codec.stored import (
+    attributes_from,
+    attributes_value,
     citations_from,
     citations_value,
     grounding_from,
@@ -325,6 +327,8 @@ DOCUMENT_COLUMNS = (
     rows.documents.c.attempt,
     rows.documents.c.created_at,
     rows.documents.c.reason,
+    rows.documents.c.attributes,
+    rows.documents.c.replaces,
 )
 
 DOCUMENT_SUMMARY_COLUMNS = (
@@ -332,6 +336,7 @@ DOCUMENT_SUMMARY_COLUMNS = (
     rows.documents.c.knowledge_base_id,
     rows.documents.c.name,
     rows.documents.c.file_type,
+    rows.documents.c.attributes,
 )
 
 
@@ -358,7 +363,8 @@ def knowledge_base_values(knowledge_base: KnowledgeBase) -> Values:
 
 
 def document_from(row: Row) -> Document:
-    id_, knowledge_base, owner, name, file_type, size, sha256, state, attempt, created_at, reason = row
+    id_, knowledge_base, owner, name, file_type, size, sha256, state, attempt, created_at, reason, *more = row
+    attributes, replaces = more
     return Document(
         id=DocumentId(id_),
         knowledge_base=KnowledgeBaseId(knowledge_base or ""),
@@ -371,6 +377,8 @@ def document_from(row: Row) -> Document:
         attempt=attempt,
         reason=reason,
         created_at=created_at,
+        attributes=attributes_from(attributes),
+        replaces=bool(replaces),
     )
 
 
@@ -387,11 +395,15 @@ def document_values(document: Document) -> Values:
         "attempt": document.attempt,
         "created_at": document.created_at,
         "reason": document.reason,
+        "attributes": attributes_value(document.attributes),
+        "replaces": document.replaces,
     }
 
 
 def document_summary_from(row: Row) -> DocumentSummary:
-    return DocumentSummary(id=row[0], knowledge_base=row[1], name=row[2], file_type=row[3])
+    id_, shelf, name, file_type, attributes = row
+    known = attributes_from(attributes)
+    return DocumentSummary(id=id_, knowledge_base=shelf, name=name, file_type=file_type, attributes=known)
 
 
 def text_values(document: DocumentId, text: str) -> list[Values]:

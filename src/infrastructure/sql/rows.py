@@ -223,7 +223,10 @@ documents = Table(
     Column("attempt", Integer, nullable=False),
     Column("created_at", UtcTime, nullable=False),
     Column("reason", Text),
+    Column("attributes", Text),
+    Column("replaces", Boolean, nullable=False, server_default=false()),
     Index(None, "knowledge_base_id", "state", "sequence"),
+    Index(None, "knowledge_base_id", "name"),
     Index(None, "state", "id"),
     sqlite_autoincrement=True,
 )

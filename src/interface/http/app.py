@@ -101,7 +101,11 @@ def _dependencies(backend: Backend, options: HttpOptions) -> dict[str, Provide]:
         "embedding": Embedding(backend.embed_texts, backend.embed_verbatim),
         "uploads": Uploads(backend.upload_document, backend.submit_document, options.scratch),
         "documents": Documents(
-            backend.check_document, backend.follow_document, backend.cancel_document, options.keep_alive
+            check=backend.check_document,
+            follow=backend.follow_document,
+            cancel=backend.cancel_document,
+            describe=backend.describe_document,
+            keep_alive=options.keep_alive,
         ),
         "reindexings": Reindexings(
             backend.start_reindexing,

@@ -121,6 +121,14 @@ class UploadOperation(RepeatableOperation):
             properties={
                 "kb_id": Schema(type=OpenAPIType.STRING),
                 "file": Schema(type=OpenAPIType.STRING, format=OpenAPIFormat.BINARY),
+                "attributes": Schema(
+                    type=OpenAPIType.STRING,
+                    description="A JSON object of texts, numbers and booleans, for filters to go by",
+                ),
+                "replace": Schema(
+                    type=OpenAPIType.BOOLEAN,
+                    description="Whether older documents of the same name give way to this one when it is ready",
+                ),
             },
         )
         self.request_body = RequestBody(required=True, content={"multipart/form-data": OpenAPIMediaType(schema=form)})

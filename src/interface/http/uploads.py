@@ -16,13 +16,14 @@ from multipart import MultipartError, MultipartSegment, PushMultipartParser  # t
 
 from llm_backend.application.ports.idempotency import IdempotencyKey
 from llm_backend.application.uploads import SubmitDocument, UploadDocument, Uploaded
-from llm_backend.domain.errors import StorageFull
+from llm_backend.domain.errors import InvalidAttributes, StorageFull
+from llm_backend.domain.filters import Attributes
 from llm_backend.domain.ids import DocumentId, KnowledgeBaseId
-from llm_backend.interface.http.errors import InvalidForm, MissingFormField
+from llm_backend.interface.http.errors import InvalidBody, InvalidForm, MalformedJson, MissingFormField
 from llm_backend.interface.http.idempotency import idempotency
-from llm_backend.interface.http.requests import ApiRequest, checked_text
+from llm_backend.interface.http.requests import ApiRequest, checked_text, decoded
 
-LONGEST_FIELD = 4096  # bytes
+LONGEST_FIELD = 65_536  # bytes: sixteen attributes in any script
 MOST_PARTS = 20
 WRITTEN_AT_ONCE = 1024 * 1024  # bytes: a trip to a thread for each read would cost more than the writing
 
@@ -34,6 +35,8 @@ class Form:
     kb_id: str
     file_name: str | None
     sha256: str
+    attributes: str = ""
+    replace: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,18 +47,30 @@ class Uploads:
     submit_document: SubmitDocument
     scratch: Path | None = None
 
-    async def read_in(self, request: ApiRequest) -> Uploaded:
+    async def read_in(self, request: ApiRequest, *, replace: bool = False) -> Uploaded:
         """Returns when the document is ready."""
         async with self._received(request) as sent:
             return await self.upload_document(
-                request.owner, sent.knowledge_base, sent.file, sent.name, idempotency=sent.idempotency
+                request.owner,
+                sent.knowledge_base,
+                sent.file,
+                sent.name,
+                idempotency=sent.idempotency,
+                attributes=sent.attributes,
+                replace=sent.replace or replace,
             )
 
-    async def accept(self, request: ApiRequest) -> DocumentId:
+    async def accept(self, request: ApiRequest, *, replace: bool = False) -> DocumentId:
         """Returns when the document is sure to be read in."""
         async with self._received(request) as sent:
             return await self.submit_document(
-                request.owner, sent.knowledge_base, sent.file, sent.name, idempotency=sent.idempotency
+                request.owner,
+                sent.knowledge_base,
+                sent.file,
+                sent.name,
+                idempotency=sent.idempotency,
+                attributes=sent.attributes,
+                replace=sent.replace or replace,
             )
 
     @asynccontextmanager
@@ -68,7 +83,9 @@ class Uploads:
                 knowledge_base=KnowledgeBaseId(checked_text(form.kb_id)),
                 file=path,
                 name=form.file_name,
-                idempotency=idempotency(request.scope, [form.kb_id, form.file_name, form.sha256]),
+                idempotency=idempotency(request.scope, _identity(form)),
+                attributes=_attributes(form.attributes),
+                replace=_truth(form.replace),
             )
 
     @asynccontextmanager
@@ -91,6 +108,31 @@ class _Sent:
     file: Path
     name: str
     idempotency: IdempotencyKey | None
+    attributes: Attributes | None
+    replace: bool
+
+
+def _identity(form: Form) -> list[str]:
+    """What tells one request from another. Forms without the newer fields go by what they always went by."""
+    newer = [form.attributes, form.replace] if form.attributes or form.replace else []
+    return [form.kb_id, form.file_name or "", form.sha256, *newer]
+
+
+def _attributes(text: str) -> Attributes | None:
+    """None when the form has none. Raises `InvalidAttributes`."""
+    if not text:
+        return None
+    try:
+        given: Attributes = decoded(text.encode(), dict[str, str | bool | int | float])
+    except (InvalidBody, MalformedJson) as error:
+        raise InvalidAttributes from error
+    return given
+
+
+def _truth(text: str) -> bool:
+    if text.lower() not in {"", "true", "false", "1", "0"}:
+        raise InvalidForm("The field replace must be true or false")
+    return text.lower() in {"true", "1"}
 
 
 async def _received(request: ApiRequest, path: Path) -> Form:
@@ -165,4 +207,10 @@ class _Reading:
     def finished(self) -> Form:
         """Raises `UnicodeDecodeError`."""
         texts = {name: text.decode() for name, text in self._texts.items()}
-        return Form(kb_id=texts.get("kb_id", ""), file_name=self._file_name, sha256=self._digest.hexdigest())
+        return Form(
+            kb_id=texts.get("kb_id", ""),
+            file_name=self._file_name,
+            sha256=self._digest.hexdigest(),
+            attributes=texts.get("attributes", ""),
+            replace=texts.get("replace", ""),
+        )

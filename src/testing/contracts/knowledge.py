@@ -125,6 +125,8 @@ class DocumentsContract(KnowledgeViewsContract):
             size=2**40,
             sha256="f" * 64,
             attempt=3,
+            attributes={"语言": "中文 'q'", "year": 2024, "ratio": 0.5, "public": True},
+            replaces=True,
             created_at=datetime(2031, 5, 6, 7, 8, 9, 123456, tzinfo=UTC),
         )
 
@@ -134,7 +136,13 @@ class DocumentsContract(KnowledgeViewsContract):
             found = await work.documents.get(ALICE, SHELF, document.id)
         assert found == replace(document, state=DocumentState.READY)
         assert list(await store.knowledge_views.documents(ALICE, SHELF)) == [
-            DocumentSummary(id=document.id, knowledge_base=SHELF, name=document.name, file_type="pdf")
+            DocumentSummary(
+                id=document.id,
+                knowledge_base=SHELF,
+                name=document.name,
+                file_type="pdf",
+                attributes=document.attributes,
+            )
         ]
 
     async def test_chunks_come_back_whole_with_their_vectors(self, store: Store) -> None:
@@ -277,6 +285,76 @@ class DocumentsContract(KnowledgeViewsContract):
 
         assert await tombstones(store) == []
         await given_pending(store, a_document(), chunks=[a_chunk(), a_chunk(1)])
+
+    async def test_those_of_the_same_name_are_told_while_they_are_there(self, store: Store) -> None:
+        await given_a_shelf(store)
+        await given_ready(store, a_document("ready", name="a.txt"))
+        await given_pending(store, a_document("pending", name="a.txt", sha256="2"))
+        await given_ready(store, a_document("of another name", name="b.txt"))
+        await given_ready(store, a_document("of bob", knowledge_base="shelf-2", owner=2, name="a.txt"))
+        await given_pending(store, a_document("failed", name="a.txt"))
+        await given_ready(store, a_document("buried", name="a.txt"))
+        await bury(store, DocumentId("buried"))
+
+        async with store.transactions() as work:
+            await work.documents.mark_failed(DocumentId("failed"), "document_unreadable")
+            found = await work.documents.alike(ALICE, SHELF, "a.txt")
+
+        assert [document.id for document in found] == ["ready", "pending"]
+        assert found[1].sha256 == "2"
+
+    @pytest.mark.parametrize(("owner", "shelf"), ABSENT)
+    async def test_nothing_is_alike_where_one_may_not_look(
+        self, store: Store, owner: UserId, shelf: KnowledgeBaseId
+    ) -> None:
+        await given_a_shelf(store)
+
+        async with store.transactions() as work:
+            with pytest.raises(KnowledgeBaseNotFound):
+                await work.documents.alike(owner, shelf, "a.txt")
+
+    async def test_attributes_are_replaced_as_a_whole_and_listed(self, store: Store) -> None:
+        await given_a_shelf(store)
+        await given_ready(store, a_document(attributes={"year": 2023, "draft": True}))
+
+        async with store.transactions() as work:
+            await work.documents.describe(ALICE, FIRST, {"year": 2024})
+            await work.commit()
+
+        (document,) = await store.knowledge_views.documents(ALICE, SHELF)
+        assert document.attributes == {"year": 2024}
+        assert document.facts == {"year": 2024, "doc_id": FIRST, "doc_name": f"{FIRST}.txt", "file_type": "txt"}
+
+    async def test_what_is_not_there_cannot_be_described(self, store: Store) -> None:
+        await given_a_shelf(store)
+        await given_ready(store, a_document())
+        await given_ready(store, a_document("buried"))
+        await bury(store, DocumentId("buried"))
+
+        for owner, document in [(BOB, FIRST), (ALICE, DocumentId("buried")), (ALICE, DocumentId("x' OR '1'='1"))]:
+            async with store.transactions() as work:
+                with pytest.raises(DocumentNotFound):
+                    await work.documents.describe(owner, document, {"year": 2024})
+                await work.commit()
+        assert [one.attributes for one in await store.knowledge_views.documents(ALICE, SHELF)] == [{}]
+
+    async def test_a_new_version_buries_what_is_older_and_has_its_name(self, store: Store) -> None:
+        await given_a_shelf(store)
+        await given_ready(store, a_document("ready", name="a.txt"))
+        await given_pending(store, a_document("pending", name="a.txt"))
+        await given_ready(store, a_document("of another name", name="b.txt"))
+        await given_ready(store, a_document("of bob", knowledge_base="shelf-2", owner=2, name="a.txt"))
+        await given_ready(store, a_document("new", name="a.txt", replaces=True))
+        await given_ready(store, a_document("newer", name="a.txt"))
+
+        async with store.transactions() as work:
+            buried = await work.documents.bury_replaced(DocumentId("new"))
+            again = await work.documents.bury_replaced(DocumentId("new"))
+            await work.commit()
+
+        assert (sorted(buried), list(again)) == (["pending", "ready"], [])
+        assert await listed(store) == ["of another name", "new", "newer"]
+        assert await listed(store, BOB, KnowledgeBaseId("shelf-2")) == ["of bob"]
 
     async def test_what_is_no_tombstone_is_not_forgotten(self, store: Store) -> None:
         await given_a_shelf(store)

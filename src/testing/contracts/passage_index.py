@@ -163,6 +163,25 @@ class PassageIndexContract:
 
         assert texts(found) == ["my fox"]
 
+    async def test_a_search_can_be_held_to_some_documents(self, index: PassageIndex) -> None:
+        await index.add(SPACE, [stored(f"fox {n}", document=f"document-{n}") for n in range(20)])
+        await index.add(SPACE, [stored("other fox", document="other", shelf=OTHER_SHELF)])
+        wanted = [DocumentId(name) for name in ("document-7", "document-19", "other", "x' OR '1'='1", "")]
+
+        for vector in (EAST, None):
+            found = await index.search(SPACE, SHELF, text="fox", vector=vector, limit=2, documents=wanted)
+
+            assert texts(found) == ["fox 19", "fox 7"]
+        assert not await index.search(SPACE, SHELF, text="fox", vector=EAST, limit=2, documents=[])
+
+    async def test_thousands_of_documents_can_be_named(self, index: PassageIndex) -> None:
+        await index.add(SPACE, [stored("fox", document="document-1")])
+        wanted = [DocumentId(f"document-{n}") for n in range(5000)]
+
+        found = await index.search(SPACE, SHELF, text="fox", vector=EAST, limit=2, documents=wanted)
+
+        assert texts(found) == ["fox"]
+
     async def test_each_space_is_searched_apart(self, index: PassageIndex) -> None:
         await index.add(SPACE, [stored("fox here")])
         await index.add(OTHER_SPACE, [stored("fox there", vector=array("f", [1, 0]).tobytes())])

@@ -3,18 +3,28 @@ import shutil
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import lancedb
+import numpy as np
 import pytest
 
 from llm_backend.domain.errors import IndexUnavailable
-from llm_backend.domain.ids import DocumentId
-from llm_backend.domain.knowledge import EmbeddingSpace
+from llm_backend.domain.ids import DocumentId, KnowledgeBaseId
+from llm_backend.domain.knowledge import EmbeddingSpace, StoredChunk
 from llm_backend.infrastructure.lancedb.batches import Batches
 from llm_backend.infrastructure.lancedb.database import table_name
 from llm_backend.infrastructure.lancedb.index import LanceDbPassageIndex
-from llm_backend.testing.contracts.passage_index import EAST, SHELF, SPACE, PassageIndexContract, stored, texts
+from llm_backend.testing.contracts.passage_index import (
+    EAST,
+    OTHER_SHELF,
+    SHELF,
+    SPACE,
+    PassageIndexContract,
+    stored,
+    texts,
+)
 
 
 @pytest.fixture
@@ -271,3 +281,41 @@ async def test_whoever_is_cancelled_takes_nobody_along() -> None:
 
     await second
     assert written == [1, 2]
+
+
+async def test_a_large_table_gets_a_vector_index_that_changes_next_to_nothing(tmp_path: Path) -> None:
+    chance = np.random.default_rng(1)
+    centres = chance.standard_normal((50, 16))
+    space = EmbeddingSpace(model="large", dimensions=16)
+
+    def some(shelf: KnowledgeBaseId, count: int) -> list[StoredChunk]:
+        rows = centres[chance.integers(0, 50, count)] + chance.standard_normal((count, 16))
+        vectors = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype("<f4")
+        return [
+            stored(f"fox {n}", document=f"{shelf}-{n // 100}", position=n % 100, shelf=shelf, vector=vector.tobytes())
+            for n, vector in enumerate(vectors)
+        ]
+
+    async def nearest(index: LanceDbPassageIndex, asked: StoredChunk, limit: int = 100) -> set[tuple[str, int]]:
+        found = await index.search(space, asked.knowledge_base, text="", vector=asked.vector, limit=limit)
+        return {(one.stored.document, one.stored.chunk.position) for one in found}
+
+    large, small = some(SHELF, 20_000), some(OTHER_SHELF, 50)
+    async with LanceDbPassageIndex(str(tmp_path)) as index:
+        for first in range(0, len(large), 5000):
+            await index.add(space, large[first : first + 5000])
+        await index.add(space, small)
+        exact = [await nearest(index, asked) for asked in large[:10]]
+
+        await index.optimize()
+
+        table = await (await lancedb.connect_async(tmp_path)).open_table(table_name(space))
+        assert "vector_100" in {one.name for one in await table.list_indices()}
+        again = [await nearest(index, asked) for asked in large[:10]]
+        shared = [len(before & after) for before, after in zip(exact, again, strict=True)]
+        assert sum(shared) >= 950
+        assert len(await nearest(index, small[0])) == 50
+        await index.add(space, [replace(large[0], document=DocumentId("new"))])
+        assert ("new", 0) in await nearest(index, large[0], limit=3)
+        found = await index.search(space, SHELF, text="", vector=large[0].vector, limit=10)
+        assert max(one.parts.cosine for one in found) == pytest.approx(1, abs=1e-5)

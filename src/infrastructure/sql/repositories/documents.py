@@ -8,8 +8,10 @@ import msgspec
 from sqlalchemy import Integer, Text, and_, bindparam, delete, exists, false, insert, null, select, true, update
 
 from llm_backend.domain.errors import DocumentNotFound, KnowledgeBaseNotFound
+from llm_backend.domain.filters import Attributes
 from llm_backend.domain.ids import DocumentId, KnowledgeBaseId, UserId
 from llm_backend.domain.knowledge import Block, Chunk, Document, EmbeddingSpace
+from llm_backend.infrastructure.codec.stored import attributes_value
 from llm_backend.infrastructure.sql.contents import block_values
 from llm_backend.infrastructure.sql.dialects import IsMember, upsert
 from llm_backend.infrastructure.sql.errors import Violation
@@ -43,6 +45,36 @@ from llm_backend.infrastructure.sql.transaction import Transaction
 _SHELF = select(knowledge_bases.c.id).where(
     knowledge_bases.c.id == bindparam("shelf"), knowledge_bases.c.owner == bindparam("of")
 )
+_TURN = _SHELF.with_for_update(key_share=True)  # SQLite has one writer at a time anyway
+_PRESENT = and_(
+    documents.c.knowledge_base_id == bindparam("shelf"),
+    documents.c.owner == bindparam("of"),
+    documents.c.state.in_([PENDING, READY]),
+)
+_ALIKE = (
+    select(*DOCUMENT_COLUMNS).where(_PRESENT, documents.c.name == bindparam("called")).order_by(documents.c.sequence)
+)
+_DESCRIBE = (
+    update(documents)
+    .where(
+        documents.c.id == bindparam("document"),
+        documents.c.owner == bindparam("of"),
+        documents.c.state.in_([PENDING, READY]),
+    )
+    .values(attributes=bindparam("facts"))
+)
+_newer = documents.alias("newer")
+_IS_REPLACED = and_(
+    documents.c.state.in_([PENDING, READY]),
+    exists().where(
+        _newer.c.id == bindparam("document"),
+        _newer.c.knowledge_base_id == documents.c.knowledge_base_id,
+        _newer.c.name == documents.c.name,
+        _newer.c.sequence > documents.c.sequence,
+    ),
+)
+_REPLACED = select(documents.c.id).where(_IS_REPLACED)
+_BURY_REPLACED = update(documents).where(_IS_REPLACED).values(state=DELETED)
 _READY_ONE = and_(
     documents.c.id == bindparam("document"),
     documents.c.knowledge_base_id == bindparam("shelf"),
@@ -197,6 +229,23 @@ class SqlDocuments:
             raise KnowledgeBaseNotFound from error
         await self._transaction.execute(_ENTER_OWN_SPACE, {"document": document.id})
         await self._add_contents(document.id, text, chunks, blocks)
+
+    async def alike(self, owner: UserId, knowledge_base: KnowledgeBaseId, name: str) -> Sequence[Document]:
+        values = {"shelf": knowledge_base, "of": owner, "called": name}
+        if (await self._transaction.execute(_TURN, values)).first() is None:
+            raise KnowledgeBaseNotFound
+        return list(map(document_from, await self._transaction.execute(_ALIKE, values)))
+
+    async def describe(self, owner: UserId, document: DocumentId, attributes: Attributes) -> None:
+        values = {"document": document, "of": owner, "facts": attributes_value(attributes)}
+        if not (await self._transaction.execute(_DESCRIBE, values)).rowcount:
+            raise DocumentNotFound
+
+    async def bury_replaced(self, document: DocumentId) -> Sequence[DocumentId]:
+        found = (await self._transaction.execute(_REPLACED, {"document": document})).scalars().all()
+        if found:
+            await self._transaction.execute(_BURY_REPLACED, {"document": document})
+        return list(map(DocumentId, found))
 
     async def _add_contents(
         self, document: DocumentId, text: str, chunks: Sequence[Chunk], blocks: Sequence[Block]

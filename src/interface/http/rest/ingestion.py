@@ -10,7 +10,7 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromQuery, QueryParameter
 from litestar.types import ASGIApp
 
-from llm_backend.application.uploads import CancelDocument, CheckDocument, FollowDocument, failure_of
+from llm_backend.application.uploads import CancelDocument, CheckDocument, DescribeDocument, FollowDocument, failure_of
 from llm_backend.domain.ids import DocumentId
 from llm_backend.domain.knowledge import DocumentState, DocumentStatus
 from llm_backend.interface.http.documentation import SIGNED_IN, UploadOperation, failures
@@ -26,6 +26,18 @@ TAGS = ["Knowledge bases"]
 
 class DocumentAlone(msgspec.Struct):
     doc_id: str
+
+
+class AttributesIn(msgspec.Struct):
+    doc_id: str
+    attributes: dict[str, str | bool | int | float]
+
+
+class AttributesOut(msgspec.Struct):
+    success: bool
+    doc_id: str
+    attributes: dict[str, str | bool | int | float]
+    message: str
 
 
 class DocumentMadeOut(msgspec.Struct):
@@ -56,6 +68,7 @@ class Documents:
     check: CheckDocument
     follow: FollowDocument
     cancel: CancelDocument
+    describe: DescribeDocument
     keep_alive: timedelta
 
 
@@ -101,6 +114,14 @@ class IngestionController(Controller):
         """Give up a document that is being read in. One that is ready or has failed stays as it is."""
         return status_out(await documents.cancel(request.owner, DocumentId(data.doc_id)))
 
+    @post("/attributes", status_code=200, responses=failures(400, 401, 404, 413, 503, 507))
+    async def describe(
+        self, data: Body[AttributesIn], documents: Asked[Documents], request: ApiRequest
+    ) -> AttributesOut:
+        """Give a document attributes, in place of those it has. Searches with filters go by them at once."""
+        await documents.describe(request.owner, DocumentId(data.doc_id), data.attributes)
+        return AttributesOut(True, data.doc_id, data.attributes, "文档属性更新成功")
+
 
 class UploadsController(Controller):
     """Apart from the others, because its bodies may be larger."""
@@ -123,15 +144,24 @@ class UploadsController(Controller):
         },
     )
     async def upload_document(
-        self, uploads: Asked[Uploads], request: ApiRequest, wait: Annotated[bool, QueryParameter()] = True
+        self,
+        uploads: Asked[Uploads],
+        request: ApiRequest,
+        wait: Annotated[bool, QueryParameter()] = True,
+        replace: Annotated[bool, QueryParameter()] = False,
     ) -> Response[DocumentMadeOut]:
         """Read a document into a knowledge base. It can be found as soon as this has been answered, unless
-        `wait=false`. Whoever hangs up while waiting does not stop it."""
+        `wait=false`. Whoever hangs up while waiting does not stop it.
+
+        A file that is there already, by its name and content, is not read again: its document is named. With
+        `replace=true`, here or in the form, the older documents of the same name are gone as soon as the new one can be
+        found.
+        """
         if wait:
-            document, chunks = await uploads.read_in(request)
+            document, chunks = await uploads.read_in(request, replace=replace)
             text = f"文档上传处理成功,共分割并添加 {chunks} 个文本块"
             return Response(DocumentMadeOut(True, document.id, text), status_code=200)
-        accepted = await uploads.accept(request)
+        accepted = await uploads.accept(request, replace=replace)
         return Response(
             DocumentMadeOut(True, accepted, "文档已接收,正在处理"),
             status_code=202,

@@ -14,6 +14,7 @@ from llm_backend.application.knowledge import (
     ListKnowledgeBases,
 )
 from llm_backend.application.retrieval import Retrieve
+from llm_backend.domain.errors import TooManyKnowledgeBases
 from llm_backend.domain.ids import LARGEST_ID, ConversationId, DocumentId, KnowledgeBaseId
 from llm_backend.domain.knowledge import DocumentSummary, KnowledgeBase, Passage
 from llm_backend.interface.http.documentation import (
@@ -23,10 +24,11 @@ from llm_backend.interface.http.documentation import (
     failures,
     streams,
 )
-from llm_backend.interface.http.errors import InvalidConversationId
+from llm_backend.interface.http.errors import InvalidBody, InvalidConversationId
 from llm_backend.interface.http.idempotency import idempotency
 from llm_backend.interface.http.requests import ApiRequest, checked_text
 from llm_backend.interface.http.rest.answers import Answers
+from llm_backend.interface.http.rest.filters import FilterIn, condition_of
 from llm_backend.interface.http.rest.parameters import Asked, Body
 
 DEFAULT_TOP_K = 5
@@ -48,9 +50,16 @@ class DocumentNamed(msgspec.Struct):
 
 
 class RetrieveIn(msgspec.Struct):
-    kb_id: str
+    """One knowledge base in `kb_id`, or several in `kb_ids`. `threshold` is the lowest score that comes back, itself
+    included; `explain` adds to each result how its score came about, and where its text stands in the document."""
+
     query: str
+    kb_id: str | None = None
+    kb_ids: list[str] | None = None
     top_k: int = DEFAULT_TOP_K
+    threshold: float | None = None
+    filters: FilterIn | None = None
+    explain: bool = False
 
 
 class GroundedQuestionIn(msgspec.Struct):
@@ -83,11 +92,12 @@ class KnowledgeBasesOut(msgspec.Struct):
     message: str
 
 
-class DocumentOut(msgspec.Struct):
+class DocumentOut(msgspec.Struct, omit_defaults=True):
     doc_id: str
     kb_id: str
     doc_name: str
     file_type: str
+    attributes: dict[str, str | bool | int | float] | None = None
 
 
 class DocumentsOut(msgspec.Struct):
@@ -96,17 +106,42 @@ class DocumentsOut(msgspec.Struct):
     message: str
 
 
-class PassageOut(msgspec.Struct):
+class ExplanationOut(msgspec.Struct):
+    """`fused` was made of `bm25`, relative to the best, the shares of the query's `words` and `pairs` of words that are
+    in the text, and `cosine`; ranks count from 1 in what either way has found. `rerank` is what a reranking model made
+    of it. `start` and `end` count Unicode code points of the document's text."""
+
+    bm25: float
+    cosine: float
+    text_rank: int | None
+    vector_rank: int | None
+    words: float
+    pairs: float
+    fused: float
+    rerank: float | None
+    chunk: int
+    start: int
+    end: int
+    page: int | None
+    headings: list[str]
+
+
+class PassageOut(msgspec.Struct, omit_defaults=True):
     content: str
     score: float
     doc_id: str
     doc_name: str
+    kb_id: str | None = None
+    explain: ExplanationOut | None = None
 
 
-class PassagesOut(msgspec.Struct):
+class PassagesOut(msgspec.Struct, omit_defaults=True):
+    """`degraded` is there when vectors, reranking or a part of the index were not to be had."""
+
     success: bool
     results: list[PassageOut]
     message: str
+    degraded: bool = False
 
 
 class ModelsOut(msgspec.Struct):
@@ -173,8 +208,19 @@ class RagController(Controller):
     @post("/retrieve", status_code=200, responses=failures(400, 401, 404, 413, 500, 503))
     async def retrieve(self, data: Body[RetrieveIn], retrieve: Asked[Retrieve], request: ApiRequest) -> PassagesOut:
         """Find the passages that have to do with a query, best first."""
-        found = await retrieve(request.owner, KnowledgeBaseId(data.kb_id), data.query, top_k=data.top_k)
-        return PassagesOut(True, [passage_out(each) for each in found.passages], "检索成功")
+        first, *others = _knowledge_bases(data)
+        found = await retrieve(
+            request.owner,
+            first,
+            data.query,
+            also=others,
+            where=condition_of(data.filters) if data.filters else None,
+            top_k=data.top_k,
+            threshold=data.threshold,
+            explain=data.explain,
+        )
+        results = [passage_out(each, named=data.kb_ids is not None, explained=data.explain) for each in found.passages]
+        return PassagesOut(True, results, "检索成功", found.degraded)
 
     @post(
         "/chat",
@@ -212,8 +258,46 @@ def knowledge_base_out(knowledge_base: KnowledgeBase) -> KnowledgeBaseOut:
 
 
 def document_out(document: DocumentSummary) -> DocumentOut:
-    return DocumentOut(document.id, document.knowledge_base, document.name, document.file_type)
+    attributes = dict(document.attributes) or None
+    return DocumentOut(document.id, document.knowledge_base, document.name, document.file_type, attributes)
 
 
-def passage_out(passage: Passage) -> PassageOut:
-    return PassageOut(passage.chunk.text, passage.score, passage.document, passage.document_name)
+def passage_out(passage: Passage, *, named: bool, explained: bool) -> PassageOut:
+    return PassageOut(
+        content=passage.chunk.text,
+        score=passage.score,
+        doc_id=passage.document,
+        doc_name=passage.document_name,
+        kb_id=passage.knowledge_base if named or explained else None,
+        explain=explanation_out(passage) if explained else None,
+    )
+
+
+def explanation_out(passage: Passage) -> ExplanationOut:
+    parts, chunk = passage.parts, passage.chunk
+    return ExplanationOut(
+        bm25=parts.bm25,
+        cosine=parts.cosine,
+        text_rank=parts.text_rank,
+        vector_rank=parts.vector_rank,
+        words=parts.words,
+        pairs=parts.pairs,
+        fused=parts.fused,
+        rerank=parts.reranked,
+        chunk=chunk.position,
+        start=chunk.start,
+        end=chunk.end,
+        page=chunk.page,
+        headings=list(chunk.headings),
+    )
+
+
+def _knowledge_bases(data: RetrieveIn) -> list[KnowledgeBaseId]:
+    """At least one. Raises `InvalidBody`, `TooManyKnowledgeBases`."""
+    if (data.kb_id is None) is (data.kb_ids is None):
+        raise InvalidBody("The request body must have either kb_id or kb_ids")
+    if data.kb_id is not None:
+        return [KnowledgeBaseId(data.kb_id)]
+    if not data.kb_ids:
+        raise TooManyKnowledgeBases
+    return list(map(KnowledgeBaseId, data.kb_ids))

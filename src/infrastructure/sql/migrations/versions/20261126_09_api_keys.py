@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "20261126_09"
-down_revision = "20261126_07"
+down_revision = "20261126_08"
 branch_labels = None
 depends_on = None
 
