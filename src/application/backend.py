@@ -20,6 +20,7 @@ from llm_backend.application.conversations import (
     ReadHistory,
 )
 from llm_backend.application.embeddings import EmbedTexts, EmbedVerbatim
+from llm_backend.application.files import DeleteFile, FindFile, ListFiles, ReadFile, UploadFile
 from llm_backend.application.health import CheckReadiness
 from llm_backend.application.housekeeping import KeepHouse
 from llm_backend.application.knowledge import (
@@ -39,6 +40,16 @@ from llm_backend.application.reindexing import (
     StartReindexing,
 )
 from llm_backend.application.retrieval import Retrieve
+from llm_backend.application.store_files import (
+    AttachFiles,
+    CancelFileBatch,
+    DescribeStoreFile,
+    DetachFile,
+    FindFileBatch,
+    FindStoreFile,
+    ListStoreFiles,
+    ReadStoreFile,
+)
 from llm_backend.application.uploads import (
     CancelDocument,
     CheckDocument,
@@ -49,6 +60,13 @@ from llm_backend.application.uploads import (
 )
 from llm_backend.application.usage import RecordUsage, ReportUsage
 from llm_backend.application.users import Authenticate, ChangePassword, LogIn, LogOut, RegisterUser
+from llm_backend.application.vector_stores import (
+    CreateVectorStore,
+    FindVectorStore,
+    ListVectorStores,
+    SearchVectorStore,
+    UpdateVectorStore,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +124,27 @@ class Backend:
     cancel_reindexing: CancelReindexing
     roll_back_reindexing: RollBackReindexing
     retrieve: Retrieve
+
+    upload_file: UploadFile
+    list_files: ListFiles
+    find_file: FindFile
+    read_file: ReadFile
+    delete_file: DeleteFile
+
+    create_vector_store: CreateVectorStore
+    update_vector_store: UpdateVectorStore
+    list_vector_stores: ListVectorStores
+    find_vector_store: FindVectorStore
+    search_vector_store: SearchVectorStore
+    attach_files: AttachFiles
+    list_store_files: ListStoreFiles
+    find_store_file: FindStoreFile
+    describe_store_file: DescribeStoreFile
+    detach_file: DetachFile
+    read_store_file: ReadStoreFile
+    find_file_batch: FindFileBatch
+    cancel_file_batch: CancelFileBatch
+
     reindex: Reindex
 
     keep_house: KeepHouse

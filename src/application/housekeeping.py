@@ -7,12 +7,14 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
+from llm_backend.application.files import SweepFiles
 from llm_backend.application.indexing import OptimizeIndex
 from llm_backend.application.ports.answer_journal import AnswerJournal
 from llm_backend.application.ports.clock import Clock
 from llm_backend.application.ports.unit_of_work import UnitOfWorkFactory
 from llm_backend.application.reindexing import SweepReindexings
 from llm_backend.application.sweeping import SweepDocuments
+from llm_backend.application.vector_stores import SweepVectorStores
 from llm_backend.domain.errors import DomainError
 
 logger = logging.getLogger(__name__)
@@ -28,6 +30,8 @@ class KeepHouse:
     journal: AnswerJournal
     sweep_documents: SweepDocuments
     sweep_reindexings: SweepReindexings
+    sweep_files: SweepFiles
+    sweep_vector_stores: SweepVectorStores
     optimize_index: OptimizeIndex
     now: Clock
     events_kept_for: timedelta = DAY  # of ended answers, for readers who come back late
@@ -35,7 +39,14 @@ class KeepHouse:
 
     async def __call__(self) -> None:
         """A part that fails is logged and left for the next time."""
-        for part in (self._forget, self.sweep_documents, self.sweep_reindexings, self.optimize_index):
+        for part in (
+            self._forget,
+            self.sweep_documents,
+            self.sweep_reindexings,
+            self.sweep_files,
+            self.sweep_vector_stores,
+            self.optimize_index,
+        ):
             try:
                 await part()
             except DomainError as error:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from llm_backend.application.job_runner import Report
-from llm_backend.application.originals import fetched
+from llm_backend.application.originals import blob_of, fetched
 from llm_backend.application.ports.blobs import BlobKey, BlobNotFound, Blobs
 from llm_backend.application.ports.document_parser import DocumentParser
 from llm_backend.application.ports.embedder import Embedded, Embedder, Embedders
@@ -19,7 +19,7 @@ from llm_backend.application.ports.folding import Folding
 from llm_backend.application.ports.jobs import JobId, Progress
 from llm_backend.application.ports.passage_index import PassageIndex
 from llm_backend.application.ports.unit_of_work import UnitOfWorkFactory
-from llm_backend.domain.chunking import chunks_of, search_text_of
+from llm_backend.domain.chunking import DEFAULT_SIZES, ChunkSizes, chunks_of, search_text_of
 from llm_backend.domain.errors import (
     DomainError,
     EmbeddingFailed,
@@ -27,6 +27,7 @@ from llm_backend.domain.errors import (
     IngestionFailed,
     OriginalMissing,
 )
+from llm_backend.domain.files import Attachment
 from llm_backend.domain.ids import DocumentId
 from llm_backend.domain.knowledge import (
     Chunk,
@@ -87,21 +88,24 @@ class IngestDocument:
         report(DONE)
         await self._clear(DocumentId(job))
 
-    async def _begin(self, document: DocumentId) -> tuple[Document, EmbeddingSpace] | None:
+    async def _begin(self, document: DocumentId) -> tuple[Document, EmbeddingSpace, Attachment | None] | None:
         async with self.transactions() as work:
+            attachment = await work.files.attachment(document)
             attempt = await work.documents.begin_attempt(document)
             found = await work.documents.find(document)
             await work.commit()
         if attempt is None or found is None or found[1] is None:
             return None
-        return replace(found[0], attempt=attempt), found[1]
+        return replace(found[0], attempt=attempt), found[1], attachment
 
-    async def _read_in(self, document: Document, space: EmbeddingSpace, report: Report) -> bool:
+    async def _read_in(
+        self, document: Document, space: EmbeddingSpace, attachment: Attachment | None, report: Report
+    ) -> bool:
         """False when it is not wanted any more, or somebody else is at it."""
         report(PARSING)
         embedder = embedder_of(self.embedders, space)
-        parsed = await self._parsed(document)
-        chunks = await asyncio.to_thread(self._chunks, parsed, document.name)
+        parsed = await self._parsed(document, _content_of(document, attachment))
+        chunks = await asyncio.to_thread(self._chunks, parsed, document.name, _sizes_of(attachment))
         if not await self._store(document, parsed, chunks):
             return False
         report(EMBEDDING)
@@ -116,16 +120,18 @@ class IngestDocument:
                 await self.index.remove(space, replaced)
         return ready
 
-    async def _parsed(self, document: Document) -> ParsedDocument:
+    async def _parsed(self, document: Document, content: BlobKey) -> ParsedDocument:
         try:
-            async with fetched(self.blobs, BlobKey(document.id), self.scratch) as file:
+            async with fetched(self.blobs, content, self.scratch) as file:
                 return await self.parser.parse(file, document.name)
         except BlobNotFound as error:
             raise OriginalMissing from error
 
-    def _chunks(self, parsed: ParsedDocument, name: str) -> list[Chunk]:
+    def _chunks(self, parsed: ParsedDocument, name: str, sizes: ChunkSizes) -> list[Chunk]:
         title = parsed.title or name
-        return [replace(chunk, search_text=self.folding(search_text_of(title, chunk))) for chunk in chunks_of(parsed)]
+        return [
+            replace(chunk, search_text=self.folding(search_text_of(title, chunk))) for chunk in chunks_of(parsed, sizes)
+        ]
 
     async def _store(self, document: Document, parsed: ParsedDocument, chunks: Sequence[Chunk]) -> bool:
         async with self.transactions() as work:
@@ -172,6 +178,14 @@ class IngestDocument:
     async def _drop_original(self, document: DocumentId) -> None:
         with suppress(DomainError):  # the sweeper comes across it
             await self.blobs.delete([BlobKey(document)])
+
+
+def _content_of(document: Document, attachment: Attachment | None) -> BlobKey:
+    return blob_of(attachment.file) if attachment else BlobKey(document.id)
+
+
+def _sizes_of(attachment: Attachment | None) -> ChunkSizes:
+    return attachment.chunking.sizes if attachment and attachment.chunking else DEFAULT_SIZES
 
 
 def _reason(error: Exception) -> str:

@@ -10,8 +10,20 @@ from pathlib import Path
 
 from llm_backend.application.ports.blobs import BlobKey, Blobs
 from llm_backend.domain.errors import StorageFull, Unavailable
+from llm_backend.domain.ids import FileId
 
 PIECE = 1024 * 1024  # bytes
+_MARK = "file-"  # before the keys of files; those of documents are bare ids
+
+
+def blob_of(file: FileId) -> BlobKey:
+    """Where the content of a file is kept that was uploaded by itself."""
+    return BlobKey(_MARK + file)
+
+
+def file_in(key: BlobKey) -> FileId | None:
+    """The file whose content that is; None for the file of a document."""
+    return FileId(key.removeprefix(_MARK)) if key.startswith(_MARK) else None
 
 
 async def pieces(file: Path) -> AsyncIterator[bytes]:

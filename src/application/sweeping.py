@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from llm_backend.application.job_runner import JobRunner
+from llm_backend.application.originals import file_in
 from llm_backend.application.ports.blobs import BlobKey, Blobs
 from llm_backend.application.ports.clock import Clock
 from llm_backend.application.ports.jobs import JobId, Jobs
@@ -61,7 +62,7 @@ class SweepDocuments:
 
     async def _drop_orphans(self) -> None:
         """A file comes before its document, so one that nobody needs is only given up when it stays so."""
-        kept = await self.blobs.keys()
+        kept = [key for key in await self.blobs.keys() if file_in(key) is None]
         needed = await self._needed(kept)
         lonely = self.unneeded.look({key: None for key in kept if key not in needed})
         await self.blobs.delete([key for key, duration in lonely.items() if duration >= self.orphaned_after])

@@ -158,7 +158,7 @@ class SubmitDocument:
     async def _document(
         self, shelf: KnowledgeBase, file: Path, name: str, attributes: Attributes, *, replaces: bool
     ) -> Document:
-        size, sha256 = await asyncio.to_thread(_measured, file)
+        size, sha256 = await asyncio.to_thread(measured, file)
         return Document(
             id=DocumentId(self.ids.uuid()),
             knowledge_base=shelf.id,
@@ -368,7 +368,8 @@ async def call_off(jobs: Jobs, runner: JobRunner, job: JobId) -> None:
     runner.look_again(job)
 
 
-def _measured(file: Path) -> tuple[int, str]:
+def measured(file: Path) -> tuple[int, str]:
+    """Its size in bytes and its SHA-256."""
     with file.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256")
         return stream.tell(), digest.hexdigest()

@@ -24,6 +24,7 @@ from llm_backend.application.conversations import (
     ReadHistory,
 )
 from llm_backend.application.embeddings import EmbedTexts, EmbedVerbatim
+from llm_backend.application.files import DeleteFile, FindFile, ListFiles, ReadFile, SweepFiles, UploadFile
 from llm_backend.application.grounding import GroundAnswer
 from llm_backend.application.health import CheckReadiness, Part
 from llm_backend.application.heartbeat import Heartbeat
@@ -55,6 +56,16 @@ from llm_backend.application.reindexing import (
 from llm_backend.application.retrieval import CorpusSummaries, Retrieve
 from llm_backend.application.rewriting import RewriteQuestion
 from llm_backend.application.sourcing import FindSources
+from llm_backend.application.store_files import (
+    AttachFiles,
+    CancelFileBatch,
+    DescribeStoreFile,
+    DetachFile,
+    FindFileBatch,
+    FindStoreFile,
+    ListStoreFiles,
+    ReadStoreFile,
+)
 from llm_backend.application.sweeping import SweepDocuments
 from llm_backend.application.taking_over import TakeOverAnswers
 from llm_backend.application.uploads import (
@@ -67,6 +78,15 @@ from llm_backend.application.uploads import (
 )
 from llm_backend.application.usage import RecordUsage, ReportUsage
 from llm_backend.application.users import Authenticate, ChangePassword, LogIn, LogOut, RegisterUser
+from llm_backend.application.vector_stores import (
+    CreateVectorStore,
+    FindVectorStore,
+    ListVectorStores,
+    SearchVectorStore,
+    SweepVectorStores,
+    UpdateVectorStore,
+    UseVectorStore,
+)
 from llm_backend.bootstrap.adapters import Adapters
 from llm_backend.config import Settings
 from llm_backend.domain.usage import Price, PriceTable
@@ -187,6 +207,15 @@ def use_cases(
         model=_answering_model(settings),
         answer_without_passages=settings.rag.answer_without_passages,
     )
+    cancel = CancelDocument(transactions, ports.jobs, jobs, check)
+    describe = DescribeDocument(transactions)
+    delete_document = DeleteDocument(transactions, ports.passage_index, ports.jobs, jobs)
+    delete_knowledge_base = DeleteKnowledgeBase(transactions, knowledge, ports.passage_index)
+    files = store.file_views
+    find_file = FindFile(files, clock)
+    delete_file = DeleteFile(transactions, ports.blobs, ports.passage_index, ports.jobs, jobs)
+    use = UseVectorStore(transactions, files, clock)
+    find_batch = FindFileBatch(files)
     list_models = ListModels(ports.catalogue, ports.embedders, knowledge)
     return Backend(
         register_user=RegisterUser(
@@ -227,15 +256,15 @@ def use_cases(
         stop_answer=StopAnswer(store.journal, store.leases, runner, ports.stop_signals),
         create_knowledge_base=CreateKnowledgeBase(transactions, ports.embedders, ids, clock),
         list_knowledge_bases=ListKnowledgeBases(knowledge),
-        delete_knowledge_base=DeleteKnowledgeBase(transactions, knowledge, ports.passage_index),
+        delete_knowledge_base=delete_knowledge_base,
         upload_document=UploadDocument(submit, follow, knowledge),
         submit_document=submit,
         check_document=check,
         follow_document=follow,
-        cancel_document=CancelDocument(transactions, ports.jobs, jobs, check),
-        describe_document=DescribeDocument(transactions),
+        cancel_document=cancel,
+        describe_document=describe,
         list_documents=ListDocuments(knowledge),
-        delete_document=DeleteDocument(transactions, ports.passage_index, ports.jobs, jobs),
+        delete_document=delete_document,
         read_content=ReadContent(knowledge),
         read_chunks=ReadChunks(knowledge),
         read_original=ReadOriginal(knowledge, ports.blobs),
@@ -246,6 +275,24 @@ def use_cases(
         roll_back_reindexing=RollBackReindexing(move, vectors_kept_for),
         retrieve=retrieve,
         reindex=Reindex(mend),
+        upload_file=UploadFile(transactions, files, ports.blobs, ids, clock),
+        list_files=ListFiles(files, clock),
+        find_file=find_file,
+        read_file=ReadFile(find_file, ports.blobs),
+        delete_file=delete_file,
+        create_vector_store=CreateVectorStore(transactions, ports.embedders, ids, clock),
+        update_vector_store=UpdateVectorStore(transactions, files, clock),
+        list_vector_stores=ListVectorStores(files, clock),
+        find_vector_store=FindVectorStore(files, clock),
+        search_vector_store=SearchVectorStore(use, files, retrieve),
+        attach_files=AttachFiles(transactions, files, use, ports.embedders, ports.jobs, jobs, ids, clock),
+        list_store_files=ListStoreFiles(files),
+        find_store_file=FindStoreFile(files),
+        describe_store_file=DescribeStoreFile(files, describe),
+        detach_file=DetachFile(files, delete_document),
+        read_store_file=ReadStoreFile(files, knowledge),
+        find_file_batch=find_batch,
+        cancel_file_batch=CancelFileBatch(transactions, files, find_batch, cancel),
         keep_house=KeepHouse(
             transactions=transactions,
             journal=store.journal,
@@ -253,6 +300,8 @@ def use_cases(
                 transactions, ports.passage_index, ports.blobs, ports.jobs, jobs, clock, settings.jobs.failures_kept_for
             ),
             sweep_reindexings=SweepReindexings(transactions, ports.jobs, jobs, clock, vectors_kept_for),
+            sweep_files=SweepFiles(transactions, ports.blobs, delete_file, clock),
+            sweep_vector_stores=SweepVectorStores(transactions, delete_knowledge_base, clock),
             optimize_index=OptimizeIndex(ports.passage_index),
             now=clock,
             events_kept_for=settings.answers.kept_for,

@@ -481,6 +481,64 @@ class NothingToRollBack(Conflict):
     default_message = "There is no earlier embedding model whose vectors have been kept"
 
 
+# Files and vector stores ---------------------------------------------------------------------------------------------
+
+
+class StoredFileNotFound(NotFound):
+    code = "file_not_found"
+    default_message = "File not found"
+
+
+class FileBatchNotFound(NotFound):
+    code = "file_batch_not_found"
+    default_message = "File batch not found"
+
+
+class FileContentMissing(NotFound):
+    """A document whose file was let go after it was read in, or is kept by another server alone."""
+
+    code = "file_content_missing"
+    default_message = "The content of this file is not kept here"
+
+
+class FileBelongsElsewhere(Invalid):
+    code = "file_belongs_elsewhere"
+    default_message = "This file was uploaded into one knowledge base; upload it by itself to attach it to others"
+
+
+class InvalidFileExpiry(Invalid):
+    code = "invalid_file_expiry"
+    default_message = "A file expires 1 hour to 30 days after it was made"
+
+
+class InvalidChunking(Invalid):
+    code = "invalid_chunking"
+    default_message = "A chunk has 100 to 4096 tokens, and the overlap is at most half of that"
+
+
+class InvalidMetadata(Invalid):
+    code = "invalid_metadata"
+    default_message = (
+        "Metadata are at most 16 texts of at most 512 characters, under names of 1 to 64 characters; a description has "
+        "at most 512 characters"
+    )
+
+
+class InvalidStoreExpiry(Invalid):
+    code = "invalid_store_expiry"
+    default_message = "A vector store expires 1 to 365 days after it was last used"
+
+
+class VectorStoreExpired(Invalid):
+    code = "vector_store_expired"
+    default_message = "The vector store has expired"
+
+
+class InvalidFileBatch(Invalid):
+    code = "invalid_file_batch"
+    default_message = "A batch names 1 to 500 files, each once"
+
+
 # Storage -------------------------------------------------------------------------------------------------------------
 
 

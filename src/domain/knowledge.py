@@ -248,6 +248,9 @@ class KnowledgeBases(Protocol):
     async def get(self, owner: UserId, knowledge_base: KnowledgeBaseId) -> KnowledgeBase:
         """Raises `KnowledgeBaseNotFound`."""
 
+    async def rename(self, knowledge_base: KnowledgeBase) -> None:
+        """Give the stored one the name of this one. Raises `KnowledgeBaseNotFound`."""
+
     async def remove(self, owner: UserId, knowledge_base: KnowledgeBaseId) -> None:
         """It is gone with the commit; its documents become tombstones. Raises `KnowledgeBaseNotFound`."""
 

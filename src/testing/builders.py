@@ -10,12 +10,14 @@ from llm_backend.domain.answers import Answer, AnswerState
 from llm_backend.domain.api_keys import ApiKey
 from llm_backend.domain.citations import Citation, Claim, Place, Source
 from llm_backend.domain.conversations import Conversation, Message, MessageState, Role, TokenUsage
+from llm_backend.domain.files import Purpose, StoredFile
 from llm_backend.domain.filters import Attributes
 from llm_backend.domain.ids import (
     AnswerId,
     ApiKeyId,
     ConversationId,
     DocumentId,
+    FileId,
     KnowledgeBaseId,
     ReindexingId,
     UserId,
@@ -254,6 +256,27 @@ def a_document(
         created_at=created_at,
         attributes=attributes or {},
         replaces=replaces,
+    )
+
+
+def a_file(
+    id: str = "file-1",  # noqa: A002
+    *,
+    owner: int = 1,
+    purpose: Purpose = Purpose.ASSISTANTS,
+    created_at: datetime = NOON,
+    expires_at: datetime | None = None,
+) -> StoredFile:
+    """A small file that stays until it is deleted."""
+    return StoredFile(
+        id=FileId(id),
+        owner=UserId(owner),
+        name=f"{id}.txt",
+        purpose=purpose,
+        size=11,
+        sha256="b94d27b9934d3e08a52e52d7da7dabfac484efe37a5380ee9088f7ace2efcde9",
+        created_at=created_at,
+        expires_at=expires_at,
     )
 
 

@@ -1,5 +1,6 @@
 """Clients of the API: one that speaks for a user, and the things that a user has."""
 
+import asyncio
 import itertools
 from dataclasses import dataclass
 from typing import Any
@@ -96,6 +97,31 @@ class Client:
         assert reply.status_code == 200, reply.text
         identifier: str = reply.json()["doc_id"]
         return identifier
+
+    async def new_file(self, name: str = "terms.txt", content: bytes = b"Force majeure releases both.") -> str:
+        data, files = {"purpose": "assistants"}, {"file": (name, content)}
+        reply = await self.post("/v1/files", data=data, files=files)
+        assert reply.status_code == 200, reply.text
+        identifier: str = reply.json()["id"]
+        return identifier
+
+    async def new_vector_store(self, **fields: Any) -> str:
+        reply = await self.post("/v1/vector_stores", fields)
+        assert reply.status_code == 200, reply.text
+        identifier: str = reply.json()["id"]
+        return identifier
+
+    async def new_file_batch(self, store: str, files: list[str]) -> str:
+        """The id of a batch, all of whose files have been read in."""
+        path = f"/v1/vector_stores/{store}/file_batches"
+        reply = await self.post(path, {"file_ids": files})
+        assert reply.status_code == 200, reply.text
+        identifier: str = reply.json()["id"]
+        async with asyncio.timeout(60):
+            while True:
+                if (await self.get(f"{path}/{identifier}")).json()["status"] != "in_progress":
+                    return identifier
+                await asyncio.sleep(0.02)
 
     async def history(self, conversation: int) -> list[dict[str, Any]]:
         reply = await self.get(f"/api/conversations/history/{conversation}")

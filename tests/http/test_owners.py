@@ -31,6 +31,9 @@ OWN_ALONE = {  # these name nothing that could be somebody else's
     "POST /api/keys",
     "GET /api/keys",
     "GET /v1/models",
+    "POST /v1/files",
+    "GET /v1/files",
+    "GET /v1/vector_stores",
     "POST /v1/embeddings",
     "GET /api/usage",
 }
@@ -44,6 +47,9 @@ class Belongings:
     kb: str = MISSING_UUID
     doc: str = MISSING_UUID
     key: str = MISSING_UUID
+    file: str = "file-" + MISSING_UUID.replace("-", "")
+    store: str = "vs_" + MISSING_UUID.replace("-", "")
+    batch: str = "vsfb_" + MISSING_UUID.replace("-", "")
 
 
 # Each route that names a thing, and requests that name things of `mine` and of `theirs`.
@@ -140,11 +146,85 @@ NAMING: dict[str, list[Any]] = {
             {"json": {"model": f"kb:{theirs.kb}", "messages": [{"role": "user", "content": "不可抗力条款"}]}},
         ),
     ],
+    "GET /v1/files/{file_id}": [lambda _, theirs: ("GET", f"/v1/files/{theirs.file}", {})],
+    "DELETE /v1/files/{file_id}": [
+        lambda _, theirs: ("DELETE", f"/v1/files/{theirs.file}", {}),
+        lambda _, theirs: ("DELETE", f"/v1/files/file-{theirs.doc.replace('-', '')}", {}),
+    ],
+    "GET /v1/files/{file_id}/content": [
+        lambda _, theirs: ("GET", f"/v1/files/{theirs.file}/content", {}),
+        lambda _, theirs: ("GET", f"/v1/files/file-{theirs.doc.replace('-', '')}/content", {}),
+    ],
+    "POST /v1/vector_stores": [
+        lambda _, theirs: ("POST", "/v1/vector_stores", {"json": {"file_ids": [theirs.file]}}),
+    ],
+    "GET /v1/vector_stores/{vector_store_id}": [lambda _, theirs: ("GET", f"/v1/vector_stores/{theirs.store}", {})],
+    "POST /v1/vector_stores/{vector_store_id}": [
+        lambda _, theirs: ("POST", f"/v1/vector_stores/{theirs.store}", {"json": {"name": "Mine"}}),
+    ],
+    "DELETE /v1/vector_stores/{vector_store_id}": [
+        lambda _, theirs: ("DELETE", f"/v1/vector_stores/{theirs.store}", {}),
+    ],
+    "POST /v1/vector_stores/{vector_store_id}/search": [
+        lambda _, theirs: ("POST", f"/v1/vector_stores/{theirs.store}/search", {"json": {"query": "what"}}),
+    ],
+    "POST /v1/vector_stores/{vector_store_id}/files": [
+        lambda mine, theirs: _attach(theirs.store, mine.file),
+        lambda mine, theirs: _attach(mine.store, theirs.file),
+        lambda mine, theirs: _attach(mine.store, f"file-{theirs.doc.replace('-', '')}"),
+    ],
+    "GET /v1/vector_stores/{vector_store_id}/files": [
+        lambda _, theirs: ("GET", f"/v1/vector_stores/{theirs.store}/files", {}),
+    ],
+    "GET /v1/vector_stores/{vector_store_id}/files/{file_id}": [
+        lambda _, theirs: ("GET", f"/v1/vector_stores/{theirs.store}/files/{theirs.file}", {}),
+        lambda mine, theirs: ("GET", f"/v1/vector_stores/{mine.store}/files/{theirs.file}", {}),
+    ],
+    "POST /v1/vector_stores/{vector_store_id}/files/{file_id}": [
+        lambda _, theirs: _describe(theirs.store, theirs.file),
+        lambda mine, theirs: _describe(mine.store, theirs.file),
+    ],
+    "DELETE /v1/vector_stores/{vector_store_id}/files/{file_id}": [
+        lambda _, theirs: ("DELETE", f"/v1/vector_stores/{theirs.store}/files/{theirs.file}", {}),
+        lambda mine, theirs: ("DELETE", f"/v1/vector_stores/{mine.store}/files/{theirs.file}", {}),
+    ],
+    "GET /v1/vector_stores/{vector_store_id}/files/{file_id}/content": [
+        lambda _, theirs: ("GET", f"/v1/vector_stores/{theirs.store}/files/{theirs.file}/content", {}),
+        lambda mine, theirs: ("GET", f"/v1/vector_stores/{mine.store}/files/{theirs.file}/content", {}),
+    ],
+    "POST /v1/vector_stores/{vector_store_id}/file_batches": [
+        lambda mine, theirs: _batch(theirs.store, mine.file),
+        lambda mine, theirs: _batch(mine.store, theirs.file),
+    ],
+    "GET /v1/vector_stores/{vector_store_id}/file_batches/{batch_id}": [
+        lambda _, theirs: ("GET", f"/v1/vector_stores/{theirs.store}/file_batches/{theirs.batch}", {}),
+        lambda mine, theirs: ("GET", f"/v1/vector_stores/{mine.store}/file_batches/{theirs.batch}", {}),
+    ],
+    "POST /v1/vector_stores/{vector_store_id}/file_batches/{batch_id}/cancel": [
+        lambda _, theirs: ("POST", f"/v1/vector_stores/{theirs.store}/file_batches/{theirs.batch}/cancel", {}),
+        lambda mine, theirs: ("POST", f"/v1/vector_stores/{mine.store}/file_batches/{theirs.batch}/cancel", {}),
+    ],
+    "GET /v1/vector_stores/{vector_store_id}/file_batches/{batch_id}/files": [
+        lambda _, theirs: ("GET", f"/v1/vector_stores/{theirs.store}/file_batches/{theirs.batch}/files", {}),
+        lambda mine, theirs: ("GET", f"/v1/vector_stores/{mine.store}/file_batches/{theirs.batch}/files", {}),
+    ],
     "POST /api/rag/chat": [
         lambda mine, theirs: _rag_chat(theirs.conversation, mine.kb),
         lambda mine, theirs: _rag_chat(mine.conversation, theirs.kb),
     ],
 }
+
+
+def _attach(store: str, file: str) -> tuple[str, str, dict[str, Any]]:
+    return "POST", f"/v1/vector_stores/{store}/files", {"json": {"file_id": file}}
+
+
+def _describe(store: str, file: str) -> tuple[str, str, dict[str, Any]]:
+    return "POST", f"/v1/vector_stores/{store}/files/{file}", {"json": {"attributes": {"mine": True}}}
+
+
+def _batch(store: str, file: str) -> tuple[str, str, dict[str, Any]]:
+    return "POST", f"/v1/vector_stores/{store}/file_batches", {"json": {"file_ids": [file]}}
 
 
 def _rag_chat(conversation: int, kb: str) -> tuple[str, str, dict[str, Any]]:
@@ -154,8 +234,15 @@ def _rag_chat(conversation: int, kb: str) -> tuple[str, str, dict[str, Any]]:
 
 async def belongings_of(user: Client) -> Belongings:
     kb = await user.new_knowledge_base()
+    file, store = await user.new_file(), await user.new_vector_store()
     belongings = Belongings(
-        conversation=await user.new_conversation(), kb=kb, doc=await user.new_document(kb), key=await user.new_key()
+        conversation=await user.new_conversation(),
+        kb=kb,
+        doc=await user.new_document(kb),
+        key=await user.new_key(),
+        file=file,
+        store=store,
+        batch=await user.new_file_batch(store, [file]),
     )
     await user.post(f"/api/chat/{belongings.conversation}", {"message": "Hello"})
     return belongings
@@ -176,8 +263,13 @@ async def everything_of(user: Client, belongings: Belongings) -> list[Any]:
         await user.post("/api/rag/retrieve", {"kb_id": belongings.kb, "query": "不可抗力条款"}),
         await user.get("/api/keys"),
         await user.get("/v1/models"),
+        await user.get("/v1/files"),
+        await user.get(f"/v1/files/{belongings.file}/content"),
+        await user.get("/v1/vector_stores"),
+        await user.get(f"/v1/vector_stores/{belongings.store}/files"),
+        await user.get(f"/v1/vector_stores/{belongings.store}/file_batches/{belongings.batch}"),
     ]
-    assert [reply.status_code for reply in replies] == [200] * 10
+    assert [reply.status_code for reply in replies] == [200] * 15
     return [reply.text for reply in replies]
 
 

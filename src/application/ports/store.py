@@ -5,6 +5,7 @@ from typing import Protocol
 from llm_backend.application.ports.answer_journal import AnswerJournal
 from llm_backend.application.ports.answer_leases import AnswerLeases
 from llm_backend.application.ports.api_keys import ApiKeyViews
+from llm_backend.application.ports.file_views import FileViews
 from llm_backend.application.ports.jobs import Jobs
 from llm_backend.application.ports.sealed_secrets import SealedSecrets
 from llm_backend.application.ports.sessions import SessionViews
@@ -33,6 +34,9 @@ class Store(Protocol):
 
     @property
     def knowledge_views(self) -> KnowledgeViews: ...
+
+    @property
+    def file_views(self) -> FileViews: ...
 
     @property
     def journal(self) -> AnswerJournal: ...

@@ -6,9 +6,11 @@ from typing import Protocol
 from llm_backend.application.ports.idempotency import IdempotencyRecords
 from llm_backend.domain.api_keys import ApiKeys
 from llm_backend.domain.conversations import Conversations
+from llm_backend.domain.files import Files
 from llm_backend.domain.knowledge import Documents, KnowledgeBases
 from llm_backend.domain.reindexing import Reindexings
 from llm_backend.domain.users import Revocations, Users
+from llm_backend.domain.vector_stores import VectorStores
 
 
 class UnitOfWork(Protocol):
@@ -38,6 +40,12 @@ class UnitOfWork(Protocol):
 
     @property
     def reindexings(self) -> Reindexings: ...
+
+    @property
+    def files(self) -> Files: ...
+
+    @property
+    def vector_stores(self) -> VectorStores: ...
 
     @property
     def idempotency(self) -> IdempotencyRecords: ...

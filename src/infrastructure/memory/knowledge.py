@@ -34,12 +34,19 @@ class MemoryKnowledgeBases:
     async def get(self, owner: UserId, knowledge_base: KnowledgeBaseId) -> KnowledgeBase:
         return replace(knowledge_base_of(self.place.tables, owner, knowledge_base))
 
+    async def rename(self, knowledge_base: KnowledgeBase) -> None:
+        stored = knowledge_base_of(self.place.tables, knowledge_base.owner, knowledge_base.id)
+        self.place.tables.knowledge_bases[stored.id] = replace(stored, name=knowledge_base.name)
+
     async def remove(self, owner: UserId, knowledge_base: KnowledgeBaseId) -> None:
         tables = self.place.tables
         knowledge_base_of(tables, owner, knowledge_base)
         del tables.knowledge_bases[knowledge_base]
         for move in [one for one in tables.reindexings.values() if one.knowledge_base == knowledge_base]:
             del tables.reindexings[move.id]
+        tables.store_settings.pop(knowledge_base, None)
+        for batch in [row.batch for row in tables.file_batches.values() if row.batch.knowledge_base == knowledge_base]:
+            del tables.file_batches[batch.id]
         for row in list(tables.documents.values()):
             if row.document.knowledge_base == knowledge_base:
                 _put_in_state(tables, row, DocumentState.DELETED)
@@ -225,6 +232,7 @@ class MemoryDocuments:
         row = self.place.tables.documents.get(document)
         if row is not None and row.document.state is DocumentState.DELETED:
             del self.place.tables.documents[document]
+            self.place.tables.attachments.pop(document, None)
 
     def _present(self) -> list[DocumentRow]:
         """Pending and ready ones, oldest first."""

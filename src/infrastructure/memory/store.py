@@ -9,6 +9,8 @@ from llm_backend.infrastructure.memory.answer_journal import MemoryAnswerJournal
 from llm_backend.infrastructure.memory.answer_leases import MemoryAnswerLeases
 from llm_backend.infrastructure.memory.api_keys import MemoryApiKeys, MemoryApiKeyViews
 from llm_backend.infrastructure.memory.conversations import MemoryConversations, MemoryConversationViews
+from llm_backend.infrastructure.memory.file_views import MemoryFileViews
+from llm_backend.infrastructure.memory.files import MemoryFiles
 from llm_backend.infrastructure.memory.idempotency import MemoryIdempotencyRecords
 from llm_backend.infrastructure.memory.jobs import MemoryJobs
 from llm_backend.infrastructure.memory.knowledge import MemoryDocuments, MemoryKnowledgeBases
@@ -18,6 +20,7 @@ from llm_backend.infrastructure.memory.sealed_secrets import MemorySealedSecrets
 from llm_backend.infrastructure.memory.tables import Committed, Place
 from llm_backend.infrastructure.memory.usage import MemoryUsageLog
 from llm_backend.infrastructure.memory.users import MemoryRevocations, MemorySessionViews, MemoryUsers
+from llm_backend.infrastructure.memory.vector_stores import MemoryVectorStores
 
 
 class MemoryUnitOfWork:
@@ -33,6 +36,8 @@ class MemoryUnitOfWork:
         self.knowledge_bases = MemoryKnowledgeBases(self._staged)
         self.documents = MemoryDocuments(self._staged)
         self.reindexings = MemoryReindexings(self._staged)
+        self.files = MemoryFiles(self._staged)
+        self.vector_stores = MemoryVectorStores(self._staged)
         self.idempotency = MemoryIdempotencyRecords(self._staged)
 
     async def commit(self) -> None:
@@ -51,6 +56,7 @@ class MemoryStore:
         self.usage = MemoryUsageLog(self._committed)
         self.conversation_views = MemoryConversationViews(self._committed)
         self.knowledge_views = MemoryKnowledgeViews(self._committed)
+        self.file_views = MemoryFileViews(self._committed)
         me = WriterId(str(uuid4()))
         self.journal = self.journal_of(me)
         self.leases = self.leases_of(me)

@@ -10,11 +10,14 @@ from llm_backend.application.ports.idempotency import IdempotencyKey
 from llm_backend.domain.answers import Answer
 from llm_backend.domain.api_keys import ApiKey
 from llm_backend.domain.conversations import Conversation, Message
+from llm_backend.domain.files import Attachment, StoredFile
 from llm_backend.domain.ids import (
     AnswerId,
     ApiKeyId,
     ConversationId,
     DocumentId,
+    FileBatchId,
+    FileId,
     KnowledgeBaseId,
     ReindexingId,
     UserId,
@@ -25,6 +28,7 @@ from llm_backend.domain.prompting import Grounding
 from llm_backend.domain.reindexing import Reindexing
 from llm_backend.domain.usage import UsageRecord
 from llm_backend.domain.users import User
+from llm_backend.domain.vector_stores import FileBatch, StoreSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +66,14 @@ class DocumentRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BatchRow:
+    """A batch and the documents of it."""
+
+    batch: FileBatch
+    documents: frozenset[DocumentId]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
     """What came of an idempotency key."""
 
@@ -90,6 +102,10 @@ class Tables:
     knowledge_bases: dict[KnowledgeBaseId, KnowledgeBase] = field(default_factory=dict)
     documents: dict[DocumentId, DocumentRow] = field(default_factory=dict)
     reindexings: dict[ReindexingId, Reindexing] = field(default_factory=dict)
+    files: dict[FileId, StoredFile] = field(default_factory=dict)
+    attachments: dict[DocumentId, Attachment] = field(default_factory=dict)
+    store_settings: dict[KnowledgeBaseId, StoreSettings] = field(default_factory=dict)
+    file_batches: dict[FileBatchId, BatchRow] = field(default_factory=dict)
 
     def copy(self) -> "Tables":
         return Tables(*(dict(getattr(self, table.name)) for table in fields(self)))

@@ -326,6 +326,60 @@ Index(
     postgresql_where=reindexings.c.state == RUNNING,
 )
 
+# Files by themselves: their content is kept elsewhere.
+files = Table(
+    "files",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("owner", BigInteger, ForeignKey("users.id", ondelete="CASCADE"), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("purpose", Text, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("sha256", Text, nullable=False),
+    Column("created_at", UtcTime, nullable=False),
+    Column("expires_at", UtcTime),
+    Index(None, "owner", "created_at", "id"),
+    Index(None, "expires_at"),
+)
+
+# Which documents files have become. A document without a row here is a file of its own.
+file_attachments = Table(
+    "file_attachments",
+    metadata,
+    Column("document_id", Text, ForeignKey("documents.id", ondelete="CASCADE"), primary_key=True),
+    Column("file_id", Text, ForeignKey("files.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("longest", Integer),  # both in tokens, or nothing
+    Column("overlap", Integer),
+)
+
+# What owners have noted down about knowledge bases; without a row, nothing.
+vector_stores = Table(
+    "vector_stores",
+    metadata,
+    Column("knowledge_base_id", Text, ForeignKey("knowledge_bases.id", ondelete="CASCADE"), primary_key=True),
+    Column("metadata", Text, nullable=False),
+    Column("description", Text, nullable=False),
+    Column("expires_after", BigInteger, index=True),  # seconds
+    Column("last_active_at", UtcTime, nullable=False),
+)
+
+file_batches = Table(
+    "file_batches",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("owner", BigInteger, ForeignKey("users.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("knowledge_base_id", Text, ForeignKey("knowledge_bases.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("created_at", UtcTime, nullable=False),
+    Column("is_cancelled", Boolean, nullable=False),
+)
+
+file_batch_documents = Table(
+    "file_batch_documents",
+    metadata,
+    Column("batch_id", Text, ForeignKey("file_batches.id", ondelete="CASCADE"), primary_key=True),
+    Column("document_id", Text, ForeignKey("documents.id", ondelete="CASCADE"), primary_key=True, index=True),
+)
+
 # Work to do, of whatever kind; no row, no job. Whoever has seen `version` stand still for `patience` milliseconds may
 # take the job.
 jobs = Table(

@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from llm_backend.application.ports.answer_journal import AnswerJournal
 from llm_backend.application.ports.answer_leases import AnswerLeases
 from llm_backend.application.ports.api_keys import ApiKeyViews
+from llm_backend.application.ports.file_views import FileViews
 from llm_backend.application.ports.sealed_secrets import SealedSecrets
 from llm_backend.application.ports.sessions import SessionViews
 from llm_backend.application.ports.unit_of_work import UnitOfWorkFactory
@@ -22,6 +23,7 @@ from llm_backend.application.ports.usage import UsageLog
 from llm_backend.application.ports.views import ConversationViews, KnowledgeViews
 from llm_backend.domain.ids import WriterId
 from llm_backend.infrastructure.sql.api_keys import SqlApiKeyViews
+from llm_backend.infrastructure.sql.file_views import SqlFileViews
 from llm_backend.infrastructure.sql.jobs import SqlJobs
 from llm_backend.infrastructure.sql.journal import SqlAnswerJournal
 from llm_backend.infrastructure.sql.leases import SqlAnswerLeases
@@ -56,6 +58,7 @@ class SqlStore:
     usage: UsageLog
     conversation_views: ConversationViews
     knowledge_views: KnowledgeViews
+    file_views: FileViews
     journal: AnswerJournal
     leases: AnswerLeases
     sealed_secrets: SealedSecrets
@@ -74,6 +77,7 @@ class SqlStore:
         self.usage = SqlUsageLog(reader, writer)
         self.conversation_views = SqlConversationViews(reader)
         self.knowledge_views = SqlKnowledgeViews(reader)
+        self.file_views = SqlFileViews(reader)
         self.jobs = SqlJobs(reader, writer)
         self.sealed_secrets = SqlSealedSecrets(reader, writer)
         me = WriterId(str(uuid4()))

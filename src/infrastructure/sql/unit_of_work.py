@@ -10,10 +10,12 @@ from llm_backend.infrastructure.sql.errors import translated
 from llm_backend.infrastructure.sql.repositories.api_keys import SqlApiKeys
 from llm_backend.infrastructure.sql.repositories.conversations import SqlConversations
 from llm_backend.infrastructure.sql.repositories.documents import SqlDocuments
+from llm_backend.infrastructure.sql.repositories.files import SqlFiles
 from llm_backend.infrastructure.sql.repositories.idempotency import SqlIdempotencyRecords
 from llm_backend.infrastructure.sql.repositories.knowledge_bases import SqlKnowledgeBases
 from llm_backend.infrastructure.sql.repositories.reindexings import SqlReindexings
 from llm_backend.infrastructure.sql.repositories.users import SqlRevocations, SqlUsers
+from llm_backend.infrastructure.sql.repositories.vector_stores import SqlVectorStores
 from llm_backend.infrastructure.sql.transaction import Transaction
 from llm_backend.infrastructure.sql.write_turns import WriteTurns
 
@@ -30,6 +32,8 @@ class SqlUnitOfWork:
         self.knowledge_bases = SqlKnowledgeBases(transaction)
         self.documents = SqlDocuments(transaction)
         self.reindexings = SqlReindexings(transaction)
+        self.files = SqlFiles(transaction)
+        self.vector_stores = SqlVectorStores(transaction)
         self.idempotency = SqlIdempotencyRecords(transaction)
         self.commit = transaction.commit
 

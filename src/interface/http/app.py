@@ -18,6 +18,7 @@ from llm_backend.interface.http.edge import Edge
 from llm_backend.interface.http.errors import handle
 from llm_backend.interface.http.openai.completions import Chats
 from llm_backend.interface.http.openai.embeddings import Embedding
+from llm_backend.interface.http.openai.files import FileUploads
 from llm_backend.interface.http.openai.routes import openai_router
 from llm_backend.interface.http.options import HttpOptions
 from llm_backend.interface.http.requests import ApiRequest
@@ -100,6 +101,7 @@ def _dependencies(backend: Backend, options: HttpOptions) -> dict[str, Provide]:
         "chats": Chats(backend.complete_chat, backend.stream_chat),
         "embedding": Embedding(backend.embed_texts, backend.embed_verbatim),
         "uploads": Uploads(backend.upload_document, backend.submit_document, options.scratch),
+        "file_uploads": FileUploads(backend.upload_file, options.scratch),
         "documents": Documents(
             check=backend.check_document,
             follow=backend.follow_document,

@@ -6,9 +6,9 @@ import errno
 import hashlib
 import os
 import tempfile
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
@@ -37,6 +37,7 @@ class Form:
     sha256: str
     attributes: str = ""
     replace: str = ""
+    texts: Mapping[str, str] = field(default_factory=dict)  # all fields but the file, by name
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +76,8 @@ class Uploads:
 
     @asynccontextmanager
     async def _received(self, request: ApiRequest) -> AsyncIterator["_Sent"]:
-        async with self._scratch_file() as path:
-            form = await _received(request, path)
+        async with scratch_file(self.scratch) as path:
+            form = await received(request, path)
             if not form.kb_id or not form.file_name:
                 raise MissingFormField
             yield _Sent(
@@ -87,19 +88,6 @@ class Uploads:
                 attributes=_attributes(form.attributes),
                 replace=_truth(form.replace),
             )
-
-    @asynccontextmanager
-    async def _scratch_file(self) -> AsyncIterator[Path]:
-        path = await asyncio.to_thread(self._new_file)
-        try:
-            yield path
-        finally:
-            await asyncio.to_thread(path.unlink, missing_ok=True)
-
-    def _new_file(self) -> Path:
-        handle, name = tempfile.mkstemp(prefix="upload-", dir=self.scratch)
-        os.close(handle)
-        return Path(name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,8 +123,25 @@ def _truth(text: str) -> bool:
     return text.lower() in {"true", "1"}
 
 
-async def _received(request: ApiRequest, path: Path) -> Form:
-    """Raises `InvalidForm` for anything but a whole form in valid UTF-8, and `StorageFull`."""
+@asynccontextmanager
+async def scratch_file(folder: Path | None) -> AsyncIterator[Path]:
+    """An empty file that only we can read, until the end of the block."""
+    path = await asyncio.to_thread(_new_file, folder)
+    try:
+        yield path
+    finally:
+        await asyncio.to_thread(path.unlink, missing_ok=True)
+
+
+def _new_file(folder: Path | None) -> Path:
+    handle, name = tempfile.mkstemp(prefix="upload-", dir=folder)
+    os.close(handle)
+    return Path(name)
+
+
+async def received(request: ApiRequest, path: Path) -> Form:
+    """Read a form whose file goes to `path`. Raises `MissingFormField`, `InvalidForm` for anything but a whole form in
+    valid UTF-8, and `StorageFull`."""
     media_type, options = request.content_type
     boundary = options.get("boundary")
     if media_type != "multipart/form-data" or not boundary:
@@ -213,4 +218,5 @@ class _Reading:
             sha256=self._digest.hexdigest(),
             attributes=texts.get("attributes", ""),
             replace=texts.get("replace", ""),
+            texts=texts,
         )

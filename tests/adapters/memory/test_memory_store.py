@@ -11,6 +11,7 @@ from llm_backend.testing.contracts.answer_leases import AnswerLeasesContract
 from llm_backend.testing.contracts.api_keys import ApiKeysContract
 from llm_backend.testing.contracts.conversations import ConversationsContract
 from llm_backend.testing.contracts.document_contents import DocumentContentsContract
+from llm_backend.testing.contracts.files import FilesContract, VectorStoresContract
 from llm_backend.testing.contracts.idempotency import IdempotencyContract
 from llm_backend.testing.contracts.ingestion import IngestionContract
 from llm_backend.testing.contracts.knowledge import DocumentsContract, KnowledgeBasesContract
@@ -87,6 +88,14 @@ class TestDocuments(DocumentsContract):
 
 
 class TestDocumentContents(DocumentContentsContract):
+    pass
+
+
+class TestFiles(FilesContract):
+    pass
+
+
+class TestVectorStores(VectorStoresContract):
     pass
 
 

@@ -22,6 +22,11 @@ _BURY = (
     .where(documents.c.knowledge_base_id == bindparam("shelf"), documents.c.owner == bindparam("of"))
     .values(state=DELETED)
 )
+_RENAME = (
+    update(knowledge_bases)
+    .where(knowledge_bases.c.id == bindparam("shelf"), knowledge_bases.c.owner == bindparam("of"))
+    .values(name=bindparam("called"))
+)
 _REMOVE = delete(knowledge_bases).where(_OWNED)
 
 
@@ -39,6 +44,11 @@ class SqlKnowledgeBases:
         if row is None:
             raise KnowledgeBaseNotFound
         return knowledge_base_from(row)
+
+    async def rename(self, knowledge_base: KnowledgeBase) -> None:
+        values = {"shelf": knowledge_base.id, "of": knowledge_base.owner, "called": knowledge_base.name}
+        if not (await self._transaction.execute(_RENAME, values)).rowcount:
+            raise KnowledgeBaseNotFound
 
     async def remove(self, owner: UserId, knowledge_base: KnowledgeBaseId) -> None:
         values = {"shelf": knowledge_base, "owner": owner}

@@ -3,8 +3,10 @@
 from dataclasses import dataclass
 
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.openapi.spec import OpenAPIMediaType, OpenAPIType, Operation, RequestBody, Schema
+from litestar.openapi.spec import OpenAPIFormat, OpenAPIMediaType, OpenAPIType, Operation, RequestBody, Schema
 
+from llm_backend.domain.files import Purpose
+from llm_backend.interface.http.documentation import RepeatableOperation
 from llm_backend.interface.http.openai_errors import OpenAiErrorOut
 
 _MEANINGS = {
@@ -93,3 +95,22 @@ class EmbeddingOperation(Operation):
 
 def _json(schema: Schema) -> RequestBody:
     return RequestBody(required=True, content={"application/json": OpenAPIMediaType(schema=schema)})
+
+
+@dataclass
+class FileOperation(RepeatableOperation):
+    """An operation whose body is the form of a file, which Litestar cannot see: the handler streams it by itself."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        form = Schema(
+            type=OpenAPIType.OBJECT,
+            required=["file", "purpose"],
+            properties={
+                "file": Schema(type=OpenAPIType.STRING, format=OpenAPIFormat.BINARY),
+                "purpose": Schema(type=OpenAPIType.STRING, enum=[purpose.value for purpose in Purpose]),
+                "expires_after[anchor]": Schema(type=OpenAPIType.STRING, enum=["created_at"]),
+                "expires_after[seconds]": _WHOLE_NUMBER,
+            },
+        )
+        self.request_body = RequestBody(required=True, content={"multipart/form-data": OpenAPIMediaType(schema=form)})

@@ -1,10 +1,13 @@
 """Ids under `/v1`: those of `/api`, behind a prefix that says of what.
 
-What cannot be such an id is the id of nothing: the functions return None, and the caller says what was not found.
+What cannot be such an id is the id of nothing: the functions return None, and the caller says what was not found; or
+they say so themselves.
 """
 
 from uuid import UUID
 
+from llm_backend.domain.errors import FileBatchNotFound, KnowledgeBaseNotFound, StoredFileNotFound
+from llm_backend.domain.ids import FileBatchId, FileId, KnowledgeBaseId
 from llm_backend.interface.http.requests import parsed_id
 
 RESPONSE = "resp_"
@@ -16,6 +19,30 @@ VECTOR_STORE = "vs_"
 FILE = "file-"
 FILE_BATCH = "vsfb_"
 COMPLETION = "chatcmpl-"
+
+
+def vector_store_in(text: str) -> KnowledgeBaseId:
+    """Raises `KnowledgeBaseNotFound`."""
+    uuid = uuid_in(VECTOR_STORE, text)
+    if uuid is None:
+        raise KnowledgeBaseNotFound
+    return KnowledgeBaseId(uuid)
+
+
+def file_in(text: str) -> FileId:
+    """Raises `StoredFileNotFound`."""
+    uuid = uuid_in(FILE, text)
+    if uuid is None:
+        raise StoredFileNotFound
+    return FileId(uuid)
+
+
+def batch_in(text: str) -> FileBatchId:
+    """Raises `FileBatchNotFound`."""
+    uuid = uuid_in(FILE_BATCH, text)
+    if uuid is None:
+        raise FileBatchNotFound
+    return FileBatchId(uuid)
 
 
 def numbered_id(prefix: str, number: int) -> str:

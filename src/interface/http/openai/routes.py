@@ -6,8 +6,12 @@ from llm_backend.application.backend import Backend
 from llm_backend.interface.http.openai.auth import require_access
 from llm_backend.interface.http.openai.completions import CompletionsController
 from llm_backend.interface.http.openai.embeddings import EmbeddingsController
+from llm_backend.interface.http.openai.file_batches import FileBatchesController
+from llm_backend.interface.http.openai.files import FilesController, FileUploadController
 from llm_backend.interface.http.openai.models import ModelsController
 from llm_backend.interface.http.openai.requests import OpenAiRequest
+from llm_backend.interface.http.openai.store_files import StoreFilesController
+from llm_backend.interface.http.openai.vector_stores import VectorStoresController
 from llm_backend.interface.http.openai_errors import ROOT
 from llm_backend.interface.http.options import HttpOptions
 
@@ -18,9 +22,18 @@ def openai_router(backend: Backend, options: HttpOptions) -> Router:
         route_handlers=[CompletionsController, EmbeddingsController],
         request_max_body_size=options.prompt_limit,
     )
+    uploads = Router(path="/", route_handlers=[FileUploadController], request_max_body_size=options.upload_limit)
     return Router(
         path=ROOT,
-        route_handlers=[ModelsController, prompts],
+        route_handlers=[
+            ModelsController,
+            prompts,
+            uploads,
+            FilesController,
+            VectorStoresController,
+            StoreFilesController,
+            FileBatchesController,
+        ],
         guards=[require_access(backend.authorize)],
         request_class=OpenAiRequest,
     )
