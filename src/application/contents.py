@@ -3,7 +3,9 @@
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
-from llm_backend.application.ports.blobs import BlobKey, BlobNotFound, Blobs
+from llm_backend.application.originals import content_of
+from llm_backend.application.ports.blobs import BlobNotFound, Blobs
+from llm_backend.application.ports.unit_of_work import UnitOfWorkFactory
 from llm_backend.application.ports.views import KnowledgeViews
 from llm_backend.domain.errors import DocumentNotFound, InvalidRange, OriginalNotKept
 from llm_backend.domain.ids import DocumentId, UserId
@@ -62,6 +64,7 @@ class ReadOriginal:
     """The file that a document was read from, as it was uploaded."""
 
     views: KnowledgeViews
+    transactions: UnitOfWorkFactory
     blobs: Blobs
 
     async def __call__(self, owner: UserId, document: DocumentId) -> Original:
@@ -70,7 +73,9 @@ class ReadOriginal:
         found = (await self.views.document(owner, document)).document
         if found.state is not DocumentState.READY:
             raise DocumentNotFound
-        content = self.blobs.read(BlobKey(document))
+        async with self.transactions() as work:
+            attachment = await work.files.attachment(document)
+        content = self.blobs.read(content_of(document, attachment))
         try:
             first = await anext(content, b"")
         except BlobNotFound as error:

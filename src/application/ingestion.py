@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from llm_backend.application.job_runner import Report
-from llm_backend.application.originals import blob_of, fetched
+from llm_backend.application.originals import content_of, fetched
 from llm_backend.application.ports.blobs import BlobKey, BlobNotFound, Blobs
 from llm_backend.application.ports.document_parser import DocumentParser
 from llm_backend.application.ports.embedder import Embedded, Embedder, Embedders
@@ -104,7 +104,7 @@ class IngestDocument:
         """False when it is not wanted any more, or somebody else is at it."""
         report(PARSING)
         embedder = embedder_of(self.embedders, space)
-        parsed = await self._parsed(document, _content_of(document, attachment))
+        parsed = await self._parsed(document, content_of(document.id, attachment))
         chunks = await asyncio.to_thread(self._chunks, parsed, document.name, _sizes_of(attachment))
         if not await self._store(document, parsed, chunks):
             return False
@@ -178,10 +178,6 @@ class IngestDocument:
     async def _drop_original(self, document: DocumentId) -> None:
         with suppress(DomainError):  # the sweeper comes across it
             await self.blobs.delete([BlobKey(document)])
-
-
-def _content_of(document: Document, attachment: Attachment | None) -> BlobKey:
-    return blob_of(attachment.file) if attachment else BlobKey(document.id)
 
 
 def _sizes_of(attachment: Attachment | None) -> ChunkSizes:

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from llm_backend.application.ports.blobs import BlobKey, Blobs
 from llm_backend.domain.errors import StorageFull, Unavailable
-from llm_backend.domain.ids import FileId
+from llm_backend.domain.files import Attachment
+from llm_backend.domain.ids import DocumentId, FileId
 
 PIECE = 1024 * 1024  # bytes
 _MARK = "file-"  # before the keys of files; those of documents are bare ids
@@ -19,6 +20,11 @@ _MARK = "file-"  # before the keys of files; those of documents are bare ids
 def blob_of(file: FileId) -> BlobKey:
     """Where the content of a file is kept that was uploaded by itself."""
     return BlobKey(_MARK + file)
+
+
+def content_of(document: DocumentId, attachment: Attachment | None) -> BlobKey:
+    """Where the file of a document is kept: by itself, or as its own."""
+    return blob_of(attachment.file) if attachment else BlobKey(document)
 
 
 def file_in(key: BlobKey) -> FileId | None:

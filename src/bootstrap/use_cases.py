@@ -267,7 +267,7 @@ def use_cases(
         delete_document=delete_document,
         read_content=ReadContent(knowledge),
         read_chunks=ReadChunks(knowledge),
-        read_original=ReadOriginal(knowledge, ports.blobs),
+        read_original=ReadOriginal(knowledge, transactions, ports.blobs),
         list_embedding_models=ListEmbeddingModels(ports.embedders),
         start_reindexing=StartReindexing(move),
         check_reindexing=check_reindexing,

@@ -28,6 +28,8 @@ BODIES: dict[str, dict[str, Any]] = {
     "/api/users/password": {"old_password": "x", "new_password": "y"},
     "/api/conversations/create": {"title": "x", "model": "gpt-4o"},
     "/api/chat/{conversation}": {"message": "x"},
+    "/api/keys": {"name": "x"},
+    "/api/keys/delete": {"key_id": "x"},
     "/api/rag/kb/create": {"kb_name": "x"},
     "/api/rag/kb/delete": {"kb_id": "{kb}"},
     "/api/rag/kb/reindex": {"kb_id": "{kb}", "embedding_model": "zhipu-embedding-2"},
@@ -35,6 +37,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "/api/rag/kb/reindex/rollback": {"kb_id": "{kb}"},
     "/api/rag/doc/delete": {"kb_id": "{kb}", "doc_id": "x"},
     "/api/rag/doc/cancel": {"doc_id": "x"},
+    "/api/rag/doc/attributes": {"doc_id": "x"},
     "/api/rag/retrieve": {"kb_id": "{kb}", "query": "x"},
     "/api/rag/chat": {"conversation_id": 1, "kb_id": "{kb}", "message": "x"},
 }
@@ -230,7 +233,7 @@ ELSEWHERE = {  # codes that no route of `/api/rag` answers with
     *("archive_damaged", "conversation_id_taken", "copy_differs", "old_data_unusable"),
     *("api_key_not_found", "invalid_key_name", "invalid_key_expiry", "too_many_api_keys"),
     *("forbidden", "scope_missing", "user_not_found", "invalid_dimensions"),
-    *("target_not_empty", "unfinished_move", "unknown_table"),
+    *("model_not_pulled", "target_not_empty", "unfinished_move", "unknown_table"),
     *("file_not_found", "file_batch_not_found", "file_content_missing", "file_belongs_elsewhere", "invalid_file_batch"),
     *("invalid_file_expiry", "invalid_chunking", "invalid_metadata", "invalid_store_expiry", "vector_store_expired"),
 }
