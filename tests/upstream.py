@@ -122,6 +122,11 @@ class Reply:
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
         return self.event(_json({"id": "chatcmpl-1", "object": "chat.completion.chunk", "choices": [choice]}))
 
+    def call(self, piece: dict[str, Any]) -> bytes:
+        """A piece of a call of a function."""
+        choice = {"index": 0, "delta": {"tool_calls": [piece]}, "logprobs": None, "finish_reason": None}
+        return self.event(_json({"id": "chatcmpl-1", "object": "chat.completion.chunk", "choices": [choice]}))
+
     def usage(self) -> bytes:
         if not (self.request.body.get("stream_options") or {}).get("include_usage"):
             return b""
@@ -204,6 +209,25 @@ async def waits(reply: Reply) -> None:
     await reply.answer(after)
     await reply.request.go_on.wait()
     await reply.part(b"".join(map(reply.chunk, pieces[after:])) + reply.chunk(None, "stop") + reply.event("[DONE]"))
+    await reply.end()
+
+
+@behaviour
+async def calls(reply: Reply) -> None:
+    """A word, then two functions are called, in two pieces each, or with `whole` in one. `cut` off after the first."""
+    arguments = '{"city":"Köln"}'
+    pieces = [arguments] if "whole" in reply.options else [arguments[:5], arguments[5:]]
+    await reply.head()
+    await reply.part(reply.chunk("Let me see"))
+    for index, name in enumerate(("weather", "time")):
+        for number, piece in enumerate(pieces):
+            first = {"id": f"call_{index}", "type": "function"} if number == 0 else {}
+            function = {"name": name, "arguments": piece} if number == 0 else {"arguments": piece}
+            await reply.part(reply.call({"index": index, **first, "function": function}))
+        if "cut" in reply.options:
+            reply.last = True
+            return
+    await reply.part(reply.chunk(None, "tool_calls") + reply.usage() + reply.event("[DONE]"))
     await reply.end()
 
 

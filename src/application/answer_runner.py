@@ -28,6 +28,7 @@ from llm_backend.domain.answers import (
     STOPPED,
     Answer,
     AnswerEvent,
+    CallPiece,
     Continued,
     Delta,
     Failed,
@@ -107,7 +108,8 @@ class AnswerRunner:
         """
         self.check_open()
         begun: asyncio.Future[AnswerId] = asyncio.get_running_loop().create_future()
-        writing = Writing(answer=turn.answer, request=request, grounding=turn.grounding)
+        is_kept = turn.response is not None and turn.response.background
+        writing = Writing(answer=turn.answer, request=request, grounding=turn.grounding, is_kept=is_kept)
         self._writing[turn.answer.id] = writing
         writing.task = asyncio.create_task(self._live(writing, turn, begun), name=f"answer {turn.answer.id}")
         return await asyncio.shield(begun)
@@ -273,7 +275,7 @@ class AnswerRunner:
             return [Failed("internal_error", "The answer could not be completed")], MessageState.INCOMPLETE
         finally:
             writing.asking = False
-        return writing.ending(completion), MessageState.COMPLETE
+        return writing.ending(completion, at=self.now()), MessageState.COMPLETE
 
     def _emit(self, writing: Writing, deltas: Sequence[Delta]) -> None:
         """The hot path: called once per read from the provider, with all that came in it."""
@@ -285,8 +287,8 @@ class AnswerRunner:
         writing.length += length
         for delta in deltas:
             writing.pieces.append(delta.text)
-        if isinstance(deltas[0], Continued):
-            writing.seams.append(deltas[0].seam)
+        if type(deltas[0]) is not Delta or writing.outline:
+            writing.note(deltas)
         writing.unsaved += deltas
         writing.unsaved_length += length
         if self.hands_over and (writing.held or self.monotonic() > writing.sure_until):
@@ -300,6 +302,9 @@ class AnswerRunner:
         """Say where this process went on in the place of one that is gone."""
         if writing.broken_at is not None:
             first, *rest = deltas
+            if isinstance(first, CallPiece):
+                self._emit(writing, deltas)
+                return
             seam = Seam(at=writing.broken_at, model=writing.request.model, reason=INTERRUPTED)
             deltas = deltas if isinstance(first, Continued) else [Continued(first.text, seam), *rest]
             writing.broken_at = None
@@ -371,7 +376,7 @@ class AnswerRunner:
     async def _store(self, writing: Writing, ending: list[AnswerEvent], state: MessageState) -> None:
         """Store the end of an answer, then tell its readers: what they see as done is durable."""
         failure = ending[-1] if isinstance(ending[-1], Failed) else None
-        if failure and not writing.pieces and failure.code not in REASONS:
+        if failure and not writing.pieces and failure.code not in REASONS and not writing.is_kept:
             await self._withdraw(writing, ending)
             return
         writing.is_ending = True
@@ -398,7 +403,7 @@ class AnswerRunner:
         self.log.append(writing.answer.id, ending)
 
     async def _hand_over(self, writing: Writing) -> None:
-        if not writing.pieces:
+        if not writing.pieces and not writing.is_kept:
             await self._withdraw(writing, [failed(ShuttingDown())])
             return
         writing.is_ending = True

@@ -283,7 +283,8 @@ class Drain:
     over; all are stored."""
 
     runner: AnswerRunner
+    in_passing: AnswerRunner
     jobs: JobRunner
 
     async def __call__(self) -> None:
-        await asyncio.gather(self.runner.drain(), self.jobs.drain())
+        await asyncio.gather(self.runner.drain(), self.in_passing.drain(), self.jobs.drain())

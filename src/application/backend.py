@@ -11,8 +11,16 @@ from llm_backend.application.answering import (
     StopAnswer,
 )
 from llm_backend.application.api_keys import Authorize, CreateApiKey, DeleteApiKey, ListApiKeys
+from llm_backend.application.compacting import CompactResponse
 from llm_backend.application.completions import CompleteChat, StreamChat
 from llm_backend.application.contents import ReadChunks, ReadContent, ReadOriginal
+from llm_backend.application.conversation_items import (
+    AddItems,
+    DescribeConversation,
+    OpenConversation,
+    ReadItems,
+    RemoveItem,
+)
 from llm_backend.application.conversations import (
     CreateConversation,
     DeleteConversation,
@@ -38,6 +46,14 @@ from llm_backend.application.reindexing import (
     CheckReindexing,
     RollBackReindexing,
     StartReindexing,
+)
+from llm_backend.application.responses import (
+    CancelResponse,
+    CountInput,
+    DeleteResponse,
+    FindResponse,
+    ForgetResponse,
+    Respond,
 )
 from llm_backend.application.retrieval import Retrieve
 from llm_backend.application.store_files import (
@@ -103,6 +119,20 @@ class Backend:
     find_answer: FindAnswer
     follow_answer: FollowAnswer
     stop_answer: StopAnswer
+
+    open_conversation: OpenConversation
+    describe_conversation: DescribeConversation
+    read_items: ReadItems
+    add_items: AddItems
+    remove_item: RemoveItem
+
+    respond: Respond
+    count_input: CountInput
+    compact_response: CompactResponse
+    find_response: FindResponse
+    cancel_response: CancelResponse
+    delete_response: DeleteResponse
+    forget_response: ForgetResponse
 
     create_knowledge_base: CreateKnowledgeBase
     list_knowledge_bases: ListKnowledgeBases

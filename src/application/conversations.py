@@ -102,7 +102,7 @@ class ReadHistory:
 
     async def __call__(self, owner: UserId, conversation: ConversationId) -> Thread:
         thread = await self.views.thread(owner, conversation)
-        said = [message for message in thread.messages if message.role is not Role.SYSTEM]
+        said = [message for message in thread.messages if message.role is not Role.SYSTEM and not message.is_removed]
         return Thread(conversation=thread.conversation, messages=said)
 
 

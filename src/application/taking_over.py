@@ -9,6 +9,7 @@ from datetime import timedelta
 
 from llm_backend.application.answer_runner import AnswerRunner
 from llm_backend.application.composing import RECALLED_MESSAGES, ComposeRequest
+from llm_backend.application.composing_responses import ComposeResponse
 from llm_backend.application.heartbeat import Heartbeat
 from llm_backend.application.ports.answer_journal import AnswerJournal, NumberedEvent, Part
 from llm_backend.application.ports.answer_leases import AnswerLeases, OpenAnswer
@@ -22,6 +23,7 @@ from llm_backend.domain.citations import cited
 from llm_backend.domain.conversations import Message, MessageState, Role
 from llm_backend.domain.errors import DomainError, StorageFull, Unavailable
 from llm_backend.domain.ids import AnswerId
+from llm_backend.domain.outputs import items_of
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +47,7 @@ class TakeOverAnswers:
     heartbeat: Heartbeat
     conversations: ConversationViews
     compose: ComposeRequest
+    compose_response: ComposeResponse
     now: Clock
     finishing: bool = False
 
@@ -104,7 +107,8 @@ class TakeOverAnswers:
         if takeovers is None:
             return False
         events = await self._all_events(answer)
-        request = await self._request(orphan, _text(events))
+        calls = items_of(event for _, event in events)  # which nobody can go on with
+        request = None if calls else await self._request(orphan, _text(events))
         after = (events[-1][0] if events else 0) + takeovers * INTERRUPTION_GAP - 1
         if request is None:
             return await self._close(orphan, events, after)
@@ -130,6 +134,8 @@ class TakeOverAnswers:
             return None
         answer = orphan.answer
         try:
+            if request := await self.compose_response.again(answer, orphan.grounding):
+                return replace(request, so_far=so_far)
             thread = await self.conversations.thread(answer.owner, answer.conversation, limit=RECALLED_MESSAGES + 1)
             *past, question = thread.messages
             return replace(self.compose(thread.conversation, past, question, orphan.grounding), so_far=so_far)
@@ -151,6 +157,7 @@ class TakeOverAnswers:
             model=orphan.model,
             citations=cited(text, orphan.grounding.sources) if orphan.grounding else (),
             seams=tuple(event.seam for _, event in events if isinstance(event, Continued)),
+            items=items_of(event for _, event in events),
             created_at=self.now(),
         )
         ending = [Failed(reason, REASONS[reason])]

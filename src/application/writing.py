@@ -12,7 +12,9 @@ from llm_backend.domain.answers import (
     STOPPED,
     Answer,
     AnswerEvent,
+    CallPiece,
     Cited,
+    Continued,
     Delta,
     Done,
     Failed,
@@ -21,12 +23,14 @@ from llm_backend.domain.answers import (
 from llm_backend.domain.citations import Citation, cited
 from llm_backend.domain.conversations import Message, MessageState, Role, Seam
 from llm_backend.domain.errors import DomainError
+from llm_backend.domain.outputs import Outline
 from llm_backend.domain.prompting import Grounding
 
 REASONS = {
     STOPPED: "The answer was stopped",
     INTERRUPTED: "The server was interrupted while it was writing the answer",
 }
+CUT = {"length", "content_filter"}
 LOST = "lost"  # somebody else writes it now, or its conversation is gone
 HANDED_OVER = "handed_over"  # whoever wants it may go on with it
 
@@ -48,6 +52,8 @@ class Writing:
     broken_at: int | None = None  # characters of what another process had written, until the first new piece
     sure_until: float = 0.0  # by the monotonic clock: till then it is known that no other process has it
     held: list[AnswerEvent] = field(default_factory=list)  # not told to anybody, while that is unknown
+    outline: Outline | None = None  # once there is more than text
+    is_kept: bool = False  # also if it fails before its first word, as somebody will ask what became of it
     task: "asyncio.Task[None] | None" = None
     asking: bool = False  # the model is at work: this, and not the storing before and after it, may be cancelled
     is_ending: bool = False  # no more checkpoints: the end carries all that is unsaved
@@ -78,13 +84,25 @@ class Writing:
         reason = self.cut_short if self.cut_short in REASONS else INTERRUPTED
         return Failed(reason, REASONS[reason])
 
-    def ending(self, completion: Completion) -> list[AnswerEvent]:
+    def note(self, deltas: Sequence[Delta]) -> None:
+        """What is more than a piece of text."""
+        if isinstance(deltas[0], Continued):
+            self.seams.append(deltas[0].seam)
+        if self.outline is None and isinstance(deltas[0], CallPiece):
+            self.outline = Outline()
+            before = self.text
+            deltas = [Delta(before), *deltas] if before else deltas
+        if self.outline is not None:
+            for delta in deltas:
+                self.outline.feed(delta)
+
+    def ending(self, completion: Completion, *, at: datetime) -> list[AnswerEvent]:
         """How it ends when it is complete."""
         text = self.text
         citations: list[AnswerEvent] = []
         if self.grounding:
             citations.append(Cited(cited(text, self.grounding.sources), self.grounding.relevance))
-        return [*citations, Done(completion.usage), FullText(text)]
+        return [*citations, Done(completion.usage, completion.finish_reason, at), FullText(text)]
 
     def message(self, ending: Sequence[AnswerEvent], state: MessageState, *, at: datetime) -> Message:
         done = next((event for event in ending if isinstance(event, Done)), None)
@@ -94,12 +112,13 @@ class Writing:
             role=Role.ASSISTANT,
             text=self.text,
             state=state,
-            reason=failure.code if failure else None,
+            reason=failure.code if failure else _cut(done),
             model=self.request.model,
             usage=done.usage if done else None,
             citations=self._citations(ending),
             seams=tuple(self.seams),
-            created_at=at,
+            items=self.outline.items() if self.outline else (),
+            created_at=(done and done.at) or at,
         )
 
     def _citations(self, ending: Sequence[AnswerEvent]) -> tuple[Citation, ...]:
@@ -108,6 +127,11 @@ class Writing:
         if told is None and self.grounding:
             return cited(self.text, self.grounding.sources)
         return told or ()
+
+
+def _cut(done: Done | None) -> str | None:
+    """Why a complete answer is not as long as the model would have liked."""
+    return done.finish_reason if done and done.finish_reason in CUT else None
 
 
 def failed(error: DomainError) -> Failed:

@@ -10,6 +10,7 @@ from llm_backend.application.api_keys import KeyUses
 from llm_backend.application.backend import Backend
 from llm_backend.application.heartbeat import Heartbeat
 from llm_backend.bootstrap.adapters import Ports, open_adapters
+from llm_backend.bootstrap.responses import shelf_in_passing
 from llm_backend.bootstrap.use_cases import (
     answer_runner,
     is_shared,
@@ -52,7 +53,9 @@ async def open_backend(settings: Settings | Path | str | None = None, **ports: U
         jobs = await stack.enter_async_context(job_runner(settings, adapters, scratch.folder))
         key_uses = KeyUses(adapters.store.transactions)
         await stack.enter_async_context(key_uses.regularly(KEY_USES))
-        backend = use_cases(settings, adapters, runner, jobs, key_uses, record)
+        in_passing = shelf_in_passing(adapters)
+        await stack.enter_async_context(in_passing.runner)
+        backend = use_cases(settings, adapters, runner, jobs, key_uses, record, in_passing)
         take_over = take_over_answers(settings, adapters, runner, heartbeat)
         await stack.enter_async_context(take_over.regularly(heartbeat.every))
         await stack.enter_async_context(backend.keep_house.regularly(HOUSEKEEPING))

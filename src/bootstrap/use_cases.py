@@ -14,9 +14,17 @@ from llm_backend.application.answering import (
 )
 from llm_backend.application.api_keys import Authorize, CreateApiKey, DeleteApiKey, KeyUses, ListApiKeys
 from llm_backend.application.backend import Backend
+from llm_backend.application.compacting import CompactResponse
 from llm_backend.application.completions import CompleteChat, GroundRequest, StreamChat
 from llm_backend.application.composing import ComposeRequest
 from llm_backend.application.contents import ReadChunks, ReadContent, ReadOriginal
+from llm_backend.application.conversation_items import (
+    AddItems,
+    DescribeConversation,
+    OpenConversation,
+    ReadItems,
+    RemoveItem,
+)
 from llm_backend.application.conversations import (
     CreateConversation,
     DeleteConversation,
@@ -53,6 +61,15 @@ from llm_backend.application.reindexing import (
     StartReindexing,
     SweepReindexings,
 )
+from llm_backend.application.responses import (
+    CancelResponse,
+    CountInput,
+    DeleteResponse,
+    FindResponse,
+    ForgetResponse,
+    Respond,
+    Shelf,
+)
 from llm_backend.application.retrieval import CorpusSummaries, Retrieve
 from llm_backend.application.rewriting import RewriteQuestion
 from llm_backend.application.sourcing import FindSources
@@ -88,6 +105,7 @@ from llm_backend.application.vector_stores import (
     UseVectorStore,
 )
 from llm_backend.bootstrap.adapters import Adapters
+from llm_backend.bootstrap.responses import compose_response, prepare_response, stored_shelf
 from llm_backend.config import Settings
 from llm_backend.domain.usage import Price, PriceTable
 from llm_backend.infrastructure.llm.catalogue import is_written_out
@@ -124,6 +142,7 @@ def take_over_answers(
         heartbeat=heartbeat,
         conversations=ports.store.conversation_views,
         compose=ComposeRequest(ports.chat_model, ports.secret_box),
+        compose_response=compose_response(ports),
         now=ports.clock,
         finishing=is_shared(settings),
     )
@@ -165,6 +184,7 @@ def use_cases(
     jobs: JobRunner,
     key_uses: KeyUses,
     record: RecordUsage,
+    in_passing: Shelf,
 ) -> Backend:
     """Everything the product can do, over these adapters."""
     limits, clock, ids, store = settings.limits, ports.clock, ports.ids, ports.store
@@ -216,6 +236,12 @@ def use_cases(
     delete_file = DeleteFile(transactions, ports.blobs, ports.passage_index, ports.jobs, jobs)
     use = UseVectorStore(transactions, files, clock)
     find_batch = FindFileBatch(files)
+    ground = GroundAnswer(knowledge, ids, settings.rag.context_tokens)
+    follow_answer = FollowAnswer(store.journal, ports.stream_log, runner)
+    stop_answer = StopAnswer(store.journal, store.leases, runner, ports.stop_signals)
+    prepare = prepare_response(ports, retrieve, ground, _answering_model(settings))
+    shelf = stored_shelf(ports, runner, follow_answer)
+    read_items = ReadItems(store.conversation_views)
     list_models = ListModels(ports.catalogue, ports.embedders, knowledge)
     return Backend(
         register_user=RegisterUser(
@@ -248,12 +274,24 @@ def use_cases(
             find=FindSources(knowledge, retrieve, ports.folding, _rewriting(settings, compose)),
             journal=store.journal,
             send=send,
-            ground=GroundAnswer(knowledge, ids, settings.rag.context_tokens),
+            ground=ground,
             answer_without_passages=settings.rag.answer_without_passages,
         ),
         find_answer=FindAnswer(store.journal),
-        follow_answer=FollowAnswer(store.journal, ports.stream_log, runner),
-        stop_answer=StopAnswer(store.journal, store.leases, runner, ports.stop_signals),
+        follow_answer=follow_answer,
+        stop_answer=stop_answer,
+        open_conversation=OpenConversation(transactions, ports.catalogue, ids, clock),
+        describe_conversation=DescribeConversation(transactions, read_items),
+        read_items=read_items,
+        add_items=AddItems(transactions, read_items, clock),
+        remove_item=RemoveItem(transactions, read_items),
+        respond=Respond(stored=shelf, in_passing=in_passing, prepare=prepare, streams_per_user=limits.streams_per_user),
+        count_input=CountInput(prepare),
+        compact_response=CompactResponse(prepare, ports.chat_model),
+        find_response=FindResponse(store.response_views),
+        cancel_response=CancelResponse(store.response_views, stop_answer),
+        delete_response=DeleteResponse(shelf),
+        forget_response=ForgetResponse(in_passing),
         create_knowledge_base=CreateKnowledgeBase(transactions, ports.embedders, ids, clock),
         list_knowledge_bases=ListKnowledgeBases(knowledge),
         delete_knowledge_base=delete_knowledge_base,
@@ -308,7 +346,7 @@ def use_cases(
             idempotency_kept_for=limits.idempotency_kept_for,
         ),
         watch_index=WatchIndex(mend),
-        drain=Drain(runner, jobs),
+        drain=Drain(runner, in_passing.runner, jobs),
         check_readiness=CheckReadiness(_parts(ports, state)),
     )
 

@@ -213,7 +213,7 @@ class Answers(Struct, frozen=True, kw_only=True):
     checkpoint_interval: timedelta = timedelta(milliseconds=500)
     checkpoint_size: Size = Size(2048)
     kept_for: timedelta = timedelta(hours=24)
-    """How long the stream of a finished answer can be read again."""
+    """How long the stream of a finished answer can be read again; that of a response can as long as it is stored."""
 
 
 class Jobs(Struct, frozen=True, kw_only=True):

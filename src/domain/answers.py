@@ -6,6 +6,7 @@ The one exception to "by one": see `INTERRUPTION_GAP`.
 """
 
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from typing import TypeAlias
 
@@ -27,7 +28,7 @@ INTERRUPTED = "interrupted"
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """A piece of text, as the provider sent it. Never empty."""
+    """A piece of text, as the provider sent it. Never empty, but in a `CallPiece`."""
 
     text: str
 
@@ -40,6 +41,19 @@ class Continued(Delta):
 
 
 @dataclass(frozen=True, slots=True)
+class CallPiece(Delta):
+    """A piece of a function call that the model asks for, in a batch without text. Its `text` is always empty.
+
+    `index` tells the calls of an answer apart; `call_id` and `name` are there with the first piece of each.
+    """
+
+    index: int
+    arguments: str = ""
+    call_id: str | None = None
+    name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Cited:
     """What the answer rests on, and whether what was found has to do with the question at all."""
 
@@ -49,9 +63,11 @@ class Cited:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """The answer is complete and stored."""
+    """The answer is complete and stored. `finish_reason` is the provider's word for how it came to its end."""
 
     usage: TokenUsage | None = None
+    finish_reason: str | None = None
+    at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

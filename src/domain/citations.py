@@ -164,7 +164,7 @@ def _markers(text: str) -> Iterator[_Marker]:
     """Those that follow each other directly are one."""
     last: _Marker | None = None
     for match in MARKER.finditer(text):
-        numbers = tuple(_numbers(match["numbers"]))
+        numbers = tuple(numbers_in(match["numbers"]))
         if last and _BETWEEN_MARKERS.fullmatch(text, last.end, match.start()):
             last = _Marker(last.start, match.end(), (*last.numbers, *numbers)[:_MOST_NUMBERS])
             continue
@@ -175,7 +175,8 @@ def _markers(text: str) -> Iterator[_Marker]:
         yield last
 
 
-def _numbers(written: str) -> Iterator[int]:
+def numbers_in(written: str) -> Iterator[int]:
+    """Those that a marker names."""
     for match in _RANGE.finditer(written):
         first, last = int(match[1]), int(match[2] or match[1])
         yield from range(first, last + 1)

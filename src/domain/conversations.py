@@ -1,7 +1,7 @@
 """Conversations: a question, its answer, the next question."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
@@ -9,6 +9,7 @@ from typing import Protocol
 from llm_backend.domain.citations import Citation
 from llm_backend.domain.errors import InvalidApiKey, InvalidMessage, InvalidTitle, UnknownModel
 from llm_backend.domain.ids import ConversationId, UserId
+from llm_backend.domain.items import Item, Removed
 from llm_backend.domain.secrets import SealedSecret
 from llm_backend.domain.text import has_control_characters, is_storable
 
@@ -54,7 +55,9 @@ class Message:
     0 is a system message that a conversation from elsewhere began with.
 
     An incomplete message says in `reason` (an error code, `stopped` or `interrupted`) why its text ends early.
-    `model` is who was asked; `seams` say who else wrote it, from where on, in the order of the text.
+    `model` is who was asked; `seams` say who else wrote it, from where on, in the order of the text. A complete one
+    that the model was not allowed to finish says `length` or `content_filter` there. `items` are what was said in full,
+    where that is more than `text`.
     """
 
     number: int
@@ -66,14 +69,21 @@ class Message:
     usage: TokenUsage | None = None
     citations: tuple[Citation, ...] = ()
     seams: tuple[Seam, ...] = ()
+    items: tuple[Item, ...] = ()
     created_at: datetime
+
+    @property
+    def is_removed(self) -> bool:
+        """Whether nothing is left of it but its place."""
+        return bool(self.items) and all(isinstance(item, Removed) for item in self.items)
 
 
 @dataclass(slots=True, kw_only=True)
 class Conversation:
     """A thread of messages with one model, seen by its owner alone.
 
-    `last_number` is the number of its newest message. `api_key`, when the user gave one, goes before the server's.
+    `last_number` is the number of its newest message. `api_key`, when the user gave one, goes before the server's. One
+    that is not `listed` belongs to a single response. `metadata` is the client's.
     """
 
     id: ConversationId
@@ -82,6 +92,8 @@ class Conversation:
     model: str
     api_key: SealedSecret | None = None
     last_number: int = 0
+    listed: bool = True
+    metadata: Mapping[str, str] = field(default_factory=dict)
     created_at: datetime
 
     def __post_init__(self) -> None:
@@ -94,6 +106,11 @@ class Conversation:
             raise InvalidMessage
         self.last_number += 1
         return Message(number=self.last_number, role=Role.USER, text=text, created_at=at)
+
+    def add(self, role: Role, text: str, items: Sequence[Item] = (), *, at: datetime) -> Message:
+        """The next message, of whomever. `items` are checked by whoever made them."""
+        self.last_number += 1
+        return Message(number=self.last_number, role=role, text=text, items=tuple(items), created_at=at)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,6 +138,19 @@ class Conversations(Protocol):
 
     async def get(self, owner: UserId, conversation: ConversationId) -> Conversation:
         """Raises `ConversationNotFound`."""
+
+    async def describe(self, conversation: Conversation) -> None:
+        """Store its `metadata`. Raises `ConversationNotFound`."""
+
+    async def append(self, conversation: Conversation, messages: Sequence[Message]) -> None:
+        """The newest messages, which `last_number` counts already. Raises `AnswerInProgress` when another was quicker
+        or an answer is being written."""
+
+    async def message(self, conversation: Conversation, number: int) -> Message | None:
+        """Nobody else changes it before the end of this transaction."""
+
+    async def rewrite(self, conversation: Conversation, message: Message) -> None:
+        """Put a message in the place of the one with its number. Nothing happens when that is gone."""
 
     async def remove(self, owner: UserId, conversation: ConversationId) -> None:
         """It and its messages, answers and events are gone with the commit. Raises `ConversationNotFound`."""

@@ -200,6 +200,28 @@ class AnswerNotFound(NotFound):
     default_message = "There is no such answer"
 
 
+class ResponseNotFound(NotFound):
+    code = "response_not_found"
+    default_message = "Response not found"
+
+
+class PreviousResponseNotFound(NotFound):
+    """Also when it is there, and one that it builds upon was deleted."""
+
+    code = "previous_response_not_found"
+    default_message = "The previous response, or one that it builds upon, was not found"
+
+
+class ItemNotFound(NotFound):
+    code = "item_not_found"
+    default_message = "Item not found"
+
+
+class InvalidInput(Invalid):
+    code = "invalid_input"
+    default_message = "The input makes no sense"
+
+
 class InvalidTitle(Invalid):
     code = "invalid_title"
     default_message = "The title must have 1 to 255 characters"

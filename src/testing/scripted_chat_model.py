@@ -7,7 +7,7 @@ from enum import Enum
 from typing import TypeAlias
 
 from llm_backend.application.ports.chat_model import ChatRequest, Completion, Emit
-from llm_backend.domain.answers import Delta
+from llm_backend.domain.answers import CallPiece, Delta
 from llm_backend.domain.conversations import TokenUsage
 from llm_backend.domain.errors import ApiKeyRequired, UnknownModel
 
@@ -21,7 +21,7 @@ class Forever(Enum):
 FOREVER = Forever.FOREVER
 """A step that never ends, unless the answer is cancelled."""
 
-Step: TypeAlias = str | Sequence[str] | asyncio.Event | BaseException | Forever
+Step: TypeAlias = str | Sequence[str] | CallPiece | asyncio.Event | BaseException | Forever
 
 HELLO = ("Hello", ",", " world")
 _STOPPED = Completion(finish_reason="stop", usage=TokenUsage(prompt=1, completion=1))
@@ -30,10 +30,10 @@ _STOPPED = Completion(finish_reason="stop", usage=TokenUsage(prompt=1, completio
 class ScriptedChatModel:
     """Plays a script for each request, and records it in `requests`.
 
-    Steps: a text is emitted as one piece, a list of texts as several at once; an event is waited for; an error is
-    raised; `FOREVER` waits until the answer is cancelled. Without steps it says hello. With `models` it serves these
-    alone; with `key_required` it wants a key of the user's own. What a request has of the script's text so far is
-    left out.
+    Steps: a text is emitted as one piece, a list of texts as several at once; a `CallPiece` is emitted as it is; an
+    event is waited for; an error is raised; `FOREVER` waits until the answer is cancelled. Without steps it says hello.
+    With `models` it serves these alone; with `key_required` it wants a key of the user's own. What a request has of the
+    script's text so far is left out.
     """
 
     def __init__(
@@ -51,7 +51,8 @@ class ScriptedChatModel:
         """How many were cancelled."""
         self._steps: Sequence[Step] = steps or HELLO
         self._next: deque[Sequence[Step]] = deque()
-        self._completion = completion
+        self.completion = completion
+        """How answers end, if they come to their end."""
         self._window = window
         self._models = models
         self._key_required = key_required
@@ -90,7 +91,7 @@ class ScriptedChatModel:
             await self._tell()
             for step in _after(request.so_far, steps):
                 await _play(step, emit)
-            return self._completion
+            return self.completion
         except asyncio.CancelledError:
             self.cancelled += 1
             raise
@@ -117,7 +118,7 @@ def _after(so_far: str, steps: Sequence[Step]) -> Iterator[Step]:
 
 def _text(step: Step) -> str:
     match step:
-        case asyncio.Event() | BaseException() | Forever():
+        case CallPiece() | asyncio.Event() | BaseException() | Forever():
             return ""
         case _:
             return "".join(step)
@@ -127,6 +128,8 @@ async def _play(step: Step, emit: Emit) -> None:
     match step:
         case str():
             emit([Delta(step)])
+        case CallPiece():
+            emit([step])
         case BaseException():
             raise step
         case asyncio.Event():

@@ -12,6 +12,7 @@ import pytest
 from llm_backend.application.answer_runner import AnswerRunner
 from llm_backend.application.answering import FollowAnswer, SendMessage, StopAnswer
 from llm_backend.application.composing import ComposeRequest
+from llm_backend.application.composing_responses import ComposeResponse
 from llm_backend.application.heartbeat import MISSES, Heartbeat
 from llm_backend.application.ports.answer_journal import NumberedEvent
 from llm_backend.application.taking_over import MOST_TAKEOVERS, TakeOverAnswers
@@ -96,7 +97,16 @@ class Cluster:
                 follow=FollowAnswer(journal, log, runner, poll_every=timedelta(milliseconds=1)),
                 stop=StopAnswer(journal, leases, runner, MemoryStopSignals(), poll_every=timedelta(milliseconds=1)),
                 take_over=TakeOverAnswers(
-                    journal, leases, log, runner, heartbeat, views, compose, self.clock, finishing
+                    journal,
+                    leases,
+                    log,
+                    runner,
+                    heartbeat,
+                    views,
+                    compose,
+                    ComposeResponse(compose, self.store.response_views, views),
+                    self.clock,
+                    finishing,
                 ),
             )
 

@@ -4,7 +4,7 @@ The table below names every route. A route that is missing from it fails the fir
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -34,6 +34,7 @@ OWN_ALONE = {  # these name nothing that could be somebody else's
     "POST /v1/files",
     "GET /v1/files",
     "GET /v1/vector_stores",
+    "POST /v1/conversations",
     "POST /v1/embeddings",
     "GET /api/usage",
 }
@@ -50,6 +51,7 @@ class Belongings:
     file: str = "file-" + MISSING_UUID.replace("-", "")
     store: str = "vs_" + MISSING_UUID.replace("-", "")
     batch: str = "vsfb_" + MISSING_UUID.replace("-", "")
+    response: int = MISSING_ID
 
 
 # Each route that names a thing, and requests that name things of `mine` and of `theirs`.
@@ -208,6 +210,54 @@ NAMING: dict[str, list[Any]] = {
         lambda _, theirs: ("GET", f"/v1/vector_stores/{theirs.store}/file_batches/{theirs.batch}/files", {}),
         lambda mine, theirs: ("GET", f"/v1/vector_stores/{mine.store}/file_batches/{theirs.batch}/files", {}),
     ],
+    "POST /v1/responses": [
+        lambda _, theirs: _respond({"previous_response_id": f"resp_{theirs.response}"}),
+        lambda _, theirs: _respond({"conversation": f"conv_{theirs.conversation}"}),
+    ],
+    "POST /v1/responses/input_tokens": [
+        lambda _, theirs: _respond({"previous_response_id": f"resp_{theirs.response}"}, "/input_tokens"),
+    ],
+    "POST /v1/responses/compact": [
+        lambda _, theirs: _respond({"previous_response_id": f"resp_{theirs.response}"}, "/compact"),
+    ],
+    "GET /v1/responses/{response_id}": [
+        lambda _, theirs: ("GET", f"/v1/responses/resp_{theirs.response}", {}),
+        lambda _, theirs: ("GET", f"/v1/responses/resp_{theirs.response}?stream=true", {}),
+    ],
+    "DELETE /v1/responses/{response_id}": [
+        lambda _, theirs: ("DELETE", f"/v1/responses/resp_{theirs.response}", {}),
+    ],
+    "POST /v1/responses/{response_id}/cancel": [
+        lambda _, theirs: ("POST", f"/v1/responses/resp_{theirs.response}/cancel", {}),
+    ],
+    "GET /v1/responses/{response_id}/input_items": [
+        lambda _, theirs: ("GET", f"/v1/responses/resp_{theirs.response}/input_items", {}),
+    ],
+    "GET /v1/conversations/{conversation_id}": [
+        lambda _, theirs: ("GET", f"/v1/conversations/conv_{theirs.conversation}", {}),
+    ],
+    "POST /v1/conversations/{conversation_id}": [
+        lambda _, theirs: ("POST", f"/v1/conversations/conv_{theirs.conversation}", {"json": {"metadata": {"a": "b"}}}),
+    ],
+    "DELETE /v1/conversations/{conversation_id}": [
+        lambda _, theirs: ("DELETE", f"/v1/conversations/conv_{theirs.conversation}", {}),
+    ],
+    "GET /v1/conversations/{conversation_id}/items": [
+        lambda _, theirs: ("GET", f"/v1/conversations/conv_{theirs.conversation}/items", {}),
+    ],
+    "POST /v1/conversations/{conversation_id}/items": [
+        lambda _, theirs: (
+            "POST",
+            f"/v1/conversations/conv_{theirs.conversation}/items",
+            {"json": {"items": [{"role": "user", "content": "Hello"}]}},
+        ),
+    ],
+    "GET /v1/conversations/{conversation_id}/items/{item_id}": [
+        lambda _, theirs: ("GET", _first_item(theirs), {}),
+    ],
+    "DELETE /v1/conversations/{conversation_id}/items/{item_id}": [
+        lambda _, theirs: ("DELETE", _first_item(theirs), {}),
+    ],
     "POST /api/rag/chat": [
         lambda mine, theirs: _rag_chat(theirs.conversation, mine.kb),
         lambda mine, theirs: _rag_chat(mine.conversation, theirs.kb),
@@ -225,6 +275,14 @@ def _describe(store: str, file: str) -> tuple[str, str, dict[str, Any]]:
 
 def _batch(store: str, file: str) -> tuple[str, str, dict[str, Any]]:
     return "POST", f"/v1/vector_stores/{store}/file_batches", {"json": {"file_ids": [file]}}
+
+
+def _respond(fields: dict[str, Any], path: str = "") -> tuple[str, str, dict[str, Any]]:
+    return "POST", f"/v1/responses{path}", {"json": {"model": "gpt-4o", "input": "Hello", **fields}}
+
+
+def _first_item(theirs: "Belongings") -> str:
+    return f"/v1/conversations/conv_{theirs.conversation}/items/msg_{theirs.conversation}_1_0"
 
 
 def _rag_chat(conversation: int, kb: str) -> tuple[str, str, dict[str, Any]]:
@@ -245,7 +303,8 @@ async def belongings_of(user: Client) -> Belongings:
         batch=await user.new_file_batch(store, [file]),
     )
     await user.post(f"/api/chat/{belongings.conversation}", {"message": "Hello"})
-    return belongings
+    response = await user.post("/v1/responses", {"model": "gpt-4o", "input": "Hello"})
+    return replace(belongings, response=int(response.json()["id"].removeprefix("resp_")))
 
 
 async def everything_of(user: Client, belongings: Belongings) -> list[Any]:
@@ -268,8 +327,10 @@ async def everything_of(user: Client, belongings: Belongings) -> list[Any]:
         await user.get("/v1/vector_stores"),
         await user.get(f"/v1/vector_stores/{belongings.store}/files"),
         await user.get(f"/v1/vector_stores/{belongings.store}/file_batches/{belongings.batch}"),
+        await user.get(f"/v1/responses/resp_{belongings.response}?stream=true"),
+        await user.get(f"/v1/conversations/conv_{belongings.conversation}/items"),
     ]
-    assert [reply.status_code for reply in replies] == [200] * 15
+    assert {reply.status_code for reply in replies} == {200}
     return [reply.text for reply in replies]
 
 

@@ -7,22 +7,28 @@ from typing import NamedTuple, Protocol
 
 from llm_backend.application.ports.idempotency import IdempotencyKey
 from llm_backend.domain.answers import Answer, AnswerEvent
-from llm_backend.domain.conversations import Message
+from llm_backend.domain.conversations import Conversation, Message
 from llm_backend.domain.ids import AnswerId, ConversationId, UserId
 from llm_backend.domain.prompting import Grounding
+from llm_backend.domain.responses import ResponseRequest
 
 NumberedEvent = tuple[int, AnswerEvent]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Turn:
-    """A question and the answer that is about to be written to it."""
+    """A question and the answer that is about to be written to it.
+
+    `response` makes it one that can be built upon by its id; `opens` is the conversation that it has for itself.
+    """
 
     question: Message
     answer: Answer
     started_at: datetime
     idempotency: IdempotencyKey | None = None
     grounding: Grounding | None = None
+    response: ResponseRequest | None = None
+    opens: Conversation | None = None
 
 
 class Part(NamedTuple):
@@ -61,7 +67,7 @@ class AnswerJournal(Protocol):
         another; True again when it has ended with this very message."""
 
     async def withdraw(self, answer: AnswerId) -> None:
-        """Undo `begin`, question and idempotency record included: no word of an answer ever came.
+        """Undo `begin`, question, idempotency record and all that it opened included: no word of an answer ever came.
 
         Nothing happens when the answer has ended or is held by another.
         """
@@ -79,4 +85,5 @@ class AnswerJournal(Protocol):
         """The stored events numbered above `after`; none when they have been forgotten."""
 
     async def forget_events_before(self, moment: datetime) -> int:
-        """Drop the events (not the messages) of answers that ended before; return how many answers."""
+        """Drop the events (not the messages) of answers that ended before, except those of responses, which can be
+        streamed again for ever; return how many answers."""

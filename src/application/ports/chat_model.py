@@ -1,33 +1,43 @@
 """Language models that answer."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from llm_backend.domain.answers import Delta
 from llm_backend.domain.conversations import Role, TokenUsage
+from llm_backend.domain.items import Content, FunctionCall
 from llm_backend.domain.secrets import Secret
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChatTurn:
-    """One message of a prompt."""
+    """One message of a prompt.
+
+    `parts` go in the place of `text` where there are pictures among them. `calls` are those that the model has made
+    there; with `result_of`, the id of one, the text is what came of that.
+    """
 
     role: Role
     text: str
+    parts: Sequence[Content] = ()
+    calls: Sequence[FunctionCall] = ()
+    result_of: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChatRequest:
     """What a model is asked. `api_key` is the user's own; without one the provider's is used.
 
-    `so_far` is the text of an answer that broke off, which the model shall go on with.
+    `so_far` is the text of an answer that broke off, which the model shall go on with. `options` go to the server as
+    they are: JSON, by the names that chat completions have for them.
     """
 
     model: str
     turns: Sequence[ChatTurn]
     api_key: Secret | None = None
     so_far: str = ""
+    options: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,4 +73,5 @@ class ChatModel(Protocol):
 
         What is emitted comes after `request.so_far`, to the character, and repeats nothing of it. Where another model
         goes on in the place of one that broke off, its first piece is a `Continued`, and the first of its batch.
+        Calls of functions come as `CallPiece`s, in batches of their own.
         """

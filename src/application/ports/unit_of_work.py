@@ -9,6 +9,7 @@ from llm_backend.domain.conversations import Conversations
 from llm_backend.domain.files import Files
 from llm_backend.domain.knowledge import Documents, KnowledgeBases
 from llm_backend.domain.reindexing import Reindexings
+from llm_backend.domain.responses import Responses
 from llm_backend.domain.users import Revocations, Users
 from llm_backend.domain.vector_stores import VectorStores
 
@@ -31,6 +32,9 @@ class UnitOfWork(Protocol):
 
     @property
     def conversations(self) -> Conversations: ...
+
+    @property
+    def responses(self) -> Responses: ...
 
     @property
     def knowledge_bases(self) -> KnowledgeBases: ...

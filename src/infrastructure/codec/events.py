@@ -4,10 +4,11 @@ Deltas are nearly all there is, so they carry no tag; everything else is a tagge
 """
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 import msgspec
 
-from llm_backend.domain.answers import AnswerEvent, Cited, Continued, Delta, Done, Failed, FullText
+from llm_backend.domain.answers import AnswerEvent, CallPiece, Cited, Continued, Delta, Done, Failed, FullText
 from llm_backend.domain.conversations import TokenUsage
 from llm_backend.domain.knowledge import Relevance
 from llm_backend.infrastructure.codec.stored import (
@@ -25,6 +26,13 @@ class _Continued(msgspec.Struct, tag="continued", array_like=True):
     seam: StoredSeam
 
 
+class _CallPiece(msgspec.Struct, tag="call", array_like=True):
+    index: int
+    arguments: str
+    call_id: str | None = None
+    name: str | None = None
+
+
 class _Cited(msgspec.Struct, tag="cited", array_like=True):
     citations: list[StoredCitation]
     relevance: str = Relevance.HIGH.value
@@ -33,6 +41,8 @@ class _Cited(msgspec.Struct, tag="cited", array_like=True):
 class _Done(msgspec.Struct, tag="done", array_like=True):
     prompt: int | None = None
     completion: int | None = None
+    finish_reason: str | None = None
+    at: datetime | None = None
 
 
 class _FullText(msgspec.Struct, tag="full", array_like=True):
@@ -44,7 +54,7 @@ class _Failed(msgspec.Struct, tag="failed", array_like=True):
     message: str
 
 
-_Stored = str | _Continued | _Cited | _Done | _FullText | _Failed
+_Stored = str | _Continued | _CallPiece | _Cited | _Done | _FullText | _Failed
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(list[_Stored]).decode
@@ -62,12 +72,15 @@ def _stored(event: AnswerEvent) -> _Stored:
     match event:
         case Continued():
             return _Continued(event.text, stored_seam(event.seam))
+        case CallPiece():
+            return _CallPiece(event.index, event.arguments, event.call_id, event.name)
         case Delta():
             return event.text
         case Cited():
             return _Cited([stored_citation(one) for one in event.citations], event.relevance.value)
         case Done():
-            return _Done(event.usage.prompt, event.usage.completion) if event.usage else _Done()
+            prompt, completion = (event.usage.prompt, event.usage.completion) if event.usage else (None, None)
+            return _Done(prompt, completion, event.finish_reason, event.at)
         case FullText():
             return _FullText(event.text)
         case Failed():
@@ -82,11 +95,17 @@ def _event(stored: _Stored) -> AnswerEvent:
             return Continued(stored.text, seam_from(stored.seam))
         case _Cited():
             return Cited(tuple(map(citation_from, stored.citations)), Relevance(stored.relevance))
-        case _Done(prompt=None):
-            return Done()
+        case _CallPiece():
+            return CallPiece("", stored.index, stored.arguments, stored.call_id, stored.name)
         case _Done():
-            return Done(TokenUsage(prompt=stored.prompt or 0, completion=stored.completion or 0))
+            return Done(_usage(stored), stored.finish_reason, stored.at and stored.at.astimezone(UTC))
         case _FullText():
             return FullText(stored.text)
         case _Failed():
             return Failed(stored.code, stored.message)
+
+
+def _usage(stored: _Done) -> TokenUsage | None:
+    if stored.prompt is None:
+        return None
+    return TokenUsage(prompt=stored.prompt, completion=stored.completion or 0)

@@ -1,12 +1,12 @@
 """From the bytes of one reply to the pieces of one answer."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from llm_backend.application.ports.chat_model import Completion, Emit
-from llm_backend.domain.answers import Delta
+from llm_backend.domain.answers import CallPiece, Delta
 from llm_backend.domain.conversations import TokenUsage
 from llm_backend.domain.errors import AnswerTooLong, UpstreamCutOff
-from llm_backend.infrastructure.llm.chunks import Chunk, ChunkDecoder
+from llm_backend.infrastructure.llm.chunks import Chunk, ChunkCall, ChunkDecoder, ChunkFunction, storable
 
 
 class AnswerReader:
@@ -73,6 +73,20 @@ class AnswerReader:
             self._usage = _usage(chunk.usage.prompt_tokens, chunk.usage.completion_tokens)
         if text := chunk.text:
             self._keep(text, deltas)
+        if calls := chunk.calls:
+            self._call(calls, deltas)
+
+    def _call(self, calls: Sequence[ChunkCall], deltas: list[Delta]) -> None:
+        """Pieces of calls go on in a batch of their own, behind the text before them."""
+        pieces = [_call_piece(call, place) for place, call in enumerate(calls)]
+        self._room -= sum(len(piece.arguments) for piece in pieces)
+        if self._room < 0:
+            raise AnswerTooLong
+        if deltas:
+            self._emit(list(deltas))
+            deltas.clear()
+        self.emitted = True
+        self._emit(pieces)
 
     def _keep(self, text: str, deltas: list[Delta]) -> None:
         if len(text) <= self._room:
@@ -82,6 +96,18 @@ class AnswerReader:
         if self._room:
             deltas.append(Delta(text[: self._room]))
         raise AnswerTooLong
+
+
+def _call_piece(call: ChunkCall, place: int) -> CallPiece:
+    """Servers that send each call as a whole often leave out its index."""
+    function = call.function or ChunkFunction()
+    return CallPiece(
+        "",
+        place if call.index is None else call.index,
+        storable(function.arguments or ""),
+        storable(call.id) if call.id else None,
+        storable(function.name) if function.name else None,
+    )
 
 
 def _usage(prompt: int | None, completion: int | None) -> TokenUsage | None:

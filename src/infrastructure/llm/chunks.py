@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from typing import Annotated, Any
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, ValidationError, convert
 from msgspec.json import Decoder
 
 from llm_backend.domain.errors import UpstreamFailed, UpstreamProtocolError
@@ -14,13 +14,26 @@ from llm_backend.infrastructure.llm.sse import LONGEST_LINE, SseParser
 
 LONGEST_FINISH_REASON = 64
 _MOST_TOKENS = 2**53
+_MOST_CALLS = 1024
 
 Count = Annotated[int, Meta(ge=0, le=_MOST_TOKENS)]
 Reason = Annotated[str, Meta(max_length=LONGEST_FINISH_REASON)]
 
 
+class ChunkFunction(Struct, gc=False):
+    name: str | None = None
+    arguments: str | None = None
+
+
+class ChunkCall(Struct, gc=False):
+    index: Annotated[int, Meta(ge=0, le=_MOST_CALLS)] | None = None
+    id: str | None = None
+    function: ChunkFunction | None = None
+
+
 class ChunkDelta(Struct, gc=False):
     content: str | None = None
+    tool_calls: list[ChunkCall] | None = None
 
 
 class ChunkChoice(Struct, gc=False):
@@ -37,7 +50,7 @@ class ChunkUsage(Struct, gc=False):
 class Chunk(Struct, gc=False):
     """One event of a stream, or a whole reply that was not streamed: only what is needed of it.
 
-    `choices` says nothing new when it is empty; reasoning, tool calls and refusals are left out.
+    `choices` says nothing new when it is empty; reasoning and refusals are left out.
     """
 
     choices: list[ChunkChoice] | None = None
@@ -51,7 +64,9 @@ class Chunk(Struct, gc=False):
         if not self.choices or self.usage is not None or self.error is not None or self.object == "error":
             return None
         choice = self.choices[0]
-        return None if choice.finish_reason is not None or choice.delta is None else choice.delta.content
+        if choice.finish_reason is not None or choice.delta is None or choice.delta.tool_calls is not None:
+            return None
+        return choice.delta.content
 
     @property
     def text(self) -> str:
@@ -59,6 +74,13 @@ class Chunk(Struct, gc=False):
             return ""
         said = self.choices[0].delta or self.choices[0].message
         return (said.content or "") if said else ""
+
+    @property
+    def calls(self) -> list[ChunkCall]:
+        if not self.choices:
+            return []
+        said = self.choices[0].delta or self.choices[0].message
+        return (said.tool_calls or []) if said else []
 
     @property
     def finish_reason(self) -> str | None:
@@ -160,7 +182,7 @@ class ChunkDecoder:
             return
         text = self._half + text
         self._half = text[-1] if "\ud800" <= text[-1] <= "\udbff" else ""
-        chunk.choices[0].delta = ChunkDelta(storable(text[: len(text) - len(self._half)]))
+        chunk.choices[0].delta = ChunkDelta(storable(text[: len(text) - len(self._half)]), chunk.calls or None)
 
 
 def decode_chunk(data: bytes) -> Chunk:
@@ -177,7 +199,7 @@ def decode_reply(data: bytes) -> Chunk:
     if reply.failure() is None and not reply.choices:
         raise UpstreamProtocolError
     if reply.choices:
-        reply.choices[0].delta = ChunkDelta(storable(reply.text))
+        reply.choices[0].delta = ChunkDelta(storable(reply.text), reply.calls or None)
     return reply
 
 
@@ -238,10 +260,19 @@ def _lenient_choices(raw: object) -> list[ChunkChoice]:
     reason = raw[0].get("finish_reason")
     return [
         ChunkChoice(
-            delta=ChunkDelta(content if isinstance(content, str) else None),
+            delta=ChunkDelta(content if isinstance(content, str) else None, _lenient_calls(said)),
             finish_reason=reason[:LONGEST_FINISH_REASON] if isinstance(reason, str) else None,
         )
     ]
+
+
+def _lenient_calls(said: object) -> list[ChunkCall] | None:
+    calls = said.get("tool_calls") if isinstance(said, dict) else None
+    if not isinstance(calls, list):
+        return None
+    with suppress(ValidationError):
+        return convert(calls, list[ChunkCall])
+    return None
 
 
 def _lenient_usage(raw: object) -> ChunkUsage | None:

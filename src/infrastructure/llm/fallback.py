@@ -3,12 +3,12 @@
 import asyncio
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from itertools import takewhile
 
 from llm_backend.application.ports.chat_model import ChatModel, ChatRequest, ChatTurn, Completion, Emit
-from llm_backend.domain.answers import Continued, Delta
+from llm_backend.domain.answers import CallPiece, Continued, Delta
 from llm_backend.domain.continuation import GO_ON
 from llm_backend.domain.conversations import Role, Seam
 from llm_backend.domain.errors import (
@@ -98,7 +98,7 @@ class FallbackChatModel:
             turns = _fitting_turns(request, so_far, self.others.window(name))
         except (UnknownModel, ApiKeyRequired, MessageTooLong):
             return None
-        return ChatRequest(model=name, turns=turns, so_far=so_far)
+        return replace(request, model=name, turns=turns, api_key=None, so_far=so_far)
 
 
 class _Told:
@@ -106,6 +106,7 @@ class _Told:
 
     def __init__(self, emit: Emit, so_far: str) -> None:
         self.refused = False
+        self.has_called = False
         self._emit = emit
         self._so_far = so_far
         self._batches: list[Sequence[Delta]] = []
@@ -132,6 +133,7 @@ class _Told:
             self.refused = True
             raise
         self._batches.append(deltas)
+        self.has_called |= type(deltas[0]) is CallPiece
 
     def hand_over(self, model: str, reason: str) -> None:
         self._seam = Seam(at=len(self.text), model=model, reason=reason)
@@ -139,7 +141,8 @@ class _Told:
     def emit_continued(self, deltas: Sequence[Delta]) -> None:
         if self._seam is not None:
             first, *rest = deltas
-            deltas = [Continued(first.text, self._seam), *rest]
+            if not isinstance(first, CallPiece):
+                deltas = [Continued(first.text, self._seam), *rest]
             self._seam = None
         self.emit(deltas)
 
@@ -148,6 +151,8 @@ def _may_be_replaced(failure: UpstreamFailed, request: ChatRequest, told: _Told)
     match failure:
         case AnswerTooLong():
             return False
+        case _ if told.has_called:
+            return False  # nobody can go on in the middle of a call
         case UpstreamRejectedRequest():
             return told.has_begun
         case UpstreamRejectedKey():
@@ -159,8 +164,11 @@ def _may_be_replaced(failure: UpstreamFailed, request: ChatRequest, told: _Told)
 def _fitting_turns(request: ChatRequest, so_far: str, window: int) -> Sequence[ChatTurn]:
     """As much of the prompt as fits into another window, with what is there of the answer.
 
-    Raises `MessageTooLong` when not even the question does.
+    Raises `MessageTooLong` when not even the question does. A prompt with calls, or pictures, stays as it is: a result
+    makes no sense without its call.
     """
+    if any(turn.calls or turn.parts for turn in request.turns):
+        return request.turns
     turns = list(request.turns)
     instructions = list(takewhile(lambda turn: turn.role == Role.SYSTEM, turns))
     *past, question = turns[len(instructions) :]

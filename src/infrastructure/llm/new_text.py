@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from llm_backend.application.ports.chat_model import Emit
-from llm_backend.domain.answers import Delta
+from llm_backend.domain.answers import CallPiece, Delta
 from llm_backend.domain.continuation import Continuation
 
 
@@ -15,7 +15,7 @@ class NewText:
         self._emit = emit
 
     def __call__(self, deltas: Sequence[Delta]) -> None:
-        if self._continuation.decided:
+        if self._continuation.decided or type(deltas[0]) is CallPiece:
             self._emit(deltas)
         elif new := self._continuation.feed("".join(delta.text for delta in deltas)):
             self._emit([Delta(new)])

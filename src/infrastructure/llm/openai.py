@@ -22,6 +22,7 @@ from llm_backend.domain.errors import (
     UpstreamUnavailable,
 )
 from llm_backend.domain.secrets import Secret
+from llm_backend.infrastructure.llm.bodies import message_of
 from llm_backend.infrastructure.llm.limits import AnswerLimits
 from llm_backend.infrastructure.llm.new_text import NewText
 from llm_backend.infrastructure.llm.openai_attempt import Attempt
@@ -170,8 +171,9 @@ def _turns(request: ChatRequest) -> Sequence[ChatTurn]:
 
 def _body(request: ChatRequest, *, with_usage: bool) -> bytes:
     body: dict[str, Any] = {
+        **request.options,
         "model": request.model,
-        "messages": [{"role": turn.role, "content": turn.text} for turn in _turns(request)],
+        "messages": [message_of(turn) for turn in _turns(request)],
         "stream": True,
     }
     if with_usage:

@@ -25,7 +25,7 @@ class MemoryAnswerJournal:
     async def begin(self, turn: Turn) -> AnswerId:
         async with self.place.lock:
             tables, owner = self.place.tables, turn.answer.owner
-            conversation = conversation_of(tables, owner, turn.answer.conversation)
+            conversation = turn.opens or conversation_of(tables, owner, turn.answer.conversation)
             earlier = turn.idempotency and outcome_of(tables, owner, turn.idempotency)
             if earlier:
                 return AnswerId(int(earlier))
@@ -79,7 +79,8 @@ class MemoryAnswerJournal:
     async def forget_events_before(self, moment: datetime) -> int:
         async with self.place.lock:
             tables = self.place.tables
-            ended = {row.answer.id for row in tables.answers.values() if row.ended_at and row.ended_at < moment}
+            rows = [row for row in tables.answers.values() if row.response is None]
+            ended = {row.answer.id for row in rows if row.ended_at and row.ended_at < moment}
             with_events = ended & tables.events.keys()
             for answer in with_events:
                 del tables.events[answer]
@@ -99,8 +100,17 @@ def _check_it_is_its_turn(tables: Tables, conversation: Conversation, question: 
 
 def _begin(tables: Tables, turn: Turn, me: WriterId) -> None:
     answer, key = turn.answer, turn.idempotency
+    if turn.opens:
+        tables.conversations[turn.opens.id] = turn.opens
     _append_message(tables, answer.conversation, turn.question)
-    tables.answers[answer.id] = AnswerRow(answer=answer, idempotency=key, grounding=turn.grounding, writer=me)
+    tables.answers[answer.id] = AnswerRow(
+        answer=answer,
+        idempotency=key,
+        grounding=turn.grounding,
+        writer=me,
+        response=turn.response,
+        started_at=turn.started_at,
+    )
     if key is not None:
         outcome = Outcome(fingerprint=key.fingerprint, outcome=str(answer.id), at=turn.started_at)
         tables.idempotency[answer.owner, key.key] = outcome
@@ -110,7 +120,7 @@ def _withdraw(tables: Tables, row: AnswerRow) -> None:
     answer = row.answer
     del tables.answers[answer.id]
     tables.events.pop(answer.id, None)
-    _set_messages(tables, answer.conversation, tables.messages[answer.conversation][:-1])
+    _take_back_message(tables, answer.conversation)
     if row.idempotency is not None:
         tables.idempotency.pop((answer.owner, row.idempotency.key), None)
 
@@ -127,11 +137,14 @@ def _append_events(tables: Tables, answer: AnswerId, first: int, events: Sequenc
 
 
 def _append_message(tables: Tables, conversation: ConversationId, message: Message) -> None:
-    _set_messages(tables, conversation, (*tables.messages.get(conversation, ()), message))
+    tables.messages[conversation] = (*tables.messages.get(conversation, ()), message)
+    tables.conversations[conversation] = replace(tables.conversations[conversation], last_number=message.number)
 
 
-def _set_messages(tables: Tables, conversation: ConversationId, messages: tuple[Message, ...]) -> None:
-    """The conversation's `last_number` goes with them."""
-    last_number = messages[-1].number if messages else 0
-    tables.messages[conversation] = messages
-    tables.conversations[conversation] = replace(tables.conversations[conversation], last_number=last_number)
+def _take_back_message(tables: Tables, conversation: ConversationId) -> None:
+    """The newest; and a conversation that was opened for it alone."""
+    found = tables.conversations[conversation]
+    tables.messages[conversation] = tables.messages[conversation][:-1]
+    tables.conversations[conversation] = replace(found, last_number=found.last_number - 1)
+    if not found.listed:
+        del tables.conversations[conversation], tables.messages[conversation]

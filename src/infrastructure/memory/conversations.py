@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 
 from llm_backend.domain.conversations import Conversation, ConversationSummary, Message, Thread
-from llm_backend.domain.errors import ConversationIdTaken, ConversationNotFound
+from llm_backend.domain.errors import AnswerInProgress, ConversationIdTaken, ConversationNotFound
 from llm_backend.domain.ids import ConversationId, UserId
 from llm_backend.infrastructure.memory.tables import Place, Tables
 
@@ -27,6 +27,30 @@ class MemoryConversations:
     async def get(self, owner: UserId, conversation: ConversationId) -> Conversation:
         return replace(conversation_of(self.place.tables, owner, conversation))
 
+    async def describe(self, conversation: Conversation) -> None:
+        tables = self.place.tables
+        found = conversation_of(tables, conversation.owner, conversation.id)
+        tables.conversations[found.id] = replace(found, metadata=dict(conversation.metadata))
+
+    async def append(self, conversation: Conversation, messages: Sequence[Message]) -> None:
+        tables = self.place.tables
+        found = conversation_of(tables, conversation.owner, conversation.id)
+        rows = tables.answers.values()
+        is_running = any(row.answer.conversation == found.id and row.ended_at is None for row in rows)
+        if is_running or found.last_number != conversation.last_number - len(messages):
+            raise AnswerInProgress
+        tables.conversations[found.id] = replace(found, last_number=conversation.last_number)
+        tables.messages[found.id] = (*tables.messages.get(found.id, ()), *messages)
+
+    async def message(self, conversation: Conversation, number: int) -> Message | None:
+        said = self.place.tables.messages.get(conversation.id, ())
+        return next((message for message in said if message.number == number), None)
+
+    async def rewrite(self, conversation: Conversation, message: Message) -> None:
+        said = self.place.tables.messages
+        before = said.get(conversation.id, ())
+        said[conversation.id] = tuple(message if one.number == message.number else one for one in before)
+
     async def remove(self, owner: UserId, conversation: ConversationId) -> None:
         tables = self.place.tables
         conversation_of(tables, owner, conversation)
@@ -47,7 +71,9 @@ class MemoryConversationViews:
     async def summaries(
         self, owner: UserId, *, limit: int | None = None, before: ConversationId | None = None
     ) -> Sequence[ConversationSummary]:
-        newest_first = [one for one in reversed(self.place.tables.conversations.values()) if one.owner == owner]
+        newest_first = [
+            one for one in reversed(self.place.tables.conversations.values()) if one.owner == owner and one.listed
+        ]
         if before is not None:
             ids = [one.id for one in newest_first]
             newest_first = newest_first[ids.index(before) + 1 :] if before in ids else []

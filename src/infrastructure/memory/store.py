@@ -16,6 +16,7 @@ from llm_backend.infrastructure.memory.jobs import MemoryJobs
 from llm_backend.infrastructure.memory.knowledge import MemoryDocuments, MemoryKnowledgeBases
 from llm_backend.infrastructure.memory.knowledge_views import MemoryKnowledgeViews
 from llm_backend.infrastructure.memory.reindexings import MemoryReindexings
+from llm_backend.infrastructure.memory.responses import MemoryResponses, MemoryResponseViews
 from llm_backend.infrastructure.memory.sealed_secrets import MemorySealedSecrets
 from llm_backend.infrastructure.memory.tables import Committed, Place
 from llm_backend.infrastructure.memory.usage import MemoryUsageLog
@@ -33,6 +34,7 @@ class MemoryUnitOfWork:
         self.revocations = MemoryRevocations(self._staged)
         self.api_keys = MemoryApiKeys(self._staged)
         self.conversations = MemoryConversations(self._staged)
+        self.responses = MemoryResponses(self._staged)
         self.knowledge_bases = MemoryKnowledgeBases(self._staged)
         self.documents = MemoryDocuments(self._staged)
         self.reindexings = MemoryReindexings(self._staged)
@@ -57,6 +59,7 @@ class MemoryStore:
         self.conversation_views = MemoryConversationViews(self._committed)
         self.knowledge_views = MemoryKnowledgeViews(self._committed)
         self.file_views = MemoryFileViews(self._committed)
+        self.response_views = MemoryResponseViews(self._committed)
         me = WriterId(str(uuid4()))
         self.journal = self.journal_of(me)
         self.leases = self.leases_of(me)

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 
 from llm_backend.application.ports.answer_journal import NumberedEvent
@@ -26,6 +26,7 @@ from llm_backend.domain.ids import (
 from llm_backend.domain.knowledge import Block, Document, EmbeddingSpace, KnowledgeBase, StoredChunk
 from llm_backend.domain.prompting import Grounding
 from llm_backend.domain.reindexing import Reindexing
+from llm_backend.domain.responses import ResponseRequest
 from llm_backend.domain.usage import UsageRecord
 from llm_backend.domain.users import User
 from llm_backend.domain.vector_stores import FileBatch, StoreSettings
@@ -42,6 +43,11 @@ class AnswerRow:
     writer: WriterId | None
     takeovers: int = 0
     stop_wanted: bool = False
+    response: ResponseRequest | None = None
+    started_at: datetime
+
+    def without_response(self) -> "AnswerRow":
+        return replace(self, response=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,6 +21,7 @@ from sqlalchemy import (
     bindparam,
     delete,
     exists,
+    false,
     insert,
     select,
     update,
@@ -32,14 +33,18 @@ from llm_backend.domain.answers import Answer, AnswerEvent
 from llm_backend.domain.conversations import Message
 from llm_backend.domain.errors import AnswerInProgress, AnswerNotFound, ConversationNotFound, IdempotencyMismatch
 from llm_backend.domain.ids import AnswerId, ConversationId, UserId, WriterId
+from llm_backend.domain.responses import ResponseRequest
 from llm_backend.infrastructure.codec.events import decode_events, encode_events
+from llm_backend.infrastructure.codec.items import request_value
 from llm_backend.infrastructure.sql.dialects import TurnOfKey, UtcTime, upsert
 from llm_backend.infrastructure.sql.mapping import (
     ANSWER_COLUMNS,
+    CONVERSATION_COLUMNS,
     MESSAGE_COLUMNS,
     Values,
     answer_from,
     answer_values,
+    conversation_values,
     message_values,
 )
 from llm_backend.infrastructure.sql.ports import Reader, Steps, Writer
@@ -50,6 +55,7 @@ from llm_backend.infrastructure.sql.rows import (
     conversations,
     idempotency_keys,
     messages,
+    responses,
 )
 from llm_backend.infrastructure.sql.statements import Query, Repeated, Row
 
@@ -79,8 +85,12 @@ TAKE_NUMBER = (
     .values(last_number=NUMBER)
 )
 _IS_OWNED = select(conversations.c.id).where(_OWNED)
+_OPEN_CONVERSATION = insert(conversations).values(  # all but `sequence`, which the database hands out
+    {column.name: bindparam(f"own_{column.name}", type_=column.type) for column in CONVERSATION_COLUMNS}
+)
 _ADD_MESSAGE = insert(messages)
 _ADD_ANSWER = insert(answers)
+_ADD_RESPONSE = insert(responses)
 _ADD_RECORD = insert(idempotency_keys)
 
 
@@ -137,6 +147,7 @@ _DROP_QUESTION = delete(messages).where(
 _STEP_BACK = (
     update(conversations).where(conversations.c.id == _OF_RUNNING).values(last_number=conversations.c.last_number - 1)
 )
+_DROP_UNLISTED = delete(conversations).where(conversations.c.id == _OF_RUNNING, conversations.c.listed.is_(false()))
 _DROP_ANSWER = delete(answers).where(_HELD_ONE)  # its events and its idempotency record go with it
 
 # Looking
@@ -158,8 +169,9 @@ _EVENTS = (
     .order_by(answer_events.c.first)
 )
 
-# Forgetting. The search starts from the events, of which only the last day's are there, not from all answers; it reads,
-# and only what it finds is deleted, a slice at a time, so that nobody who writes has to wait long.
+# Forgetting. The search starts from the events, of which only the last day's and those of responses are there, not
+# from all answers; it reads, and only what it finds is deleted, a slice at a time, so that nobody who writes has to
+# wait long.
 FORGOTTEN_AT_ONCE = 200  # answers
 _OUTDATED = (
     select(answer_events.c.answer_id)
@@ -167,7 +179,8 @@ _OUTDATED = (
     .where(
         exists().where(
             answers.c.id == answer_events.c.answer_id, answers.c.ended_at < bindparam("moment", type_=UtcTime)
-        )
+        ),
+        ~exists().where(responses.c.answer_id == answer_events.c.answer_id),
     )
     .limit(FORGOTTEN_AT_ONCE)
 )
@@ -185,8 +198,10 @@ class SqlAnswerJournal:
         self._record = writer.prepare(_RECORD)
         self._take_number = writer.prepare(TAKE_NUMBER)
         self._is_owned = writer.prepare(_IS_OWNED)
+        self._open_conversation = writer.prepare(_OPEN_CONVERSATION)
         self._add_message = writer.prepare(_ADD_MESSAGE)
         self._add_answer = writer.prepare(_ADD_ANSWER)
+        self._add_response = writer.prepare(_ADD_RESPONSE)
         self._add_record = writer.prepare(_ADD_RECORD)
         self._add_events = writer.prepare(_ADD_EVENTS)
         self._add_events_while_held = writer.prepare(_ADD_EVENTS_WHILE_HELD)
@@ -195,7 +210,7 @@ class SqlAnswerJournal:
         self._ended_with = writer.prepare(_ENDED_WITH)
         self._add_reply = writer.prepare(_ADD_REPLY)
         self._move_on = writer.prepare(_MOVE_ON)
-        withdrawal = (HOLD_CONVERSATION, _DROP_QUESTION, _STEP_BACK, _DROP_ANSWER)
+        withdrawal = (HOLD_CONVERSATION, _DROP_QUESTION, _STEP_BACK, _DROP_UNLISTED, _DROP_ANSWER)
         self._withdrawal = [writer.prepare(step) for step in withdrawal]
         self._find = reader.prepare(_FIND)
         self._latest = reader.prepare(_LATEST)
@@ -214,9 +229,14 @@ class SqlAnswerJournal:
             found = yield Query(self._record, key)
             if earlier := _outcome(found.rows, turn.idempotency):
                 return earlier
+        if turn.opens:
+            own = {f"own_{name}": value for name, value in conversation_values(turn.opens).items()}
+            yield Query(self._open_conversation, own)
         if not (yield from self._opening(turn)):
             found = yield Query(self._is_owned, {"of": answer.owner, "conversation": answer.conversation})
             raise AnswerInProgress if found.rows else ConversationNotFound
+        if turn.response:
+            yield Query(self._add_response, _response_values(turn.answer.id, turn.response))
         if turn.idempotency:
             yield Query(self._add_record, _record_values(turn, turn.idempotency))
         return answer.id
@@ -321,6 +341,10 @@ def _outcome(found: Sequence[Row], key: IdempotencyKey) -> AnswerId | None:
     if fingerprint != key.fingerprint or answer is None:
         raise IdempotencyMismatch
     return AnswerId(answer)
+
+
+def _response_values(answer: AnswerId, request: ResponseRequest) -> dict[str, object]:
+    return {"answer_id": answer, "previous": request.previous, "request": request_value(request)}
 
 
 def _record_values(turn: Turn, key: IdempotencyKey) -> dict[str, object]:

@@ -34,9 +34,17 @@ from llm_backend.domain.knowledge import (
     KnowledgeBase,
     StoredChunk,
 )
+from llm_backend.domain.responses import Response
 from llm_backend.domain.secrets import SealedSecret
 from llm_backend.domain.usage import UsageRecord
 from llm_backend.domain.users import PasswordHash, User
+from llm_backend.infrastructure.codec.items import (
+    items_from,
+    items_value,
+    metadata_from,
+    metadata_value,
+    request_from,
+)
 from llm_backend.infrastructure.codec.stored import (
     attributes_from,
     attributes_value,
@@ -164,6 +172,8 @@ CONVERSATION_COLUMNS = (
     rows.conversations.c.api_key_id,
     rows.conversations.c.api_key,
     rows.conversations.c.last_number,
+    rows.conversations.c.listed,
+    rows.conversations.c.metadata,
     rows.conversations.c.created_at,
 )
 
@@ -180,6 +190,7 @@ MESSAGE_COLUMNS = (
     rows.messages.c.completion_tokens,
     rows.messages.c.citations,
     rows.messages.c.seams,
+    rows.messages.c.content,
     rows.messages.c.created_at,
 )
 
@@ -194,7 +205,7 @@ ANSWER_COLUMNS = (
 
 
 def conversation_from(row: Row) -> Conversation:
-    id_, owner, title, model, api_key_id, api_key, last_number, created_at = row
+    id_, owner, title, model, api_key_id, api_key, last_number, listed, metadata, created_at = row
     return Conversation(
         id=ConversationId(id_),
         owner=UserId(owner),
@@ -202,6 +213,8 @@ def conversation_from(row: Row) -> Conversation:
         model=model,
         api_key=None if api_key_id is None else SealedSecret(key_id=api_key_id, sealed=api_key),
         last_number=last_number,
+        listed=bool(listed),
+        metadata={} if metadata is None else metadata_from(metadata),
         created_at=created_at,
     )
 
@@ -216,6 +229,8 @@ def conversation_values(conversation: Conversation) -> Values:
         "api_key_id": api_key and api_key.key_id,
         "api_key": api_key and api_key.sealed,
         "last_number": conversation.last_number,
+        "listed": conversation.listed,
+        "metadata": metadata_value(conversation.metadata) if conversation.metadata else None,
         "created_at": conversation.created_at,
     }
 
@@ -225,7 +240,8 @@ def summary_from(row: Row) -> ConversationSummary:
 
 
 def message_from(row: Row) -> Message:
-    number, role, text, state, reason, model, prompt_tokens, completion_tokens, citations, seams, created_at = row
+    number, role, text, state, reason, model, *counts, citations, seams, content, created_at = row
+    prompt_tokens, completion_tokens = counts
     return Message(
         number=number,
         role=_ROLES[role],
@@ -236,6 +252,7 @@ def message_from(row: Row) -> Message:
         usage=None if prompt_tokens is None else TokenUsage(prompt=prompt_tokens, completion=completion_tokens),
         citations=() if citations is None else citations_from(citations),
         seams=() if seams is None else seams_from(seams),
+        items=() if content is None else items_from(content),
         created_at=created_at,
     )
 
@@ -253,6 +270,7 @@ def message_values(message: Message) -> Values:
         "completion_tokens": usage and usage.completion,
         "citations": citations_value(message.citations) if message.citations else None,
         "seams": seams_value(message.seams) if message.seams else None,
+        "content": items_value(message.items) if message.items else None,
         "created_at": message.created_at,
     }
 
@@ -301,6 +319,32 @@ def open_answer_from(row: Row) -> OpenAnswer:
         takeovers=takeovers,
         wanted_to_stop=bool(stop_wanted),
         grounding=None if grounding is None else grounding_from(grounding),
+    )
+
+
+RESPONSE_COLUMNS = (
+    *ANSWER_COLUMNS,
+    rows.conversations.c.listed,
+    rows.answers.c.started_at,
+    rows.answers.c.grounding,
+    rows.responses.c.previous,
+    rows.responses.c.request,
+)
+
+
+def response_from(row: Row) -> Response:
+    """Of a row with `RESPONSE_COLUMNS`, then the columns of its question, then those of its reply."""
+    *answer, listed, started_at, grounding, previous, request = row[: len(RESPONSE_COLUMNS)]
+    said = row[len(RESPONSE_COLUMNS) :]
+    reply = said[len(MESSAGE_COLUMNS) :]
+    return Response(
+        answer=answer_from(answer),
+        request=request_from(request, previous),
+        in_conversation=bool(listed),
+        question=message_from(said[: len(MESSAGE_COLUMNS)]),
+        reply=None if reply[0] is None else message_from(reply),
+        sources=() if grounding is None else grounding_from(grounding).sources,
+        started_at=started_at,
     )
 
 

@@ -4,6 +4,8 @@ Plain SQLAlchemy: importing any module of advanced-alchemy imports Litestar wher
 that embeds this package must not pay for a web framework.
 
 Order goes by `sequence`, which the database hands out, never by time: clocks jump.
+
+Long because: it is all tables there are, which refer to each other.
 """
 
 from sqlalchemy import (
@@ -21,6 +23,7 @@ from sqlalchemy import (
     UniqueConstraint,
     false,
     literal_column,
+    true,
 )
 
 from llm_backend.infrastructure.sql.dialects import Serial, UtcTime
@@ -108,6 +111,8 @@ conversations = Table(
     Column("api_key_id", Text),
     Column("api_key", LargeBinary),
     Column("last_number", Integer, nullable=False),
+    Column("listed", Boolean, nullable=False, server_default=true()),
+    Column("metadata", Text),
     Column("created_at", UtcTime, nullable=False),
     Index(None, "owner", "sequence"),
     sqlite_autoincrement=True,
@@ -127,6 +132,7 @@ messages = Table(
     Column("completion_tokens", BigInteger),
     Column("citations", Text),
     Column("seams", Text),
+    Column("content", Text),  # `items`, if there are any
     Column("created_at", UtcTime, nullable=False),
 )
 
@@ -157,6 +163,17 @@ Index(
     unique=True,
     sqlite_where=answers.c.state == RUNNING,
     postgresql_where=answers.c.state == RUNNING,
+)
+
+# Answers that can be built upon by their ids. What is said in them is in messages, like all that is said.
+responses = Table(
+    "responses",
+    metadata,
+    Column(
+        "answer_id", BigInteger, ForeignKey("answers.id", ondelete="CASCADE"), primary_key=True, autoincrement=False
+    ),
+    Column("previous", BigInteger),
+    Column("request", Text, nullable=False),
 )
 
 # What `info` says of a table whose rows mean processes, and so nothing in another database.

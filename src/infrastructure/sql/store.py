@@ -16,6 +16,7 @@ from llm_backend.application.ports.answer_journal import AnswerJournal
 from llm_backend.application.ports.answer_leases import AnswerLeases
 from llm_backend.application.ports.api_keys import ApiKeyViews
 from llm_backend.application.ports.file_views import FileViews
+from llm_backend.application.ports.responses import ResponseViews
 from llm_backend.application.ports.sealed_secrets import SealedSecrets
 from llm_backend.application.ports.sessions import SessionViews
 from llm_backend.application.ports.unit_of_work import UnitOfWorkFactory
@@ -29,6 +30,7 @@ from llm_backend.infrastructure.sql.journal import SqlAnswerJournal
 from llm_backend.infrastructure.sql.leases import SqlAnswerLeases
 from llm_backend.infrastructure.sql.migrating import migrate, pending
 from llm_backend.infrastructure.sql.ports import Reader, Writer
+from llm_backend.infrastructure.sql.responses import SqlResponseViews
 from llm_backend.infrastructure.sql.sealed_secrets import SqlSealedSecrets
 from llm_backend.infrastructure.sql.server import PostgresServer
 from llm_backend.infrastructure.sql.sqlite import (
@@ -59,6 +61,7 @@ class SqlStore:
     conversation_views: ConversationViews
     knowledge_views: KnowledgeViews
     file_views: FileViews
+    response_views: ResponseViews
     journal: AnswerJournal
     leases: AnswerLeases
     sealed_secrets: SealedSecrets
@@ -78,6 +81,7 @@ class SqlStore:
         self.conversation_views = SqlConversationViews(reader)
         self.knowledge_views = SqlKnowledgeViews(reader)
         self.file_views = SqlFileViews(reader)
+        self.response_views = SqlResponseViews(reader)
         self.jobs = SqlJobs(reader, writer)
         self.sealed_secrets = SqlSealedSecrets(reader, writer)
         me = WriterId(str(uuid4()))

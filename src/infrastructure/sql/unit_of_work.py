@@ -14,6 +14,7 @@ from llm_backend.infrastructure.sql.repositories.files import SqlFiles
 from llm_backend.infrastructure.sql.repositories.idempotency import SqlIdempotencyRecords
 from llm_backend.infrastructure.sql.repositories.knowledge_bases import SqlKnowledgeBases
 from llm_backend.infrastructure.sql.repositories.reindexings import SqlReindexings
+from llm_backend.infrastructure.sql.repositories.responses import SqlResponses
 from llm_backend.infrastructure.sql.repositories.users import SqlRevocations, SqlUsers
 from llm_backend.infrastructure.sql.repositories.vector_stores import SqlVectorStores
 from llm_backend.infrastructure.sql.transaction import Transaction
@@ -29,6 +30,7 @@ class SqlUnitOfWork:
         self.revocations = SqlRevocations(transaction)
         self.api_keys = SqlApiKeys(transaction)
         self.conversations = SqlConversations(transaction)
+        self.responses = SqlResponses(transaction)
         self.knowledge_bases = SqlKnowledgeBases(transaction)
         self.documents = SqlDocuments(transaction)
         self.reindexings = SqlReindexings(transaction)

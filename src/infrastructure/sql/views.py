@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 import msgspec
-from sqlalchemy import BigInteger, Integer, Text, and_, bindparam, exists, func, or_, select
+from sqlalchemy import BigInteger, Integer, Text, and_, bindparam, exists, func, or_, select, true
 
 from llm_backend.application.ports.views import ReadyDocument
 from llm_backend.domain.conversations import ConversationSummary, Thread
@@ -95,7 +95,7 @@ class SqlSessionViews:
 
 _SUMMARIES = (
     select(*SUMMARY_COLUMNS)
-    .where(conversations.c.owner == _OWNER)
+    .where(conversations.c.owner == _OWNER, conversations.c.listed.is_(true()))
     .order_by(conversations.c.sequence.desc())
     .limit(_LIMIT)
 )

@@ -19,6 +19,7 @@ from llm_backend.interface.http.errors import handle
 from llm_backend.interface.http.openai.completions import Chats
 from llm_backend.interface.http.openai.embeddings import Embedding
 from llm_backend.interface.http.openai.files import FileUploads
+from llm_backend.interface.http.openai.response_streams import ResponseDesk
 from llm_backend.interface.http.openai.routes import openai_router
 from llm_backend.interface.http.options import HttpOptions
 from llm_backend.interface.http.requests import ApiRequest
@@ -99,6 +100,17 @@ def _dependencies(backend: Backend, options: HttpOptions) -> dict[str, Provide]:
     made = {
         "answers": answers,
         "chats": Chats(backend.complete_chat, backend.stream_chat),
+        "response_desk": ResponseDesk(
+            respond=backend.respond,
+            count=backend.count_input,
+            compact=backend.compact_response,
+            find=backend.find_response,
+            cancel=backend.cancel_response,
+            delete=backend.delete_response,
+            forget=backend.forget_response,
+            follow=backend.follow_answer,
+            keep_alive=options.keep_alive,
+        ),
         "embedding": Embedding(backend.embed_texts, backend.embed_verbatim),
         "uploads": Uploads(backend.upload_document, backend.submit_document, options.scratch),
         "file_uploads": FileUploads(backend.upload_file, options.scratch),

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 LONGEST_HEAD = 64 * 1024  # bytes
+SOCKETS = {b"/v1/responses"}  # the paths that speak WebSocket
 REFUSALS = {
     400: (b"Bad Request", b"malformed_request", b"This is not an HTTP request"),
     408: (b"Request Timeout", b"request_timeout", b"The request took too long to arrive"),
@@ -32,6 +33,7 @@ class PatientConnection(HttpToolsProtocol):
         self._head_bytes = 0
         self._body_timer: asyncio.TimerHandle | None = None
         self._in_body = False
+        self._upgraded = False
 
     @classmethod
     def waiting(cls, head_timeout: timedelta, body_timeout: timedelta) -> "type[PatientConnection]":
@@ -50,6 +52,8 @@ class PatientConnection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
+        if self._upgraded:
+            return
         if self._in_body:
             self._await_body()
         elif self._head_timer is None:
@@ -73,6 +77,17 @@ class PatientConnection(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         self._body_arrived()
         super().on_message_complete()
+
+    def _should_upgrade(self) -> bool:
+        """Elsewhere a request to upgrade is answered as if it had asked for none."""
+        return super()._should_upgrade() and self.url.partition(b"?")[0].rstrip(b"/") in SOCKETS
+
+    def handle_websocket_upgrade(self) -> None:
+        """What comes now is for another protocol to be patient with."""
+        super().handle_websocket_upgrade()
+        self._upgraded = True
+        self._head_arrived()
+        self._body_arrived()
 
     def _unsupported_upgrade_warning(self) -> None:
         """A request to upgrade is answered as if it had asked for none, which is nothing to warn of."""

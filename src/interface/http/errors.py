@@ -20,6 +20,7 @@ from litestar.exceptions import (
 )
 from litestar.types import Receive, Scope, Send
 
+from llm_backend.application.writing import REASONS
 from llm_backend.domain.errors import (
     Conflict,
     DomainError,
@@ -189,18 +190,30 @@ def reply_to(error: Exception, scope: Scope) -> ErrorReply:
     return _crash(request_id, scope)
 
 
+def openai_status(error: Exception) -> int:
+    """The status that it has under `/v1`."""
+    kind = type(error)
+    if not issubclass(kind, DomainError):
+        return 500
+    return next((OPENAI_STATUSES[base] for base in kind.__mro__ if base in OPENAI_STATUSES), _status(kind))
+
+
 def openai_object(error: Exception) -> OpenAiErrorOut:
     """An error as the last event of a stream under `/v1`. What is no `DomainError` has been logged by the caller."""
     if not isinstance(error, DomainError):
         return openai_error(500, "internal_error", "The stream was broken off")
-    kind = type(error)
-    status = next((OPENAI_STATUSES[base] for base in kind.__mro__ if base in OPENAI_STATUSES), _status(kind))
-    return openai_error(status, error.code, str(error))
+    return openai_error(openai_status(error), error.code, str(error))
 
 
 def status_of(code: str) -> int:
     """The status of a `DomainError` of which only the code is known."""
     return _status(_KIND_OF_CODE.get(code, UpstreamFailed))
+
+
+def text_of_code(code: str) -> str:
+    """What a person is told of an error of which only the code is known."""
+    kind = _KIND_OF_CODE.get(code)
+    return REASONS.get(code) or (kind.default_message if kind else "The answer could not be completed")
 
 
 def reply_to_code(code: str, message: str, scope: Scope) -> ErrorReply:

@@ -20,6 +20,7 @@ from llm_backend.interface.http.connections import PatientConnection
 
 BACKLOG = 2048
 KEEP_ALIVE = 65  # seconds; longer than the 60 of common proxies, so that they, and not we, hang up first
+LONGEST_SOCKET_MESSAGE = 16 * 1024 * 1024  # bytes
 AFTERGLOW = timedelta(seconds=5)  # for clients to read the end of their streams, once all answers have ended
 
 
@@ -127,7 +128,8 @@ def _config(app: ASGIApp, options: ServerOptions) -> uvicorn.Config:
         app,
         interface="asgi3",
         http=PatientConnection.waiting(options.head_timeout, options.body_timeout),
-        ws="none",
+        ws="websockets-sansio",
+        ws_max_size=LONGEST_SOCKET_MESSAGE,
         lifespan="off",
         log_config=None,
         access_log=False,

@@ -10,7 +10,7 @@ from typing import Protocol, TypeAlias, assert_never
 import msgspec
 
 from llm_backend.application.ports.answer_journal import NumberedEvent
-from llm_backend.domain.answers import AnswerEvent, Cited, Delta, Done, Failed, FullText
+from llm_backend.domain.answers import AnswerEvent, CallPiece, Cited, Delta, Done, Failed, FullText
 from llm_backend.domain.ids import AnswerId
 from llm_backend.interface.http.citations import CitationOut, citation_out
 from llm_backend.interface.http.options import FramingChoice
@@ -78,7 +78,8 @@ class StrictFraming:
 
     def encode(self, batch: Sequence[NumberedEvent]) -> bytes:
         first, self._retry = self._retry, b""
-        blocks = [b"%b%d\n%b" % (self._id, number, _strict(event)) for number, event in batch]
+        told = [numbered for numbered in batch if type(numbered[1]) is not CallPiece]  # only responses have functions
+        blocks = [b"%b%d\n%b" % (self._id, number, _strict(event)) for number, event in told] or [b""]
         blocks[0] = first + blocks[0]
         return b"".join(blocks)
 
@@ -107,7 +108,7 @@ def _names_event_stream(accept: str) -> bool:
 def _plain(event: AnswerEvent) -> bytes:
     if type(event) is Delta:
         return b"%b%b%b" % (_DELTA, _encode(event.text), _END)
-    if type(event) is Cited:
+    if type(event) is Cited or type(event) is CallPiece:
         return b""
     return b"%b\n\n" % _object(event)
 

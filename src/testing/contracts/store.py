@@ -7,6 +7,7 @@ from llm_backend.application.ports.answer_journal import AnswerJournal
 from llm_backend.application.ports.answer_leases import AnswerLeases
 from llm_backend.application.ports.api_keys import ApiKeyViews
 from llm_backend.application.ports.file_views import FileViews
+from llm_backend.application.ports.responses import ResponseViews
 from llm_backend.application.ports.sealed_secrets import SealedSecrets
 from llm_backend.application.ports.sessions import SessionViews
 from llm_backend.application.ports.unit_of_work import UnitOfWorkFactory
@@ -62,6 +63,9 @@ class Store(Protocol):
 
     @property
     def file_views(self) -> FileViews: ...
+
+    @property
+    def response_views(self) -> ResponseViews: ...
 
     @property
     def journal(self) -> AnswerJournal: ...

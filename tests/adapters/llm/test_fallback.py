@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from llm_backend.application.ports.chat_model import ChatRequest, ChatTurn
-from llm_backend.domain.answers import Delta
+from llm_backend.domain.answers import CallPiece, Delta
 from llm_backend.domain.continuation import GO_ON
 from llm_backend.domain.conversations import Role, Seam, TokenUsage
 from llm_backend.domain.errors import (
@@ -22,6 +22,7 @@ from llm_backend.domain.errors import (
     UpstreamTimeout,
     UpstreamUnavailable,
 )
+from llm_backend.domain.items import FunctionCall
 from llm_backend.domain.secrets import Secret
 from llm_backend.infrastructure.llm.fallback import FallbackChatModel
 from llm_backend.infrastructure.llm.limits import AnswerLimits
@@ -277,3 +278,31 @@ async def test_an_error_of_the_reader_is_no_failure_of_a_provider(
 
     assert len(read) == batches
     assert len(spare.requests) == batches - 1
+
+
+async def test_nobody_goes_on_in_the_middle_of_a_call(with_fallbacks: MakeFallback, spare: Upstream) -> None:
+    model = with_fallbacks("ok")
+    batches: list[Sequence[Delta]] = []
+
+    with pytest.raises(UpstreamCutOff):
+        await model.answer(a_request("calls:cut=1"), batches.append)
+
+    assert isinstance(batches[-1][0], CallPiece)
+    assert spare.requests == []
+
+
+async def test_options_and_calls_go_along_to_the_fallback(with_fallbacks: MakeFallback, spare: Upstream) -> None:
+    call = FunctionCall(call_id="call_1", name="weather", arguments="{}")
+    turns = [
+        ChatTurn(role=Role.USER, text="Weather?"),
+        ChatTurn(role=Role.ASSISTANT, text="", calls=[call]),
+        ChatTurn(role=Role.USER, text="Sunny", result_of="call_1"),
+    ]
+    request = ChatRequest(model="503", turns=turns, options={"temperature": 0.5})
+    batches: list[Sequence[Delta]] = []
+
+    await with_fallbacks("ok").answer(request, batches.append)
+
+    body = spare.requests[0].body
+    assert body["temperature"] == 0.5
+    assert [message["role"] for message in body["messages"]] == ["user", "assistant", "tool"]

@@ -9,8 +9,9 @@ from datetime import timedelta
 
 import pytest
 
-from llm_backend.domain.answers import Delta
-from llm_backend.domain.conversations import TokenUsage
+from llm_backend.application.ports.chat_model import ChatRequest, ChatTurn
+from llm_backend.domain.answers import CallPiece, Delta
+from llm_backend.domain.conversations import Role, TokenUsage
 from llm_backend.domain.errors import (
     AnswerTooLong,
     ApiKeyRequired,
@@ -24,6 +25,8 @@ from llm_backend.domain.errors import (
     UpstreamTimeout,
     UpstreamUnavailable,
 )
+from llm_backend.domain.items import FunctionCall, ImagePart, TextPart
+from llm_backend.domain.outputs import Outline
 from llm_backend.infrastructure.llm.limits import AnswerLimits
 from llm_backend.infrastructure.llm.openai import OpenAiChatModel
 from llm_backend.infrastructure.llm.retry import RetryPolicy
@@ -388,3 +391,68 @@ async def test_many_answers_at_once_are_all_whole(model: OpenAiChatModel, upstre
     await asyncio.gather(*(listener.to(model, "ok:tokens=20,delay=0.005") for listener in listeners))
 
     assert {listener.text for listener in listeners} == {text(20)}
+
+
+# Functions and pictures ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("behaviour", ["calls", "calls:whole=1"])
+async def test_calls_of_functions_come_in_batches_of_their_own(model: OpenAiChatModel, behaviour: str) -> None:
+    batches: list[Sequence[Delta]] = []
+
+    completion = await model.answer(a_request(behaviour), batches.append)
+
+    outline = Outline()
+    for batch in batches:
+        assert len({type(piece) for piece in batch}) == 1
+        for piece in batch:
+            outline.feed(piece)
+    said, *calls = outline.items()
+    assert completion.finish_reason == "tool_calls"
+    assert getattr(said, "text", "") == "Let me see"
+    assert calls == [
+        FunctionCall(call_id="call_0", name="weather", arguments='{"city":"Köln"}'),
+        FunctionCall(call_id="call_1", name="time", arguments='{"city":"Köln"}'),
+    ]
+
+
+async def test_arguments_without_end_are_cut(make_model: MakeModel) -> None:
+    model = make_model(limits=replace(SHORT, longest_answer=20))
+    batches: list[Sequence[Delta]] = []
+
+    with pytest.raises(AnswerTooLong):
+        await model.answer(a_request("calls"), batches.append)
+
+    assert not any(isinstance(piece, CallPiece) for piece in batches[-1]) or len(batches) < 4
+
+
+async def test_calls_results_pictures_and_options_are_told(model: OpenAiChatModel, upstream: Upstream) -> None:
+    call = FunctionCall(call_id="call_1", name="weather", arguments="{}")
+    picture = (TextPart("What?"), ImagePart("https://x/y.png", "low"))
+    turns = [
+        ChatTurn(role=Role.USER, text="What?", parts=picture),
+        ChatTurn(role=Role.ASSISTANT, text="", calls=[call]),
+        ChatTurn(role=Role.USER, text="Sunny", result_of="call_1"),
+    ]
+
+    batches: list[Sequence[Delta]] = []
+    options = {"temperature": 0.5, "model": "other"}
+    await model.answer(ChatRequest(model="ok", turns=turns, options=options), batches.append)
+
+    body = upstream.requests[-1].body
+    assert (body["model"], body["temperature"]) == ("ok", 0.5)
+    assert body["messages"] == [
+        {
+            "role": "user",
+            "content": [
+                {"type": "text", "text": "What?"},
+                {"type": "image_url", "image_url": {"url": "https://x/y.png", "detail": "low"}},
+            ],
+        },
+        {
+            "role": "assistant",
+            "content": None,
+            "tool_calls": [{"id": "call_1", "type": "function", "function": {"name": "weather", "arguments": "{}"}}],
+        },
+        {"role": "tool", "tool_call_id": "call_1", "content": "Sunny"},
+    ]

@@ -16,6 +16,7 @@ from llm_backend.testing.contracts.idempotency import IdempotencyContract
 from llm_backend.testing.contracts.ingestion import IngestionContract
 from llm_backend.testing.contracts.knowledge import DocumentsContract, KnowledgeBasesContract
 from llm_backend.testing.contracts.reindexings import ReindexingsContract
+from llm_backend.testing.contracts.responses import ConversationItemsContract, ResponsesContract
 from llm_backend.testing.contracts.revocations import RevocationsContract
 from llm_backend.testing.contracts.sealed_secrets import SealedSecretsContract
 from llm_backend.testing.contracts.store import ALICE, Store
@@ -68,6 +69,14 @@ class TestConversationViews(ConversationViewsContract):
 
 
 class TestAnswerJournal(AnswerJournalContract):
+    pass
+
+
+class TestResponses(ResponsesContract):
+    pass
+
+
+class TestConversationItems(ConversationItemsContract):
     pass
 
 

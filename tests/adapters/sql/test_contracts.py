@@ -10,6 +10,7 @@ from llm_backend.testing.contracts.idempotency import IdempotencyContract
 from llm_backend.testing.contracts.ingestion import IngestionContract
 from llm_backend.testing.contracts.knowledge import DocumentsContract, KnowledgeBasesContract
 from llm_backend.testing.contracts.reindexings import ReindexingsContract
+from llm_backend.testing.contracts.responses import ConversationItemsContract, ResponsesContract
 from llm_backend.testing.contracts.revocations import RevocationsContract
 from llm_backend.testing.contracts.sealed_secrets import SealedSecretsContract
 from llm_backend.testing.contracts.unit_of_work import UnitOfWorkContract
@@ -52,6 +53,12 @@ class TestSqlDocuments(DocumentsContract): ...
 
 
 class TestSqlAnswerJournal(AnswerJournalContract): ...
+
+
+class TestSqlResponses(ResponsesContract): ...
+
+
+class TestSqlConversationItems(ConversationItemsContract): ...
 
 
 class TestSqlAnswerLeases(AnswerLeasesContract): ...

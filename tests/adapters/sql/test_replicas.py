@@ -8,6 +8,7 @@ import pytest
 
 from llm_backend.application.ports.answer_journal import AnswerJournal
 from llm_backend.application.ports.answer_leases import AnswerLeases
+from llm_backend.application.ports.responses import ResponseViews
 from llm_backend.application.ports.sessions import SessionViews
 from llm_backend.application.ports.unit_of_work import UnitOfWork
 from llm_backend.application.ports.views import ConversationViews, KnowledgeViews
@@ -47,6 +48,10 @@ class Replicas:
     @property
     def knowledge_views(self) -> KnowledgeViews:
         return next(self._turns).knowledge_views
+
+    @property
+    def response_views(self) -> ResponseViews:
+        return next(self._turns).response_views
 
     @property
     def journal(self) -> AnswerJournal:

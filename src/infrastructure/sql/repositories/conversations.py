@@ -1,18 +1,20 @@
-"""Conversations. Their messages are written by the journal, unless they come from elsewhere, and read by the views."""
+"""Conversations. Their messages are written by the journal, unless no answer was asked for, and read by the views."""
 
 from collections.abc import Sequence
 
-from sqlalchemy import and_, bindparam, delete, insert, select
+from sqlalchemy import Update, and_, bindparam, delete, exists, insert, select, update
 
 from llm_backend.domain.conversations import Conversation, Message
-from llm_backend.domain.errors import ConversationIdTaken, ConversationNotFound
+from llm_backend.domain.errors import AnswerInProgress, ConversationIdTaken, ConversationNotFound
 from llm_backend.domain.ids import ConversationId, UserId
 from llm_backend.infrastructure.sql import rows
 from llm_backend.infrastructure.sql.errors import Violation
 from llm_backend.infrastructure.sql.mapping import (
     CONVERSATION_COLUMNS,
+    MESSAGE_COLUMNS,
     conversation_from,
     conversation_values,
+    message_from,
     message_values,
 )
 from llm_backend.infrastructure.sql.rows import conversations
@@ -20,6 +22,9 @@ from llm_backend.infrastructure.sql.transaction import Transaction
 
 _OWNED = and_(conversations.c.id == bindparam("conversation"), conversations.c.owner == bindparam("owner"))
 _GET = select(*CONVERSATION_COLUMNS).where(_OWNED)
+_IS_ANSWERED = exists().where(
+    rows.answers.c.conversation_id == conversations.c.id, rows.answers.c.state == rows.RUNNING
+)
 _REMOVE = delete(conversations).where(_OWNED)
 
 
@@ -43,7 +48,35 @@ class SqlConversations:
             raise ConversationNotFound
         return conversation_from(row)
 
+    async def describe(self, conversation: Conversation) -> None:
+        changed = _changed(conversation).values(metadata=conversation_values(conversation)["metadata"])
+        if not (await self._transaction.execute(changed)).rowcount:
+            raise ConversationNotFound
+
+    async def append(self, conversation: Conversation, messages: Sequence[Message]) -> None:
+        is_next = conversations.c.last_number == conversation.last_number - len(messages)
+        moved = _changed(conversation).where(is_next, ~_IS_ANSWERED).values(last_number=conversation.last_number)
+        if not (await self._transaction.execute(moved)).rowcount:
+            raise AnswerInProgress
+        values = [{**message_values(message), "conversation_id": conversation.id} for message in messages]
+        await self._transaction.execute_each(insert(rows.messages), values)
+
+    async def message(self, conversation: Conversation, number: int) -> Message | None:
+        place = and_(rows.messages.c.conversation_id == conversation.id, rows.messages.c.number == number)
+        row = (await self._transaction.execute(select(*MESSAGE_COLUMNS).where(place).with_for_update())).first()
+        return None if row is None else message_from(row)
+
+    async def rewrite(self, conversation: Conversation, message: Message) -> None:
+        place = and_(rows.messages.c.conversation_id == conversation.id, rows.messages.c.number == message.number)
+        await self._transaction.execute(update(rows.messages).where(place).values(message_values(message)))
+
     async def remove(self, owner: UserId, conversation: ConversationId) -> None:
         result = await self._transaction.execute(_REMOVE, {"conversation": conversation, "owner": owner})
         if not result.rowcount:
             raise ConversationNotFound
+
+
+def _changed(conversation: Conversation) -> Update:
+    return update(conversations).where(
+        conversations.c.id == conversation.id, conversations.c.owner == conversation.owner
+    )

@@ -1,0 +1,223 @@
+"""Conversations as rows of items: begin one, describe it, add to it, and take from it."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from llm_backend.application.composing_responses import said_of
+from llm_backend.application.ports.clock import Clock, IdSource
+from llm_backend.application.ports.idempotency import AlreadyRecorded, IdempotencyKey
+from llm_backend.application.ports.model_catalogue import ModelCatalogue
+from llm_backend.application.ports.unit_of_work import UnitOfWorkFactory
+from llm_backend.application.ports.views import ConversationViews
+from llm_backend.application.responses import check_items
+from llm_backend.domain.conversations import LONGEST_TITLE, Conversation, Message, Role, Thread
+from llm_backend.domain.errors import ConversationNotFound, InvalidInput, ItemNotFound
+from llm_backend.domain.ids import ConversationId, UserId
+from llm_backend.domain.items import FunctionCall, FunctionResult, Item, Removed, Said, Speaker
+from llm_backend.domain.text import is_storable
+
+MOST_ITEMS = 20  # at once
+MOST_METADATA = 16
+LONGEST_METADATA_KEY = 64
+LONGEST_METADATA_VALUE = 512
+UNTITLED = "New conversation"
+NO_MODEL = "unspecified"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlacedItem:
+    """An item, and where it is: the `index`th of a message."""
+
+    message: Message
+    index: int
+    item: Item
+
+
+def placed(messages: Iterable[Message]) -> Iterator[PlacedItem]:
+    """All items of messages, in order. Those that were removed have kept their places and are left out."""
+    for message in messages:
+        for index, item in enumerate(message.items or [said_of(message)]):
+            if not isinstance(item, Removed):
+                yield PlacedItem(message=message, index=index, item=item)
+
+
+@dataclass(frozen=True, slots=True)
+class OpenConversation:
+    """Begin a conversation without a question. Its model, for those who ask in it without naming one, is the first that
+    is configured by name."""
+
+    transactions: UnitOfWorkFactory
+    catalogue: ModelCatalogue
+    ids: IdSource
+    now: Clock
+
+    async def __call__(
+        self,
+        owner: UserId,
+        metadata: Mapping[str, str],
+        items: Sequence[Item],
+        *,
+        idempotency: IdempotencyKey | None = None,
+    ) -> Conversation:
+        """Raises `InvalidInput` or `IdempotencyMismatch`."""
+        _check_metadata(metadata)
+        check_number(items)
+        at = self.now()
+        models = await self.catalogue.models()
+        conversation = Conversation(
+            id=ConversationId(self.ids.number()),
+            owner=owner,
+            title=metadata.get("title", "").strip()[:LONGEST_TITLE] or UNTITLED,
+            model=models[0].id if models else NO_MODEL,
+            metadata=dict(metadata),
+            created_at=at,
+        )
+        messages = [_message(conversation, item, at) for item in items]
+        try:
+            return await self._add(conversation, messages, idempotency)
+        except AlreadyRecorded:
+            return await self._add(conversation, messages, idempotency)  # finds what the faster one made
+
+    async def _add(
+        self, conversation: Conversation, messages: Sequence[Message], idempotency: IdempotencyKey | None
+    ) -> Conversation:
+        async with self.transactions() as work:
+            if idempotency and (made := await work.idempotency.outcome(conversation.owner, idempotency)):
+                return await work.conversations.get(conversation.owner, ConversationId(int(made)))
+            await work.conversations.add(conversation, messages)
+            if idempotency:
+                await work.idempotency.record(
+                    conversation.owner, idempotency, str(conversation.id), at=conversation.created_at
+                )
+            await work.commit()
+        return conversation
+
+
+@dataclass(frozen=True, slots=True)
+class ReadItems:
+    """A conversation with everything in it."""
+
+    views: ConversationViews
+
+    async def __call__(self, owner: UserId, conversation: ConversationId, *, limit: int | None = None) -> Thread:
+        """The newest `limit` messages, or all. Raises `ConversationNotFound`."""
+        thread = await self.views.thread(owner, conversation, limit=limit)
+        if not thread.conversation.listed:
+            raise ConversationNotFound
+        return thread
+
+    async def item(self, owner: UserId, conversation: ConversationId, number: int, index: int) -> PlacedItem:
+        """Raises `ConversationNotFound` or `ItemNotFound`."""
+        thread = await self(owner, conversation)
+        for one in placed(message for message in thread.messages if message.number == number):
+            if one.index == index:
+                return one
+        raise ItemNotFound
+
+
+@dataclass(frozen=True, slots=True)
+class DescribeConversation:
+    """Give a conversation other metadata."""
+
+    transactions: UnitOfWorkFactory
+    read: ReadItems
+
+    async def __call__(self, owner: UserId, conversation: ConversationId, metadata: Mapping[str, str]) -> Conversation:
+        """Raises `ConversationNotFound` or `InvalidInput`."""
+        found = (await self.read(owner, conversation, limit=1)).conversation
+        _check_metadata(metadata)
+        found.metadata = dict(metadata)
+        async with self.transactions() as work:
+            await work.conversations.describe(found)
+            await work.commit()
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class AddItems:
+    """Say something in a conversation without asking for an answer."""
+
+    transactions: UnitOfWorkFactory
+    read: ReadItems
+    now: Clock
+
+    async def __call__(self, owner: UserId, conversation: ConversationId, items: Sequence[Item]) -> Sequence[Message]:
+        """One message for each item. Raises `ConversationNotFound`, `InvalidInput`, or `AnswerInProgress`."""
+        found = (await self.read(owner, conversation, limit=1)).conversation
+        check_number(items)
+        at = self.now()
+        messages = [_message(found, item, at) for item in items]
+        async with self.transactions() as work:
+            await work.conversations.append(found, messages)
+            await work.commit()
+        return messages
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveItem:
+    """Delete an item, for good; the others stay where they are."""
+
+    transactions: UnitOfWorkFactory
+    read: ReadItems
+
+    async def __call__(self, owner: UserId, conversation: ConversationId, number: int, index: int) -> Conversation:
+        """The conversation without it. Raises `ConversationNotFound` or `ItemNotFound`."""
+        found = (await self.read(owner, conversation, limit=1)).conversation
+        async with self.transactions() as work:
+            message = await work.conversations.message(found, number)
+            await work.conversations.rewrite(found, _without(message, index))
+            await work.commit()
+        return found
+
+
+def _without(message: Message | None, index: int) -> Message:
+    """Raises `ItemNotFound`."""
+    items = list(message.items or [said_of(message)]) if message else []
+    if message is None or index >= len(items) or isinstance(items[index], Removed):
+        raise ItemNotFound
+    items[index] = Removed()
+    text = "\n\n".join(item.text for item in items if isinstance(item, Said))
+    return replace(message, text=text, items=tuple(items))
+
+
+def check_number(items: Sequence[Item]) -> None:
+    """Raises `InvalidInput`."""
+    if len(items) > MOST_ITEMS:
+        raise InvalidInput(f"At most {MOST_ITEMS} items can be added at once")
+    check_items(items)
+
+
+def _check_metadata(metadata: Mapping[str, str]) -> None:
+    fits = len(metadata) <= MOST_METADATA and all(
+        len(key) <= LONGEST_METADATA_KEY and len(value) <= LONGEST_METADATA_VALUE and is_storable(key + value)
+        for key, value in metadata.items()
+    )
+    if not fits:
+        raise InvalidInput("Metadata are at most 16 pairs of keys up to 64 and values up to 512 characters")
+
+
+def _message(conversation: Conversation, item: Item, at: datetime) -> Message:
+    if isinstance(item, Said) and item.is_plain and item.speaker is not Speaker.DEVELOPER:
+        return conversation.add(Role(item.speaker.value), item.text, at=at)
+    return conversation.add(_role(item), _text(item), [item], at=at)
+
+
+def _role(item: Item) -> Role:
+    match item:
+        case Said(speaker=Speaker.ASSISTANT) | FunctionCall():
+            return Role.ASSISTANT
+        case Said(speaker=Speaker.USER) | FunctionResult():
+            return Role.USER
+        case _:
+            return Role.SYSTEM
+
+
+def _text(item: Item) -> str:
+    match item:
+        case Said():
+            return item.text
+        case FunctionResult():
+            return item.output
+        case _:
+            return ""

@@ -1,0 +1,332 @@
+"""Responses: begin, find, cancel and delete them, and say what they would cost."""
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from llm_backend.application.answer_runner import AnswerRunner
+from llm_backend.application.answering import FollowAnswer, StopAnswer
+from llm_backend.application.composing import RECALLED_MESSAGES
+from llm_backend.application.composing_responses import ComposeResponse, cost_of
+from llm_backend.application.grounding import GroundAnswer
+from llm_backend.application.models import knowledge_base_in
+from llm_backend.application.ports.answer_journal import AnswerJournal, Turn
+from llm_backend.application.ports.chat_model import ChatRequest
+from llm_backend.application.ports.clock import Clock, IdSource
+from llm_backend.application.ports.idempotency import IdempotencyKey
+from llm_backend.application.ports.responses import ResponseViews
+from llm_backend.application.ports.unit_of_work import UnitOfWorkFactory
+from llm_backend.application.ports.views import ConversationViews
+from llm_backend.application.retrieval import LONGEST_QUERY, Retrieve
+from llm_backend.application.sourcing import Material
+from llm_backend.domain.answers import Answer, AnswerState
+from llm_backend.domain.conversations import Conversation, Message, Role, check_model
+from llm_backend.domain.errors import InvalidInput, ResponseNotFound, TooManyStreams
+from llm_backend.domain.ids import AnswerId, ConversationId, KnowledgeBaseId, UserId
+from llm_backend.domain.items import FunctionResult, Item, Said, Speaker, texts_of
+from llm_backend.domain.knowledge import Relevance
+from llm_backend.domain.prompting import Grounding
+from llm_backend.domain.responses import Response, ResponseRequest
+from llm_backend.domain.text import is_storable
+
+UNLISTED = "Response"  # the title of a conversation that nobody sees
+MOST_FOUND = 50  # passages
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DocumentSearch:
+    """Where to look for what the last message of the user is about."""
+
+    knowledge_bases: Sequence[KnowledgeBaseId]
+    limit: int = 20
+    threshold: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WantedResponse:
+    """What a client asks for: `items` on top of a previous response, of a conversation, or of nothing.
+
+    One that is not to be `stored` is gone with the reply. `earlier` is what it builds upon that nobody has stored.
+    """
+
+    request: ResponseRequest
+    items: Sequence[Item]
+    conversation: ConversationId | None = None
+    stored: bool = True
+    search: DocumentSearch | None = None
+    earlier: Sequence[Message] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shelf:
+    """Where responses are written, kept and followed."""
+
+    journal: AnswerJournal
+    runner: AnswerRunner
+    responses: ResponseViews
+    transactions: UnitOfWorkFactory
+    follow: FollowAnswer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Begun:
+    """A response that is being written, and where."""
+
+    response: Response
+    shelf: Shelf
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """All that it takes to begin."""
+
+    conversation: Conversation
+    question: Message
+    request: ResponseRequest
+    grounding: Grounding | None
+    prompt: ChatRequest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrepareResponse:
+    """Look up what a response builds upon, and what the documents say."""
+
+    conversations: ConversationViews
+    compose: ComposeResponse
+    retrieve: Retrieve
+    ground: GroundAnswer
+    ids: IdSource
+    now: Clock
+    answering_model: str  # for those who name a knowledge base in the place of a model
+
+    async def __call__(self, owner: UserId, wanted: WantedResponse) -> Prepared:
+        """Raises what `ComposeResponse` does, `InvalidInput`, `ConversationNotFound` and `KnowledgeBaseNotFound`."""
+        _check(wanted)
+        wanted = self._of_knowledge(wanted)
+        conversation, past = await self._conversation(owner, wanted)
+        question = question_of(conversation, wanted.items, at=self.now())
+        request, grounding = await self._grounded(owner, wanted)
+        prompt = await self.compose(conversation, request, past, question, grounding)
+        return Prepared(
+            conversation=conversation, question=question, request=request, grounding=grounding, prompt=prompt
+        )
+
+    def _of_knowledge(self, wanted: WantedResponse) -> WantedResponse:
+        """A knowledge base for a model means to look there, and then to ask the model that answers for it."""
+        request = wanted.request
+        knowledge_base = knowledge_base_in(request.model)
+        if knowledge_base is None:
+            return wanted
+        search = wanted.search or DocumentSearch(knowledge_bases=())
+        return replace(
+            wanted,
+            request=replace(request, model=self.answering_model, shown={**request.shown, "model": request.model}),
+            search=replace(search, knowledge_bases=[*search.knowledge_bases, knowledge_base]),
+        )
+
+    async def _conversation(self, owner: UserId, wanted: WantedResponse) -> tuple[Conversation, Sequence[Message]]:
+        """That which is named, with what was said there; or one of its own."""
+        if wanted.conversation is not None:
+            thread = await self.conversations.thread(owner, wanted.conversation, limit=RECALLED_MESSAGES)
+            return thread.conversation, thread.messages
+        own = Conversation(
+            id=ConversationId(self.ids.number()),
+            owner=owner,
+            title=UNLISTED,
+            model=wanted.request.model,
+            listed=False,
+            created_at=self.now(),
+        )
+        return own, wanted.earlier
+
+    async def _grounded(self, owner: UserId, wanted: WantedResponse) -> tuple[ResponseRequest, Grounding | None]:
+        """With what the documents say about the user's last message, if they are to be looked at."""
+        query = _last_words(wanted.items)[:LONGEST_QUERY]
+        if wanted.search is None or not query.strip():
+            return wanted.request, None
+        material = await self._found(owner, wanted.search, query)
+        request = replace(wanted.request, searched=(query,))
+        if not material.passages:
+            return request, None
+        window = self.compose.model.window(request.model)
+        return request, await self.ground(owner, material, question=query, window=window)
+
+    async def _found(self, owner: UserId, search: DocumentSearch, query: str) -> Material:
+        limit = min(search.limit, MOST_FOUND)
+        found = [await self.retrieve(owner, shelf, query, top_k=limit) for shelf in search.knowledge_bases]
+        useful = [one for one in found if one.relevant]
+        passages = [passage for one in useful for passage in one.passages if passage.score >= search.threshold]
+        best = sorted(passages, key=lambda passage: -passage.score)[:limit]
+        sure = any(one.relevance is Relevance.HIGH for one in useful)
+        return Material(passages=best, relevance=Relevance.HIGH if sure else Relevance.LOW)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Respond:
+    """Store the input and start to answer it. The answer goes on whoever listens.
+
+    What is not to be stored lives the same life `in_passing`: on a shelf in memory.
+    """
+
+    stored: Shelf
+    in_passing: Shelf
+    prepare: PrepareResponse
+    streams_per_user: int | None = None
+
+    async def __call__(
+        self, owner: UserId, wanted: WantedResponse, *, idempotency: IdempotencyKey | None = None
+    ) -> Begun:
+        """Raises what `PrepareResponse` and `AnswerRunner.begin` do, and `TooManyStreams`."""
+        shelf = self.stored if wanted.stored else self.in_passing
+        shelf.runner.check_open()
+        if idempotency and (earlier := await shelf.journal.answer_for(owner, idempotency)):
+            return Begun(response=await shelf.responses.find(owner, earlier), shelf=shelf)
+        prepared = await self.prepare(owner, wanted)
+        if self.streams_per_user is not None and self._count(owner) >= self.streams_per_user:
+            raise TooManyStreams
+        turn = self._turn(owner, prepared, idempotency)
+        begun = _as_begun(turn, prepared)
+        answer = await shelf.runner.begin(turn, prepared.prompt)
+        if answer != turn.answer.id:
+            return Begun(response=await shelf.responses.find(owner, answer), shelf=shelf)
+        return Begun(response=begun, shelf=shelf)
+
+    def _count(self, owner: UserId) -> int:
+        return self.stored.runner.count(owner) + self.in_passing.runner.count(owner)
+
+    def _turn(self, owner: UserId, prepared: Prepared, idempotency: IdempotencyKey | None) -> Turn:
+        conversation, question = prepared.conversation, prepared.question
+        answer = Answer(
+            id=AnswerId(self.prepare.ids.number()),
+            owner=owner,
+            conversation=conversation.id,
+            number=question.number + 1,
+        )
+        return Turn(
+            question=question,
+            answer=answer,
+            started_at=question.created_at,
+            idempotency=idempotency,
+            grounding=prepared.grounding,
+            response=prepared.request,
+            opens=None if conversation.listed else replace(conversation, last_number=question.number - 1),
+        )
+
+
+def _as_begun(turn: Turn, prepared: Prepared) -> Response:
+    return Response(
+        answer=turn.answer,
+        request=prepared.request,
+        in_conversation=prepared.conversation.listed,
+        question=turn.question,
+        reply=None,
+        sources=prepared.grounding.sources if prepared.grounding else (),
+        started_at=turn.started_at,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class CountInput:
+    """How many tokens the input of a response would be, cautiously guessed: nobody here has the model's vocabulary."""
+
+    prepare: PrepareResponse
+
+    async def __call__(self, owner: UserId, wanted: WantedResponse) -> int:
+        """Raises what `PrepareResponse` does. Documents are not looked at."""
+        prepared = await self.prepare(owner, replace(wanted, search=None))
+        return sum(map(cost_of, prepared.prompt.turns))
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetResponse:
+    """Let go of what was not to be stored, whether it has ended or not."""
+
+    shelf: Shelf
+
+    async def __call__(self, owner: UserId, response: Response) -> None:
+        with suppress(ResponseNotFound):
+            async with self.shelf.transactions() as work:
+                await work.responses.remove(owner, response.answer.id)
+                await work.commit()
+        await self.shelf.runner.abandon(response.answer.conversation)
+
+
+@dataclass(frozen=True, slots=True)
+class FindResponse:
+    """A response as it is now."""
+
+    responses: ResponseViews
+
+    async def __call__(self, owner: UserId, response: AnswerId) -> Response:
+        """Raises `ResponseNotFound`."""
+        return await self.responses.find(owner, response)
+
+
+@dataclass(frozen=True, slots=True)
+class CancelResponse:
+    """End a response where it is; what there is of it is kept. Nothing happens to one that has ended."""
+
+    responses: ResponseViews
+    stop: StopAnswer
+
+    async def __call__(self, owner: UserId, response: AnswerId) -> Response:
+        """Raises `ResponseNotFound`."""
+        found = await self.responses.find(owner, response)
+        if found.answer.state is not AnswerState.RUNNING:
+            return found
+        await self.stop(owner, found.answer.conversation)
+        return await self.responses.find(owner, response)
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteResponse:
+    """Delete a response; what is in a conversation stays there. One that is being written is given up."""
+
+    shelf: Shelf
+
+    async def __call__(self, owner: UserId, response: AnswerId) -> None:
+        """Raises `ResponseNotFound`."""
+        found = await self.shelf.responses.find(owner, response)
+        async with self.shelf.transactions() as work:
+            await work.responses.remove(owner, response)
+            await work.commit()
+        if not found.in_conversation:
+            await self.shelf.runner.abandon(found.answer.conversation)
+
+
+def _check(wanted: WantedResponse) -> None:
+    request = wanted.request
+    check_model(request.model)
+    if wanted.conversation is not None and request.previous is not None:
+        raise InvalidInput("Give a previous response or a conversation, but not both")
+    if wanted.conversation is not None and not wanted.stored:
+        raise InvalidInput("What is added to a conversation is stored")
+    if request.background and not wanted.stored:
+        raise InvalidInput("What runs in the background is stored")
+    if not wanted.items:
+        raise InvalidInput("The input is empty")
+    check_items(wanted.items)
+    if request.instructions and not is_storable(request.instructions):
+        raise InvalidInput
+
+
+def check_items(items: Sequence[Item]) -> None:
+    """Raises `InvalidInput` for what no database takes."""
+    if not all(is_storable(text) for item in items for text in texts_of(item)):
+        raise InvalidInput("Texts must not contain NUL characters or halves of surrogate pairs")
+
+
+def question_of(conversation: Conversation, items: Sequence[Item], *, at: datetime) -> Message:
+    """The input as the next message. A plain question becomes what it would be anywhere else."""
+    first = items[0]
+    if len(items) == 1 and isinstance(first, Said) and first.speaker is Speaker.USER and first.is_plain:
+        return conversation.add(Role.USER, first.text, at=at)
+    said = [item.text for item in items if isinstance(item, Said) and item.speaker is Speaker.USER]
+    results = [item.output for item in items if isinstance(item, FunctionResult)]
+    return conversation.add(Role.USER, "\n\n".join(said or results), items, at=at)
+
+
+def _last_words(items: Sequence[Item]) -> str:
+    said = [item for item in items if isinstance(item, Said) and item.speaker is Speaker.USER]
+    return said[-1].text if said else ""

@@ -1,0 +1,55 @@
+"""What responses are made of: where they live, and what is asked for them."""
+
+from llm_backend.application.answer_runner import AnswerRunner
+from llm_backend.application.answering import FollowAnswer
+from llm_backend.application.composing import ComposeRequest
+from llm_backend.application.composing_responses import ComposeResponse
+from llm_backend.application.grounding import GroundAnswer
+from llm_backend.application.responses import PrepareResponse, Shelf
+from llm_backend.application.retrieval import Retrieve
+from llm_backend.bootstrap.adapters import Adapters
+from llm_backend.infrastructure.memory.store import MemoryStore
+from llm_backend.infrastructure.memory.stream_log import MemoryStreamLog
+
+
+def stored_shelf(ports: Adapters, runner: AnswerRunner, follow: FollowAnswer) -> Shelf:
+    """For responses that are kept, among all other answers."""
+    return Shelf(
+        journal=ports.store.journal,
+        runner=runner,
+        responses=ports.store.response_views,
+        transactions=ports.store.transactions,
+        follow=follow,
+    )
+
+
+def shelf_in_passing(ports: Adapters) -> Shelf:
+    """For responses that are not to be stored. Its runner is yet to be started."""
+    store, log = MemoryStore(), MemoryStreamLog()
+    runner = AnswerRunner(model=ports.chat_model, journal=store.journal, leases=store.leases, log=log, now=ports.clock)
+    return Shelf(
+        journal=store.journal,
+        runner=runner,
+        responses=store.response_views,
+        transactions=store.transactions,
+        follow=FollowAnswer(store.journal, log, runner),
+    )
+
+
+def compose_response(ports: Adapters) -> ComposeResponse:
+    compose, store = ComposeRequest(ports.chat_model, ports.secret_box), ports.store
+    return ComposeResponse(compose, store.response_views, store.conversation_views)
+
+
+def prepare_response(
+    ports: Adapters, retrieve: Retrieve, ground: GroundAnswer, answering_model: str
+) -> PrepareResponse:
+    return PrepareResponse(
+        conversations=ports.store.conversation_views,
+        compose=compose_response(ports),
+        retrieve=retrieve,
+        ground=ground,
+        ids=ports.ids,
+        now=ports.clock,
+        answering_model=answering_model,
+    )

@@ -1,0 +1,98 @@
+"""What is said in a conversation beyond plain text: pictures, calls of functions, and what came of them."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TypeAlias
+
+
+class Speaker(StrEnum):
+    """Who says something. Developers speak as the system does, and are told apart when they are quoted."""
+
+    SYSTEM = "system"
+    DEVELOPER = "developer"
+    USER = "user"
+    ASSISTANT = "assistant"
+
+
+@dataclass(frozen=True, slots=True)
+class TextPart:
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ImagePart:
+    """`url` may hold the picture itself (`data:`); `detail` is how closely the model shall look."""
+
+    url: str
+    detail: str | None = None
+
+
+Content: TypeAlias = TextPart | ImagePart
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Said:
+    """A message, with its parts in order."""
+
+    speaker: Speaker
+    parts: tuple[Content, ...]
+
+    @property
+    def text(self) -> str:
+        return "\n".join(part.text for part in self.parts if isinstance(part, TextPart))
+
+    @classmethod
+    def plain(cls, speaker: Speaker, text: str) -> "Said":
+        """Nothing but text."""
+        return cls(speaker=speaker, parts=(TextPart(text),))
+
+    @property
+    def is_plain(self) -> bool:
+        return len(self.parts) == 1 and isinstance(self.parts[0], TextPart)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FunctionCall:
+    """The model wants a function of the client's to be called. `arguments` is JSON, if the model kept to it."""
+
+    call_id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FunctionResult:
+    """What came of a call."""
+
+    call_id: str
+    output: str
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What stands for all that was said before it."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """An item that was deleted. It keeps its place, so that the names of those behind it stay."""
+
+
+Item: TypeAlias = Said | FunctionCall | FunctionResult | Summary | Removed
+
+
+def texts_of(item: Item) -> list[str]:
+    """Every text in it, for those who have to look at what will be stored."""
+    match item:
+        case Said():
+            return [part.text if isinstance(part, TextPart) else part.url + (part.detail or "") for part in item.parts]
+        case FunctionCall():
+            return [item.call_id, item.name, item.arguments]
+        case FunctionResult():
+            return [item.call_id, item.output]
+        case Summary():
+            return [item.text]
+        case Removed():
+            return []

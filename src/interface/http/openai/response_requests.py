@@ -1,0 +1,342 @@
+"""From a body of `/v1/responses` to what is wanted, and to what a model's server is told in words of its own."""
+
+import base64
+import binascii
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Any, Literal, TypeVar
+
+import msgspec
+from msgspec import Meta
+
+from llm_backend.application.responses import DocumentSearch, WantedResponse
+from llm_backend.domain.errors import (
+    ConversationNotFound,
+    InvalidInput,
+    KnowledgeBaseNotFound,
+    PreviousResponseNotFound,
+)
+from llm_backend.domain.ids import AnswerId, ConversationId, KnowledgeBaseId
+from llm_backend.domain.items import (
+    Content,
+    FunctionCall,
+    FunctionResult,
+    ImagePart,
+    Item,
+    Said,
+    Speaker,
+    Summary,
+    TextPart,
+)
+from llm_backend.domain.responses import ResponseRequest
+from llm_backend.interface.http.errors import InvalidBody
+from llm_backend.interface.http.openai.ids import CONVERSATION, RESPONSE, VECTOR_STORE, number_in, uuid_in
+from llm_backend.interface.http.openai.response_objects import DEFAULTS
+
+Name = Annotated[str, Meta(min_length=1, max_length=255)]
+T = TypeVar("T")
+Object = dict[str, Any]
+# What other servers' items say that no chat completion can be told.
+_LEFT_OUT = {"reasoning", "file_search_call", "web_search_call", "code_interpreter_call", "computer_call"}
+
+
+class ConversationIn(msgspec.Struct):
+    id: str
+
+
+class ResponseIn(msgspec.Struct, kw_only=True):
+    """What is wanted. Fields that are not here are passed over."""
+
+    model: Name
+    input: str | list[Object] | None = None
+    instructions: str | None = None
+    previous_response_id: str | None = None
+    conversation: str | ConversationIn | None = None
+    background: bool | None = None
+    store: bool | None = None
+    stream: bool | None = None
+    include: list[str] | None = None
+    metadata: Annotated[dict[str, Annotated[str, Meta(max_length=512)]], Meta(max_length=16)] | None = None
+    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
+    presence_penalty: Annotated[float, Meta(ge=-2, le=2)] | None = None
+    frequency_penalty: Annotated[float, Meta(ge=-2, le=2)] | None = None
+    top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
+    max_output_tokens: Annotated[int, Meta(ge=1)] | None = None
+    max_tool_calls: Annotated[int, Meta(ge=1)] | None = None
+    parallel_tool_calls: bool | None = None
+    tools: list[Object] | None = None
+    tool_choice: str | Object | None = None
+    text: Object | None = None
+    reasoning: Object | None = None
+    truncation: Literal["auto", "disabled"] | None = None
+    service_tier: str | None = None
+    safety_identifier: str | None = None
+    prompt_cache_key: str | None = None
+    user: str | None = None
+
+
+class FunctionTool(msgspec.Struct, kw_only=True):
+    type: Literal["function"]
+    name: Name
+    description: str | None = None
+    parameters: Object | None = None
+    strict: bool | None = None
+
+
+class RankingOptions(msgspec.Struct):
+    ranker: str | None = None
+    score_threshold: Annotated[float, Meta(ge=0, le=1)] | None = None
+
+
+class FileSearchTool(msgspec.Struct, kw_only=True):
+    type: Literal["file_search"]
+    vector_store_ids: Annotated[list[str], Meta(min_length=1, max_length=16)]
+    max_num_results: Annotated[int, Meta(ge=1, le=50)] | None = None
+    ranking_options: RankingOptions | None = None
+    filters: None = None
+
+
+class MessageIn(msgspec.Struct, kw_only=True):
+    role: Literal["system", "developer", "user", "assistant"]
+    content: str | list[Object]
+
+
+class CallIn(msgspec.Struct, kw_only=True):
+    call_id: Name
+    name: Name
+    arguments: str
+
+
+class ResultIn(msgspec.Struct, kw_only=True):
+    call_id: Name
+    output: str | list[Object]
+
+
+class CompactionIn(msgspec.Struct, kw_only=True):
+    encrypted_content: str
+
+
+def wanted_response(body: ResponseIn) -> WantedResponse:
+    """Raises `InvalidBody`, `InvalidInput`, `PreviousResponseNotFound`, `ConversationNotFound` or
+    `KnowledgeBaseNotFound`."""
+    tools = [_tool(tool, f"tools[{place}]") for place, tool in enumerate(body.tools or [])]
+    request = ResponseRequest(
+        model=body.model,
+        instructions=body.instructions,
+        previous=_previous(body.previous_response_id),
+        background=bool(body.background),
+        options=_options(body, [tool for tool in tools if isinstance(tool, FunctionTool)]),
+        shown=_shown(body, tools),
+    )
+    return WantedResponse(
+        request=request,
+        items=items_in(body.input or []),
+        conversation=conversation_in(body.conversation),
+        stored=body.store is not False,
+        search=_search([tool for tool in tools if isinstance(tool, FileSearchTool)], body.tool_choice),
+    )
+
+
+def conversation_in(named: str | ConversationIn | None) -> ConversationId | None:
+    """Raises `ConversationNotFound`."""
+    if named is None:
+        return None
+    number = number_in(CONVERSATION, named if isinstance(named, str) else named.id)
+    if number is None:
+        raise ConversationNotFound
+    return ConversationId(number)
+
+
+def _previous(named: str | None) -> AnswerId | None:
+    if named is None:
+        return None
+    number = number_in(RESPONSE, named)
+    if number is None:
+        raise PreviousResponseNotFound
+    return AnswerId(number)
+
+
+# Input ---------------------------------------------------------------------------------------------------------------
+
+
+def items_in(given: str | Sequence[Object], where: str = "input") -> list[Item]:
+    """Raises `InvalidBody` or `InvalidInput`."""
+    if isinstance(given, str):
+        return [Said.plain(Speaker.USER, given)]
+    return [item for place, one in enumerate(given) for item in _item(one, f"{where}[{place}]")]
+
+
+def _item(given: Object, where: str) -> Iterator[Item]:
+    match given.get("type", "message"):
+        case "message":
+            message = _as(MessageIn, given, where)
+            yield Said(speaker=Speaker(message.role), parts=tuple(_parts(message.content, f"{where}.content")))
+        case "function_call":
+            call = _as(CallIn, given, where)
+            yield FunctionCall(call_id=call.call_id, name=call.name, arguments=call.arguments)
+        case "function_call_output":
+            result = _as(ResultIn, given, where)
+            parts = _parts(result.output, f"{where}.output")
+            text = "\n".join(part.text for part in parts if isinstance(part, TextPart))
+            yield FunctionResult(call_id=result.call_id, output=text)
+        case "compaction":
+            yield Summary(_summary(_as(CompactionIn, given, where), where))
+        case kind if kind in _LEFT_OUT:
+            pass
+        case kind:
+            raise InvalidInput(f"Items of the type {kind!r} are not supported: {where}")
+
+
+def _parts(content: str | Sequence[Object], where: str) -> Iterator[Content]:
+    if isinstance(content, str):
+        yield TextPart(content)
+        return
+    for place, part in enumerate(content):
+        yield _part(part, f"{where}[{place}]")
+
+
+def _part(part: Object, where: str) -> Content:
+    match part:
+        case {"type": "input_text" | "output_text" | "text", "text": str(text)}:
+            return TextPart(text)
+        case {"type": "refusal", "refusal": str(text)}:
+            return TextPart(text)
+        case {"type": "input_image", "image_url": str(url)}:
+            detail = part.get("detail")
+            return ImagePart(url, detail if isinstance(detail, str) else None)
+        case _:
+            raise InvalidInput(f"This part of a message is not supported: {where}")
+
+
+def _summary(given: CompactionIn, where: str) -> str:
+    try:
+        return base64.b64decode(given.encrypted_content, validate=True).decode()
+    except (binascii.Error, UnicodeDecodeError, ValueError) as error:
+        raise InvalidInput(f"This is no compaction of ours: {where}") from error
+
+
+def _as(kind: type[T], given: Object, where: str) -> T:
+    try:
+        return msgspec.convert(given, kind)
+    except msgspec.ValidationError as error:
+        raise InvalidBody(f"The request body is not valid: {error}", param=where) from error
+
+
+# Tools ---------------------------------------------------------------------------------------------------------------
+
+
+def _tool(given: Object, where: str) -> FunctionTool | FileSearchTool:
+    match given.get("type"):
+        case "function":
+            return _as(FunctionTool, given, where)
+        case "file_search":
+            return _as(FileSearchTool, given, where)
+        case kind:
+            raise InvalidInput(f"Tools of the type {kind!r} are not supported: {where}")
+
+
+def _search(tools: Sequence[FileSearchTool], choice: object) -> DocumentSearch | None:
+    if not tools or choice == "none":
+        return None
+    limits = [tool.max_num_results or 20 for tool in tools]
+    thresholds = [tool.ranking_options.score_threshold or 0.0 for tool in tools if tool.ranking_options]
+    shelves = [_knowledge_base(name) for tool in tools for name in tool.vector_store_ids]
+    return DocumentSearch(
+        knowledge_bases=list(dict.fromkeys(shelves)), limit=max(limits), threshold=max(thresholds, default=0.0)
+    )
+
+
+def _knowledge_base(name: str) -> KnowledgeBaseId:
+    uuid = uuid_in(VECTOR_STORE, name)
+    if uuid is None:
+        raise KnowledgeBaseNotFound
+    return KnowledgeBaseId(uuid)
+
+
+# What the model's server is told -------------------------------------------------------------------------------------
+
+
+def _options(body: ResponseIn, functions: Sequence[FunctionTool]) -> Object:
+    """By the names that chat completions have for it; only what the client has said."""
+    same = ("temperature", "top_p", "presence_penalty", "frequency_penalty", "user")
+    options = {name: getattr(body, name) for name in same}
+    reasoning, text = body.reasoning or {}, body.text or {}
+    if body.max_output_tokens is not None:
+        # Models that think aloud know only the newer name, and most servers only the older.
+        options["max_completion_tokens" if reasoning else "max_tokens"] = body.max_output_tokens
+    options["reasoning_effort"] = reasoning.get("effort")
+    options["verbosity"] = text.get("verbosity")
+    options["response_format"] = _response_format(text.get("format"))
+    if body.top_logprobs:
+        options |= {"logprobs": True, "top_logprobs": body.top_logprobs}
+    if functions:
+        options |= _functions(functions, body)
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _response_format(wanted: object) -> Object | None:
+    match wanted:
+        case {"type": "json_schema", "name": str(name), "schema": dict(schema), **others}:
+            more = {key: others[key] for key in ("description", "strict") if others.get(key) is not None}
+            return {"type": "json_schema", "json_schema": {"name": name, "schema": schema, **more}}
+        case {"type": "json_object"}:
+            return {"type": "json_object"}
+        case None | {"type": "text"}:
+            return None
+        case _:
+            raise InvalidInput("text.format must be text, json_object, or json_schema with a name and a schema")
+
+
+def _functions(functions: Sequence[FunctionTool], body: ResponseIn) -> Object:
+    allowed, choice = _choice(body.tool_choice)
+    tools = [_function(function) for function in functions if allowed is None or function.name in allowed]
+    return {"tools": tools, "tool_choice": choice, "parallel_tool_calls": body.parallel_tool_calls}
+
+
+def _function(function: FunctionTool) -> Object:
+    said = msgspec.structs.asdict(function)
+    del said["type"]
+    return {"type": "function", "function": {key: value for key, value in said.items() if value is not None}}
+
+
+def _choice(choice: str | Object | None) -> tuple[set[str] | None, object]:
+    """Which functions may be called (None: all), and how free the model is in that."""
+    match choice:
+        case {"type": "function", "name": str(name)}:
+            return None, {"type": "function", "function": {"name": name}}
+        case {"type": "allowed_tools", "tools": list(tools), **others}:
+            names = {tool.get("name") for tool in tools if isinstance(tool, dict)}
+            return {name for name in names if isinstance(name, str)}, others.get("mode", "auto")
+        case {"type": "file_search"}:
+            return None, "auto"
+        case None | "auto" | "none" | "required":
+            return None, choice
+        case _:
+            raise InvalidInput("This tool_choice is not supported")
+
+
+# What the client is shown again --------------------------------------------------------------------------------------
+
+
+def _shown(body: ResponseIn, tools: Sequence[FunctionTool | FileSearchTool]) -> Object:
+    shown = {name: getattr(body, name) for name in DEFAULTS if getattr(body, name) is not None}
+    if tools:
+        shown["tools"] = [_shown_tool(tool) for tool in tools]
+    if body.text is not None:
+        shown["text"] = {**body.text, "format": _shown_format(body.text.get("format"))}
+    if body.reasoning is not None:
+        shown["reasoning"] = {"effort": None, "summary": None, **body.reasoning}
+    if body.store is False:
+        shown["store"] = False
+    return shown
+
+
+def _shown_tool(tool: FunctionTool | FileSearchTool) -> Object:
+    said = msgspec.to_builtins(tool)
+    return {key: value for key, value in said.items() if value is not None or isinstance(tool, FunctionTool)}
+
+
+def _shown_format(wanted: object) -> Mapping[str, Any]:
+    if not isinstance(wanted, dict):
+        return {"type": "text"}
+    return {"description": None, "strict": None, **wanted} if wanted.get("type") == "json_schema" else wanted

@@ -1,0 +1,172 @@
+"""`/v1/responses`: answers that can be built upon, streamed again, and left to run."""
+
+from typing import Annotated, Literal
+
+import msgspec
+from litestar import Controller, delete, get, post
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.params import FromPath, QueryParameter
+from litestar.types import ASGIApp
+
+from llm_backend.application.compacting import Compaction
+from llm_backend.application.conversation_items import placed
+from llm_backend.domain import api_keys
+from llm_backend.domain.errors import ResponseNotFound
+from llm_backend.domain.ids import LARGEST_ID, AnswerId
+from llm_backend.interface.http.documentation import SIGNED_IN, RepeatableOperation
+from llm_backend.interface.http.idempotency import idempotency
+from llm_backend.interface.http.openai.auth import good_for
+from llm_backend.interface.http.openai.completions import JsonBytes
+from llm_backend.interface.http.openai.documentation import UPSTREAM, openai_failures
+from llm_backend.interface.http.openai.ids import RESPONSE, number_in, numbered_id
+from llm_backend.interface.http.openai.item_ids import COMPACTION
+from llm_backend.interface.http.openai.lists import Page, PageQuery, cut, page_query, values_of
+from llm_backend.interface.http.openai.requests import OpenAiRequest
+from llm_backend.interface.http.openai.response_objects import (
+    CompactionOut,
+    ItemOut,
+    ResponseOut,
+    UsageOut,
+    begun_out,
+    placed_out,
+    response_out,
+    sealed_out,
+    usage_out,
+)
+from llm_backend.interface.http.openai.response_requests import ResponseIn, wanted_response
+from llm_backend.interface.http.openai.response_streams import ResponseDesk
+from llm_backend.interface.http.rest.parameters import Asked, Body
+
+TAGS = ["OpenAI"]
+RESULTS = "file_search_call.results"
+
+_encode = msgspec.json.Encoder().encode
+_WHOLE = {200: ResponseSpec(ResponseOut, generate_examples=False, description="The response, or its stream of events")}
+
+
+class DeletedOut(msgspec.Struct):
+    id: str
+    object: Literal["response"] = "response"
+    deleted: Literal[True] = True
+
+
+class TokensOut(msgspec.Struct):
+    input_tokens: int
+    object: Literal["response.input_tokens"] = "response.input_tokens"
+
+
+class CompactedOut(msgspec.Struct):
+    id: str
+    created_at: int
+    output: list[CompactionOut]
+    usage: UsageOut | None
+    object: Literal["response.compaction"] = "response.compaction"
+
+
+class ResponsesController(Controller):
+    path = "/responses"
+    security = SIGNED_IN
+    tags = TAGS
+    opt = good_for(api_keys.Scope.CHAT)
+
+    @post(
+        "/",
+        status_code=200,
+        operation_class=RepeatableOperation,
+        responses=_WHOLE | openai_failures(404, 409, 413, 429, 507, *UPSTREAM),
+    )
+    async def create(
+        self, data: Body[ResponseIn], response_desk: Asked[ResponseDesk], request: OpenAiRequest
+    ) -> ASGIApp:
+        """Answer, on top of a previous response, in a conversation, or afresh: whole, as a stream, or in the
+        background."""
+        owner, with_results = request.owner, RESULTS in (data.include or [])
+        begun = await response_desk.respond(owner, wanted_response(data), idempotency=idempotency(request.scope, data))
+        if data.stream:
+            return response_desk.stream(owner, begun, with_results=with_results)
+        if data.background:
+            return JsonBytes(_encode(begun_out(begun.response, queued=True)))
+        return response_desk.whole(owner, begun, with_results=with_results)
+
+    @post(
+        "/input_tokens",
+        status_code=200,
+        opt=good_for(api_keys.Scope.CHAT, changes=False),
+        responses=openai_failures(404, 413),
+    )
+    async def count(
+        self, data: Body[ResponseIn], response_desk: Asked[ResponseDesk], request: OpenAiRequest
+    ) -> TokensOut:
+        """How many tokens such a request would send to the model, as a cautious guess."""
+        return TokensOut(await response_desk.count(request.owner, wanted_response(data)))
+
+    @post(
+        "/compact",
+        status_code=200,
+        opt=good_for(api_keys.Scope.CHAT),
+        responses=openai_failures(404, 409, 413, *UPSTREAM),
+    )
+    async def compact(
+        self, data: Body[ResponseIn], response_desk: Asked[ResponseDesk], request: OpenAiRequest
+    ) -> CompactedOut:
+        """Sum up what such a response would build upon, as an item that takes its place in a later input."""
+        return compacted_out(await response_desk.compact(request.owner, wanted_response(data)))
+
+    @get("/{response_id:str}", responses=_WHOLE | openai_failures(404))
+    async def find(
+        self,
+        response_id: FromPath[str],
+        response_desk: Asked[ResponseDesk],
+        request: OpenAiRequest,
+        stream: Annotated[bool, QueryParameter()] = False,
+        starting_after: Annotated[int, QueryParameter(ge=-1, le=LARGEST_ID)] = -1,
+    ) -> ASGIApp:
+        """A response as it is now; or the stream of its events, all or those after number `starting_after`."""
+        response = await response_desk.find(request.owner, response_in(response_id))
+        with_results = RESULTS in values_of(request, "include")
+        if stream:
+            return response_desk.resume(request.owner, response, starting_after, with_results=with_results)
+        return JsonBytes(_encode(response_out(response, with_results=with_results)))
+
+    @post("/{response_id:str}/cancel", status_code=200, responses=openai_failures(404, 507))
+    async def cancel(
+        self, response_id: FromPath[str], response_desk: Asked[ResponseDesk], request: OpenAiRequest
+    ) -> ResponseOut:
+        """End a response where it is. What there is of it is kept."""
+        return response_out(await response_desk.cancel(request.owner, response_in(response_id)))
+
+    @delete("/{response_id:str}", status_code=200, responses=openai_failures(404, 507))
+    async def drop(
+        self, response_id: FromPath[str], response_desk: Asked[ResponseDesk], request: OpenAiRequest
+    ) -> DeletedOut:
+        """Delete a response, for good. What is in a conversation stays there."""
+        await response_desk.delete(request.owner, response_in(response_id))
+        return DeletedOut(response_id)
+
+    @get("/{response_id:str}/input_items", dependencies={"page": page_query()}, responses=openai_failures(404))
+    async def input_items(
+        self,
+        response_id: FromPath[str],
+        response_desk: Asked[ResponseDesk],
+        request: OpenAiRequest,
+        page: Asked[PageQuery],
+    ) -> Page[ItemOut]:
+        """What the response was asked."""
+        response = await response_desk.find(request.owner, response_in(response_id))
+        conversation = response.answer.conversation
+        items = [placed_out(one, conversation) for one in placed([response.question])]
+        return cut(items[::-1] if page.newest_first else items, page, lambda item: item.id)
+
+
+def compacted_out(compaction: Compaction) -> CompactedOut:
+    item = CompactionOut(numbered_id(COMPACTION, compaction.id), sealed_out(compaction.summary))
+    at = int(compaction.at.timestamp())
+    return CompactedOut(numbered_id(RESPONSE, compaction.id), at, [item], usage_out(compaction.usage))
+
+
+def response_in(name: str) -> AnswerId:
+    """Raises `ResponseNotFound`."""
+    number = number_in(RESPONSE, name)
+    if number is None:
+        raise ResponseNotFound
+    return AnswerId(number)

@@ -1,0 +1,166 @@
+"""Responses over a WebSocket, and compaction: the cases by which servers of this API are compared."""
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import websockets
+
+from llm_backend.application.backend import Backend
+from llm_backend.domain.answers import CallPiece
+from llm_backend.domain.errors import UpstreamCutOff
+from llm_backend.interface.http.app import create_app
+from llm_backend.interface.http.options import HttpOptions
+from llm_backend.testing.scripted_chat_model import ScriptedChatModel
+from tests.http.clients import PASSWORD, Client
+from tests.http.openai.test_frame import error_of
+from tests.http.openai.test_responses import MODEL, WEATHER, respond, text_of
+from tests.live import serving
+
+TEXT = "Rust 是一种系统编程语言"
+
+
+class Socket:
+    """One connection."""
+
+    def __init__(self, connection: websockets.ClientConnection) -> None:
+        self.connection = connection
+
+    async def ask(self, said: object = "What is Rust?", **fields: Any) -> list[dict[str, Any]]:
+        """All events of a response, or the error."""
+        message = {"type": "response.create", "model": MODEL, "input": said, **fields}
+        await self.connection.send(json.dumps(message))
+        return await self.events()
+
+    async def events(self) -> list[dict[str, Any]]:
+        events: list[dict[str, Any]] = []
+        last = {"response.completed", "response.failed", "response.incomplete", "error"}
+        while not events or events[-1]["type"] not in last:
+            events.append(json.loads(await self.connection.recv()))
+        return events
+
+
+@pytest.fixture
+async def url(backend: Backend, options: HttpOptions) -> AsyncIterator[str]:
+    async with serving(create_app(backend, options)) as server:
+        yield server.url.replace("http", "ws") + "/v1/responses"
+
+
+@pytest.fixture
+async def socket(url: str, alice: Client) -> AsyncIterator[Socket]:
+    async with websockets.connect(url, additional_headers={"Authorization": f"Bearer {alice.token}"}) as connection:
+        yield Socket(connection)
+
+
+async def test_basic_text_and_streaming(socket: Socket, alice: Client) -> None:
+    events = await socket.ask()
+
+    assert [event["sequence_number"] for event in events] == list(range(len(events)))
+    assert (events[0]["type"], events[-1]["type"]) == ("response.created", "response.completed")
+    assert "".join(event.get("delta", "") for event in events) == text_of(events[-1]["response"]) == TEXT
+    assert (await alice.get(f"/v1/responses/{events[-1]['response']['id']}")).json() == events[-1]["response"]
+
+
+async def test_a_system_prompt(socket: Socket, model: ScriptedChatModel) -> None:
+    await socket.ask([{"role": "system", "content": "Be a pirate"}, {"role": "user", "content": "Hi"}])
+
+    assert [turn.role for turn in model.requests[-1].turns] == ["system", "user"]
+
+
+async def test_a_tool_call(socket: Socket, model: ScriptedChatModel) -> None:
+    model.play_next(CallPiece("", 0, "{}", "call_1", "weather"))
+    asked = (await socket.ask("Weather?", tools=[WEATHER]))[-1]["response"]
+    result = {"type": "function_call_output", "call_id": "call_1", "output": "Sunny"}
+    answer = (await socket.ask([result], tools=[WEATHER], previous_response_id=asked["id"]))[-1]["response"]
+
+    assert asked["output"][0]["type"] == "function_call"
+    assert text_of(answer) == TEXT
+    assert [turn.text for turn in model.requests[-1].turns] == ["Weather?", "", "Sunny"]
+
+
+async def test_an_image(socket: Socket, model: ScriptedChatModel) -> None:
+    picture = {"type": "input_image", "image_url": "data:image/png;base64,iVBORw0KGgo="}
+    await socket.ask([{"role": "user", "content": [{"type": "input_text", "text": "What?"}, picture]}])
+
+    assert len(model.requests[-1].turns[0].parts) == 2
+
+
+@pytest.mark.parametrize("store", [True, False])
+async def test_several_turns_stored_or_remembered(socket: Socket, model: ScriptedChatModel, store: bool) -> None:
+    names: list[str] = []
+    for number in range(3):
+        previous = {"previous_response_id": names[-1]} if names else {}
+        events = await socket.ask(f"{number}", store=store, **previous)
+        names.append(events[-1]["response"]["id"])
+
+    assert [turn.text for turn in model.requests[-1].turns] == ["0", TEXT, "1", TEXT, "2"]
+
+
+async def test_what_is_wrong_is_told_and_the_connection_stays(socket: Socket, model: ScriptedChatModel) -> None:
+    await socket.connection.send("{not json")
+    garbled = await socket.events()
+    unknown = await socket.ask(previous_response_id="resp_1")
+    model.play_next("Half", UpstreamCutOff())
+    failed = await socket.ask()
+    fine = await socket.ask()
+
+    assert (garbled[0]["status"], garbled[0]["error"]["code"]) == (400, "malformed_json")
+    assert (unknown[0]["status"], unknown[0]["error"]["code"]) == (404, "previous_response_not_found")
+    assert failed[-1]["type"] == "response.failed"
+    assert fine[-1]["type"] == "response.completed"
+
+
+async def test_nobody_comes_in_without_a_key(url: str) -> None:
+    with pytest.raises(websockets.InvalidStatus):
+        await websockets.connect(url)
+
+
+async def test_a_key_that_dies_is_good_for_nothing_more(socket: Socket, alice: Client) -> None:
+    await alice.post("/api/users/password", {"old_password": PASSWORD, "new_password": "another"})
+
+    refused = await socket.ask()
+
+    assert (refused[0]["status"], refused[0]["error"]["code"]) == (401, "invalid_api_key")
+
+
+async def test_a_response_goes_on_without_the_connection(url: str, alice: Client, model: ScriptedChatModel) -> None:
+    headers = {"Authorization": f"Bearer {alice.token}"}
+    async with websockets.connect(url, additional_headers=headers) as connection:
+        message = {"type": "response.create", "model": MODEL, "input": "Hi"}
+        await connection.send(json.dumps(message))
+        name = json.loads(await connection.recv())["response"]["id"]
+    await model.idle()
+
+    await alice.get(f"/v1/responses/{name}?stream=true")
+    assert text_of((await alice.get(f"/v1/responses/{name}")).json()) == TEXT
+
+
+# Compaction ----------------------------------------------------------------------------------------------------------
+
+
+async def test_compaction_takes_the_place_of_what_was_said(alice: Client, model: ScriptedChatModel) -> None:
+    first = await respond(alice, "My name is Alice")
+    model.play_next("The user is Alice")
+    reply = await alice.post("/v1/responses/compact", {"model": MODEL, "previous_response_id": first["id"]})
+    asked = model.requests[-1].turns
+
+    await respond(alice, [*reply.json()["output"], {"role": "user", "content": "Who am I?"}])
+
+    compacted = reply.json()
+    assert compacted["object"] == "response.compaction"
+    assert compacted["usage"]["total_tokens"] == 2
+    assert [item["type"] for item in compacted["output"]] == ["compaction"]
+    assert [turn.text for turn in asked][:2] == ["My name is Alice", TEXT]
+    system, question = model.requests[-1].turns
+    assert system.text.endswith("The user is Alice")
+    assert question.text == "Who am I?"
+
+
+async def test_nothing_to_compact_is_refused(alice: Client, model: ScriptedChatModel) -> None:
+    model.play_next(" ")
+
+    reply = await alice.post("/v1/responses/compact", {"model": MODEL, "input": "x"})
+
+    assert reply.status_code == 502
+    assert error_of(reply)["type"] == "server_error"

@@ -1,0 +1,513 @@
+"""Responses: whole and streamed, built upon, resumed, cancelled, deleted."""
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+from httpx import Response
+from openai.types.responses import Response as PublishedResponse
+from openai.types.responses import ResponseStreamEvent
+from pydantic import TypeAdapter
+
+from llm_backend.application.ports.chat_model import Completion
+from llm_backend.domain.answers import CallPiece
+from llm_backend.domain.errors import UpstreamCutOff, UpstreamRateLimited, UpstreamUnavailable
+from llm_backend.testing.scripted_chat_model import FOREVER, ScriptedChatModel
+from tests.http.clients import Client
+from tests.http.openai.test_frame import error_of
+
+MODEL = "gpt-4o"
+NEVER_NULL = (
+    "completed_at", "truncation", "text", "top_p", "temperature", "presence_penalty", "frequency_penalty",
+    "top_logprobs", "store", "background", "service_tier", "usage", "parallel_tool_calls", "tools", "tool_choice",
+    "metadata",
+)  # fmt: skip
+NULLABLE = (
+    "incomplete_details", "previous_response_id", "instructions", "error", "reasoning", "max_output_tokens",
+    "max_tool_calls", "safety_identifier", "prompt_cache_key",
+)  # fmt: skip
+WEATHER = {"type": "function", "name": "weather", "parameters": {"type": "object", "properties": {}}}
+
+Event = dict[str, Any]
+
+# The published types. They take more than is published, so what is missing or of another type is what shows.
+PUBLISHED_EVENT: TypeAdapter[object] = TypeAdapter(ResponseStreamEvent)
+PUBLISHED_RESPONSE: TypeAdapter[object] = TypeAdapter(PublishedResponse)
+
+
+def events_of(reply: Response) -> list[Event]:
+    """Each event with its number and its type said twice, the same."""
+    assert reply.status_code == 200, reply.text
+    assert reply.headers["content-type"].startswith("text/event-stream")
+    blocks = [block.split("\n") for block in reply.text.split("\n\n") if block]
+    events = [json.loads(data.removeprefix("data: ")) for _, data in blocks]
+    assert [name for name, _ in blocks] == [f"event: {event['type']}" for event in events]
+    for event in events:
+        PUBLISHED_EVENT.validate_python(event)
+    return events
+
+
+def text_of(response: dict[str, Any]) -> str:
+    messages = [item for item in response["output"] if item["type"] == "message"]
+    return "".join(part["text"] for message in messages for part in message["content"])
+
+
+async def respond(client: Client, said: object = "What is Rust?", **fields: Any) -> dict[str, Any]:
+    reply = await client.post("/v1/responses", {"model": MODEL, "input": said, **fields})
+    assert reply.status_code == 200, reply.text
+    response: dict[str, Any] = reply.json()
+    PUBLISHED_RESPONSE.validate_python(response)
+    return response
+
+
+async def streamed(client: Client, said: object = "What is Rust?", **fields: Any) -> list[Event]:
+    return events_of(await client.post("/v1/responses", {"model": MODEL, "input": said, "stream": True, **fields}))
+
+
+async def rest_of(client: Client, response: str, after: int | None = None) -> list[Event]:
+    query = "" if after is None else f"&starting_after={after}"
+    return events_of(await client.get(f"/v1/responses/{response}?stream=true{query}"))
+
+
+# Whole and streamed --------------------------------------------------------------------------------------------------
+
+
+async def test_a_response_says_all_that_clients_look_for(alice: Client) -> None:
+    response = await respond(alice)
+
+    assert response["object"] == "response"
+    assert response["status"] == "completed"
+    assert text_of(response) == "Rust 是一种系统编程语言"
+    assert all(response[name] is not None for name in NEVER_NULL)
+    assert all(name in response for name in NULLABLE)
+    assert response["usage"]["total_tokens"] == 2
+    assert set(response["usage"]["input_tokens_details"]) == {"cached_tokens", "cache_write_tokens"}
+    assert set(response["usage"]["output_tokens_details"]) == {"reasoning_tokens"}
+    assert response["text"]["format"]["type"] == "text"
+    assert (await alice.get(f"/v1/responses/{response['id']}")).json() == response
+
+
+async def test_the_events_of_a_stream_are_numbered_without_gaps(alice: Client) -> None:
+    events = await streamed(alice)
+
+    assert [event["sequence_number"] for event in events] == list(range(len(events)))
+    assert [event["type"].removeprefix("response.") for event in events] == [
+        "created", "in_progress", "output_item.added", "content_part.added", *["output_text.delta"] * 3,
+        "output_text.done", "content_part.done", "output_item.done", "completed",
+    ]  # fmt: skip
+    assert "".join(event["delta"] for event in events if "delta" in event) == "Rust 是一种系统编程语言"
+    assert {event["item_id"] for event in events if "item_id" in event} == {events[2]["item"]["id"]}
+
+
+async def test_the_last_event_is_the_response_as_it_is_stored(alice: Client) -> None:
+    events = await streamed(alice, instructions="Be brief", temperature=0.5, metadata={"a": "b"})
+
+    last = events[-1]["response"]
+    assert (await alice.get(f"/v1/responses/{last['id']}")).json() == last
+    assert (last["temperature"], last["metadata"], last["instructions"]) == (0.5, {"a": "b"}, "Be brief")
+
+
+async def test_what_the_client_sets_reaches_the_model(alice: Client, model: ScriptedChatModel) -> None:
+    schema = {"type": "json_schema", "name": "n", "schema": {"type": "object"}, "strict": True}
+
+    response = await respond(
+        alice,
+        instructions="Be brief",
+        temperature=0.1,
+        top_p=0.9,
+        max_output_tokens=20,
+        text={"format": schema},
+        tools=[WEATHER],
+        tool_choice={"type": "function", "name": "weather"},
+        parallel_tool_calls=False,
+    )
+
+    request = model.requests[-1]
+    assert [(turn.role, turn.text) for turn in request.turns] == [("system", "Be brief"), ("user", "What is Rust?")]
+    assert request.options == {
+        "temperature": 0.1,
+        "top_p": 0.9,
+        "max_tokens": 20,
+        "response_format": {
+            "type": "json_schema",
+            "json_schema": {"name": "n", "schema": {"type": "object"}, "strict": True},
+        },
+        "tools": [{"type": "function", "function": {"name": "weather", "parameters": WEATHER["parameters"]}}],
+        "tool_choice": {"type": "function", "function": {"name": "weather"}},
+        "parallel_tool_calls": False,
+    }
+    assert response["tools"] == [{**WEATHER, "description": None, "strict": None}]
+    assert response["text"]["format"] == {**schema, "description": None}
+
+
+async def test_a_text_that_was_cut_by_the_limit_is_incomplete(alice: Client, model: ScriptedChatModel) -> None:
+    model.completion = Completion(finish_reason="length")
+
+    response = await respond(alice, max_output_tokens=1)
+    events = await streamed(alice, max_output_tokens=1)
+
+    assert response["status"] == "incomplete"
+    assert response["incomplete_details"] == {"reason": "max_output_tokens"}
+    assert response["output"][0]["status"] == "incomplete"
+    assert events[-1]["type"] == "response.incomplete"
+    assert (await alice.get(f"/v1/responses/{events[-1]['response']['id']}")).json() == events[-1]["response"]
+
+
+# Building upon -------------------------------------------------------------------------------------------------------
+
+
+async def test_responses_build_upon_each_other_in_branches(alice: Client, model: ScriptedChatModel) -> None:
+    first = await respond(alice, "One", instructions="Not for the next")
+    second = await respond(alice, "Two", previous_response_id=first["id"])
+    await respond(alice, "Three", previous_response_id=second["id"])
+    branch = await respond(alice, "Other", previous_response_id=first["id"])
+
+    said = [[turn.text for turn in request.turns if turn.role == "user"] for request in model.requests]
+    assert said == [["One"], ["One", "Two"], ["One", "Two", "Three"], ["One", "Other"]]
+    assert all(turn.role != "system" for turn in model.requests[-1].turns)
+    assert branch["previous_response_id"] == first["id"]
+
+
+async def test_what_builds_upon_a_deleted_response_says_so(alice: Client) -> None:
+    first = await respond(alice, "One")
+    second = await respond(alice, "Two", previous_response_id=first["id"])
+    assert (await alice.request("DELETE", f"/v1/responses/{first['id']}")).json() == {
+        "id": first["id"],
+        "object": "response",
+        "deleted": True,
+    }
+
+    for previous in (first["id"], second["id"], "resp_1", "x"):
+        reply = await alice.post("/v1/responses", {"model": MODEL, "input": "3", "previous_response_id": previous})
+        assert reply.status_code == 404
+        assert error_of(reply)["code"] == "previous_response_not_found"
+    assert (await alice.get(f"/v1/responses/{first['id']}")).status_code == 404
+    assert (await alice.get(f"/v1/responses/{second['id']}")).status_code == 200
+
+
+async def test_what_is_not_stored_is_gone_with_the_reply(alice: Client) -> None:
+    whole = await respond(alice, store=False)
+    events = await streamed(alice, store=False)
+
+    assert text_of(whole) == text_of(events[-1]["response"]) == "Rust 是一种系统编程语言"
+    assert whole["store"] is False
+    for name in (whole["id"], events[0]["response"]["id"]):
+        assert (await alice.get(f"/v1/responses/{name}")).status_code == 404
+        reply = await alice.post("/v1/responses", {"model": MODEL, "input": "x", "previous_response_id": name})
+        assert reply.status_code == 404
+
+
+async def test_nothing_of_it_shows_among_the_conversations_of_the_other_door(alice: Client) -> None:
+    await respond(alice)
+
+    assert (await alice.get("/api/conversations/list")).json() == []
+
+
+async def test_input_items_are_listed(alice: Client) -> None:
+    items = [
+        {"role": "developer", "content": "Be brief"},
+        {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "Hi"}]},
+        {
+            "type": "message",
+            "role": "user",
+            "content": [{"type": "input_image", "image_url": "data:image/png;base64,A"}],
+        },
+    ]
+    response = await respond(alice, items)
+
+    newest = (await alice.get(f"/v1/responses/{response['id']}/input_items?limit=2")).json()
+    oldest = (await alice.get(f"/v1/responses/{response['id']}/input_items?order=asc")).json()
+    rest = (await alice.get(f"/v1/responses/{response['id']}/input_items", params={"after": newest["last_id"]})).json()
+
+    assert [item["role"] for item in oldest["data"]] == ["developer", "user", "user"]
+    assert (newest["has_more"], rest["has_more"]) == (True, False)
+    assert newest["data"] + rest["data"] == oldest["data"][::-1]
+    assert oldest["data"][2]["content"][0]["type"] == "input_image"
+    assert newest["first_id"] == newest["data"][0]["id"]
+
+
+async def test_pictures_reach_the_model(alice: Client, model: ScriptedChatModel) -> None:
+    content = [{"type": "input_text", "text": "What is it?"}, {"type": "input_image", "image_url": "https://x/y.png"}]
+
+    await respond(alice, [{"role": "user", "content": content}])
+
+    assert [type(part).__name__ for part in model.requests[-1].turns[0].parts] == ["TextPart", "ImagePart"]
+
+
+# Calls of functions --------------------------------------------------------------------------------------------------
+
+
+async def test_a_function_is_called_and_its_result_goes_back(alice: Client, model: ScriptedChatModel) -> None:
+    model.play_next("Let me see", CallPiece("", 0, '{"city":', "call_1", "weather"), CallPiece("", 0, '"Köln"}'))
+    events = await streamed(alice, "Weather?", tools=[WEATHER])
+    asked = events[-1]["response"]
+    call = asked["output"][1]
+    result = {"type": "function_call_output", "call_id": call["call_id"], "output": "Sunny"}
+
+    answer = await respond(alice, [result], previous_response_id=asked["id"], tools=[WEATHER])
+
+    assert [item["type"] for item in asked["output"]] == ["message", "function_call"]
+    assert (call["name"], call["arguments"], call["status"]) == ("weather", '{"city":"Köln"}', "completed")
+    assert [event["type"] for event in events if "function_call" in event["type"]] == [
+        "response.function_call_arguments.delta",
+        "response.function_call_arguments.delta",
+        "response.function_call_arguments.done",
+    ]
+    assert [event["sequence_number"] for event in events] == list(range(len(events)))
+    assert (await alice.get(f"/v1/responses/{asked['id']}")).json() == asked
+    turns = model.requests[-1].turns
+    assert [(turn.role, turn.text, turn.result_of) for turn in turns] == [
+        ("user", "Weather?", None),
+        ("assistant", "Let me see", None),
+        ("user", "Sunny", "call_1"),
+    ]
+    assert turns[1].calls[0].arguments == '{"city":"Köln"}'
+    assert text_of(answer) == "Rust 是一种系统编程语言"
+
+
+async def test_a_call_without_a_result_is_not_told_to_the_model(alice: Client, model: ScriptedChatModel) -> None:
+    model.play_next(CallPiece("", 0, "{}", "call_1", "weather"))
+    asked = await respond(alice, "Weather?", tools=[WEATHER])
+
+    await respond(alice, "Never mind", previous_response_id=asked["id"])
+
+    assert [turn.text for turn in model.requests[-1].turns] == ["Weather?", "Never mind"]
+    assert [item["type"] for item in asked["output"]] == ["function_call"]
+
+
+# Failing -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_what_fails_before_the_first_word_is_a_status(
+    alice: Client, model: ScriptedChatModel, stream: bool
+) -> None:
+    model.play_next(UpstreamUnavailable())
+
+    reply = await alice.post("/v1/responses", {"model": MODEL, "input": "Hi", "stream": stream})
+
+    assert reply.status_code == 503
+    assert error_of(reply)["code"] == "upstream_unavailable"
+
+
+async def test_what_breaks_off_has_failed_and_keeps_its_text(alice: Client, model: ScriptedChatModel) -> None:
+    model.play_next("Half", UpstreamCutOff())
+    whole = await respond(alice)
+    model.play_next("Half", UpstreamRateLimited())
+    events = await streamed(alice)
+
+    assert (whole["status"], text_of(whole), whole["error"]["code"]) == ("failed", "Half", "server_error")
+    assert events[-1]["type"] == "response.failed"
+    assert events[-1]["response"]["error"]["code"] == "rate_limit_exceeded"
+    assert events[-1]["response"]["completed_at"] is None
+    stored = (await alice.get(f"/v1/responses/{events[-1]['response']['id']}")).json()
+    assert stored == events[-1]["response"]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"input": None},
+        {"input": []},
+        {"input": 5},
+        {"input": [{"type": "message", "role": "nobody", "content": "x"}]},
+        {"input": [{"type": "unheard_of"}]},
+        {"input": [{"role": "user", "content": [{"type": "input_file", "file_id": "file-1"}]}]},
+        {"tools": [{"type": "web_search"}]},
+        {"tools": [{"type": "function"}]},
+        {"tool_choice": {"type": "unheard_of"}, "tools": [WEATHER]},
+        {"temperature": 3},
+        {"store": False, "background": True},
+        {"text": {"format": {"type": "json_schema"}}},
+        {"conversation": "conv_1", "previous_response_id": "resp_1"},
+        {"model": ""},
+        {"input": "\u0000"},
+        {"input": [{"type": "compaction", "encrypted_content": "§"}]},
+    ],
+)
+async def test_what_makes_no_sense_is_refused(alice: Client, fields: dict[str, Any]) -> None:
+    reply = await alice.post("/v1/responses", {"model": MODEL, "input": "Hi", **fields})
+
+    assert reply.status_code == 400
+    assert error_of(reply)["type"] == "invalid_request_error"
+
+
+async def test_the_same_key_gives_the_same_response(alice: Client) -> None:
+    headers = {"Idempotency-Key": "once"}
+    body = {"model": MODEL, "input": "Hi"}
+
+    first, again = [await alice.post("/v1/responses", body, headers=headers) for _ in range(2)]
+    other = await alice.post("/v1/responses", {**body, "input": "Ho"}, headers=headers)
+
+    assert first.json() == again.json()
+    assert other.status_code == 409
+
+
+# In the background ---------------------------------------------------------------------------------------------------
+
+
+async def finished(client: Client, response: str) -> dict[str, Any]:
+    """By the stream, which ends when it does."""
+    await rest_of(client, response)
+    found: dict[str, Any] = (await client.get(f"/v1/responses/{response}")).json()
+    return found
+
+
+async def test_one_in_the_background_is_queued_and_found_when_it_has_ended(alice: Client) -> None:
+    queued = await respond(alice, background=True)
+
+    done = await finished(alice, queued["id"])
+
+    assert (queued["status"], queued["background"], queued["output"]) == ("queued", True, [])
+    assert (done["status"], text_of(done)) == ("completed", "Rust 是一种系统编程语言")
+
+
+async def test_its_stream_says_that_it_was_queued(alice: Client) -> None:
+    events = await streamed(alice, background=True)
+
+    assert [event["type"] for event in events[:3]] == ["response.created", "response.queued", "response.in_progress"]
+    assert events[0]["response"]["status"] == "queued"
+    assert [event["sequence_number"] for event in events] == list(range(len(events)))
+
+
+async def test_one_that_fails_in_the_background_is_found_failed(alice: Client, model: ScriptedChatModel) -> None:
+    model.play_next(UpstreamUnavailable())
+    queued = await respond(alice, background=True)
+
+    failed = await finished(alice, queued["id"])
+
+    assert (failed["status"], failed["output"], failed["error"]["code"]) == ("failed", [], "server_error")
+
+
+async def test_one_that_runs_can_be_cancelled(alice: Client, model: ScriptedChatModel) -> None:
+    model.play_next("Half", FOREVER)
+    queued = await respond(alice, background=True)
+    await model.asked()
+    reading = asyncio.create_task(rest_of(alice, queued["id"]))
+
+    cancelled = await alice.post(f"/v1/responses/{queued['id']}/cancel")
+    events = await reading
+    again = await alice.post(f"/v1/responses/{queued['id']}/cancel")
+
+    assert cancelled.json()["status"] == "cancelled"
+    assert again.json() == cancelled.json() == events[-1]["response"]
+    assert events[-1]["type"] == "response.incomplete"
+
+
+async def test_one_that_runs_can_be_deleted(alice: Client, model: ScriptedChatModel) -> None:
+    model.play_next("Half", FOREVER)
+    queued = await respond(alice, background=True)
+    await model.asked()
+
+    assert (await alice.request("DELETE", f"/v1/responses/{queued['id']}")).status_code == 200
+
+    await model.idle()
+    assert (await alice.get(f"/v1/responses/{queued['id']}")).status_code == 404
+
+
+# Resuming ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("background", [False, True])
+async def test_a_stored_response_is_resumed_after_every_event(alice: Client, background: bool) -> None:
+    events = await streamed(alice, background=background)
+    name = events[0]["response"]["id"]
+
+    assert await rest_of(alice, name) == events
+    for after in range(-1, len(events) + 1):
+        assert await rest_of(alice, name, after) == events[after + 1 :]
+
+
+async def test_a_running_response_is_resumed_after_every_event(alice: Client, model: ScriptedChatModel) -> None:
+    go_on = asyncio.Event()
+    model.play_next("a", ["b", "c"], go_on, "d", CallPiece("", 0, "{}", "c1", "f"), "e")
+    queued = await respond(alice, background=True, tools=[WEATHER])
+    await model.asked()
+    reading = [asyncio.create_task(rest_of(alice, queued["id"], after)) for after in range(-1, 25)]
+    await asyncio.sleep(0)
+
+    go_on.set()
+    whole, *rests = await asyncio.gather(*reading)
+
+    assert [event["sequence_number"] for event in whole] == list(range(len(whole)))
+    assert rests == [whole[after + 1 :] for after in range(len(rests))]
+    assert await rest_of(alice, queued["id"]) == whole
+
+
+# Documents -----------------------------------------------------------------------------------------------------------
+
+
+async def a_vector_store(client: Client) -> tuple[str, str]:
+    kb = await client.new_knowledge_base()
+    document = await client.new_document(kb)
+    return f"vs_{kb.replace('-', '')}", f"file-{document.replace('-', '')}"
+
+
+async def test_documents_are_searched_and_cited(alice: Client, model: ScriptedChatModel) -> None:
+    store, file = await a_vector_store(alice)
+    tools = [{"type": "file_search", "vector_store_ids": [store]}]
+    model.play_next("不可抗力", "是客观情况 ", "[", "1]。", "其他 [7]")
+
+    events = await streamed(alice, "什么是不可抗力条款？", tools=tools, include=["file_search_call.results"])
+
+    assert [event["type"].removeprefix("response.") for event in events[2:7]] == [
+        "output_item.added", "file_search_call.in_progress", "file_search_call.searching",
+        "file_search_call.completed", "output_item.done",
+    ]  # fmt: skip
+    search, message = events[-1]["response"]["output"]
+    assert search["id"].startswith("fs_")
+    assert search["queries"] == ["什么是不可抗力条款？"]
+    assert search["results"][0]["file_id"] == file
+    part = message["content"][0]
+    assert part["text"] == "不可抗力是客观情况。其他 [7]"
+    (annotation,) = part["annotations"]
+    assert (annotation["type"], annotation["file_id"]) == ("file_citation", file)
+    assert part["text"][annotation["start_index"] : annotation["end_index"]] == "不可抗力是客观情况"
+    assert annotation["source"]["verified"] is True
+    told = [event["annotation"] for event in events if event["type"].endswith("annotation.added")]
+    assert told == part["annotations"]
+    assert "".join(event["delta"] for event in events if event["type"].endswith("text.delta")) == part["text"]
+    name = events[-1]["response"]["id"]
+    stored = await alice.get(f"/v1/responses/{name}?include[]=file_search_call.results")
+    assert stored.json() == events[-1]["response"]
+    for after in range(len(events)):
+        resumed = await alice.get(
+            f"/v1/responses/{name}?stream=true&starting_after={after}&include=file_search_call.results"
+        )
+        if after < len(events) - 1:
+            assert events_of(resumed) == events[after + 1 :]
+
+
+async def test_a_vector_store_of_somebody_else_is_not_searched(alice: Client, bob: Client) -> None:
+    theirs, _ = await a_vector_store(alice)
+
+    for name in (theirs, "vs_none"):
+        tools = [{"type": "file_search", "vector_store_ids": [name]}]
+        reply = await bob.post("/v1/responses", {"model": MODEL, "input": "不可抗力条款", "tools": tools})
+        assert reply.status_code == 404
+
+
+# Counting ------------------------------------------------------------------------------------------------------------
+
+
+async def test_input_is_counted_without_asking_anybody(alice: Client, model: ScriptedChatModel) -> None:
+    short = await alice.post("/v1/responses/input_tokens", {"model": MODEL, "input": "Hi"})
+    long = await alice.post("/v1/responses/input_tokens", {"model": MODEL, "input": "Hi " * 100})
+
+    assert short.json()["object"] == "response.input_tokens"
+    assert 0 < short.json()["input_tokens"] < long.json()["input_tokens"]
+    assert model.requests == []
+
+
+async def test_a_knowledge_base_can_be_asked_as_a_model(alice: Client, bob: Client, model: ScriptedChatModel) -> None:
+    kb = await alice.new_knowledge_base()
+    await alice.new_document(kb)
+    body = {"model": f"kb:{kb}", "input": "什么是不可抗力条款？"}
+
+    response = (await alice.post("/v1/responses", body)).json()
+
+    assert response["model"] == f"kb:{kb}"
+    assert [item["type"] for item in response["output"]] == ["file_search_call", "message"]
+    assert "不可抗力条款是指" in model.requests[-1].turns[0].text
+    assert (await bob.post("/v1/responses", body)).status_code == 404
