@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "20261126_11"
-down_revision = "20261126_09b"
+down_revision = "20261126_10"
 branch_labels = None
 depends_on = None
 
