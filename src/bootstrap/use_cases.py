@@ -111,13 +111,14 @@ from llm_backend.domain.usage import Price, PriceTable
 from llm_backend.infrastructure.llm.catalogue import is_written_out
 
 
-def answer_runner(settings: Settings, ports: Adapters, heartbeat: Heartbeat) -> AnswerRunner:
+def answer_runner(settings: Settings, ports: Adapters, heartbeat: Heartbeat, record: RecordUsage) -> AnswerRunner:
     return AnswerRunner(
         model=ports.chat_model,
         journal=ports.store.journal,
         leases=ports.store.leases,
         log=ports.stream_log,
         now=ports.clock,
+        record=record,
         checkpoint_every=settings.answers.checkpoint_interval,
         checkpoint_size=settings.answers.checkpoint_size,
         grace=settings.server.shutdown_grace,
@@ -132,7 +133,7 @@ def is_shared(settings: Settings) -> bool:
 
 
 def take_over_answers(
-    settings: Settings, ports: Adapters, runner: AnswerRunner, heartbeat: Heartbeat
+    settings: Settings, ports: Adapters, runner: AnswerRunner, heartbeat: Heartbeat, record: RecordUsage
 ) -> TakeOverAnswers:
     return TakeOverAnswers(
         journal=ports.store.journal,
@@ -144,6 +145,7 @@ def take_over_answers(
         compose=ComposeRequest(ports.chat_model, ports.secret_box),
         compose_response=compose_response(ports),
         now=ports.clock,
+        record=record,
         finishing=is_shared(settings),
     )
 
@@ -271,7 +273,7 @@ def use_cases(
         ask_knowledge_base=AskKnowledgeBase(
             conversations=store.conversation_views,
             knowledge=knowledge,
-            find=FindSources(knowledge, retrieve, ports.folding, _rewriting(settings, compose)),
+            find=FindSources(knowledge, retrieve, ports.folding, _rewriting(settings, compose, record)),
             journal=store.journal,
             send=send,
             ground=ground,
@@ -351,7 +353,7 @@ def use_cases(
     )
 
 
-def _rewriting(settings: Settings, compose: ComposeRequest) -> RewriteQuestion | None:
+def _rewriting(settings: Settings, compose: ComposeRequest, record: RecordUsage) -> RewriteQuestion | None:
     """By the model that is asked, unless it is the demo, which can only quote."""
     if not settings.rag.rewrite_follow_ups:
         return None
@@ -360,7 +362,7 @@ def _rewriting(settings: Settings, compose: ComposeRequest) -> RewriteQuestion |
         provider = next((one for one in settings.llm.providers if one.serves(model)), None)
         return provider is None or provider.kind != "demo"
 
-    return RewriteQuestion(compose, is_able, settings.rag.rewrite_timeout)
+    return RewriteQuestion(compose, record, is_able, settings.rag.rewrite_timeout)
 
 
 def _answering_model(settings: Settings) -> str:
