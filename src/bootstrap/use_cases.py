@@ -51,6 +51,7 @@ from llm_backend.application.knowledge import (
 )
 from llm_backend.application.mending import IndexState, MendIndex, Reindex, WatchIndex
 from llm_backend.application.models import FindModel, ListModels
+from llm_backend.application.places import Places
 from llm_backend.application.reindexing import (
     PREFIX,
     CancelReindexing,
@@ -244,6 +245,7 @@ def use_cases(
     prepare = prepare_response(ports, retrieve, ground, _answering_model(settings))
     shelf = stored_shelf(ports, runner, follow_answer)
     read_items = ReadItems(store.conversation_views)
+    places = Places(limits.completions_per_user)
     list_models = ListModels(ports.catalogue, ports.embedders, knowledge)
     return Backend(
         register_user=RegisterUser(
@@ -259,8 +261,8 @@ def use_cases(
         authorize=Authorize(authenticate, store.api_key_views, key_uses, clock),
         list_models=list_models,
         find_model=FindModel(list_models, ports.completions),
-        complete_chat=CompleteChat(completions=ports.completions, ground=ground_request, record=record),
-        stream_chat=StreamChat(completions=ports.completions, ground=ground_request, record=record),
+        complete_chat=CompleteChat(completions=ports.completions, ground=ground_request, record=record, places=places),
+        stream_chat=StreamChat(completions=ports.completions, ground=ground_request, record=record, places=places),
         embed_texts=EmbedTexts(embedders=ports.embedders, record=record),
         embed_verbatim=EmbedVerbatim(completions=ports.completions, record=record),
         record_usage=record,
