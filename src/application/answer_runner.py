@@ -21,6 +21,7 @@ from llm_backend.application.ports.answer_leases import AnswerLeases
 from llm_backend.application.ports.chat_model import ChatModel, ChatRequest
 from llm_backend.application.ports.clock import Clock
 from llm_backend.application.ports.stream_log import StreamLog
+from llm_backend.application.usage import RecordUsage
 from llm_backend.application.writing import HANDED_OVER, LOST, REASONS, Writing, failed
 from llm_backend.domain.answers import (
     INTERRUPTED,
@@ -33,6 +34,7 @@ from llm_backend.domain.answers import (
     Delta,
     Failed,
 )
+from llm_backend.domain.api_keys import Access
 from llm_backend.domain.conversations import MessageState, Seam
 from llm_backend.domain.errors import (
     AnswerNotFound,
@@ -45,6 +47,7 @@ from llm_backend.domain.errors import (
 )
 from llm_backend.domain.ids import AnswerId, ConversationId, UserId
 from llm_backend.domain.prompting import Grounding
+from llm_backend.domain.usage import UsageKind
 
 logger = logging.getLogger(__name__)
 
@@ -67,6 +70,7 @@ class AnswerRunner:
     leases: AnswerLeases
     log: StreamLog
     now: Clock
+    record: RecordUsage
     checkpoint_every: timedelta = timedelta(seconds=0.5)
     checkpoint_size: int = 2048  # characters
     store_patience: timedelta = timedelta(seconds=30)  # how long readers wait for a database that is away at the end
@@ -108,8 +112,14 @@ class AnswerRunner:
         """
         self.check_open()
         begun: asyncio.Future[AnswerId] = asyncio.get_running_loop().create_future()
-        is_kept = turn.response is not None and turn.response.background
-        writing = Writing(answer=turn.answer, request=request, grounding=turn.grounding, is_kept=is_kept)
+        writing = Writing(
+            answer=turn.answer,
+            request=request,
+            grounding=turn.grounding,
+            kind=turn.kind,
+            key=turn.key,
+            is_kept=turn.response is not None and turn.response.background,
+        )
         self._writing[turn.answer.id] = writing
         writing.task = asyncio.create_task(self._live(writing, turn, begun), name=f"answer {turn.answer.id}")
         return await asyncio.shield(begun)
@@ -122,6 +132,7 @@ class AnswerRunner:
         grounding: Grounding | None = None,
         *,
         after: int,
+        kind: UsageKind = UsageKind.ANSWER,
     ) -> bool:
         """Go on with an answer that this process has taken over; False once `drain` has begun. `events` are all that
         is in the journal, and `request.so_far` is their text. What comes now is numbered from `after` + 1 on, where
@@ -132,6 +143,7 @@ class AnswerRunner:
             answer=answer,
             request=request,
             grounding=grounding,
+            kind=kind,
             pieces=[request.so_far],
             length=len(request.so_far),
             seams=[event.seam for _, event in events if isinstance(event, Continued)],
@@ -257,6 +269,8 @@ class AnswerRunner:
         except Exception:
             logger.exception("an answer could not be stored", extra={"answer": writing.answer.id})
             self.log.append(writing.answer.id, [failed(Unavailable())])
+        if writing.has_ended:
+            self._charge(writing)
 
     async def _ask_model(self, writing: Writing) -> tuple[list[AnswerEvent], MessageState]:
         """Let the model write; return the events that end the answer, however it ended."""
@@ -419,6 +433,13 @@ class AnswerRunner:
             await self.journal.find(writing.answer.owner, writing.answer.id)
         except AnswerNotFound:
             self.log.append(writing.answer.id, [failed(ConversationNotFound())])
+            self._charge(writing)
+
+    def _charge(self, writing: Writing) -> None:
+        """Whoever brings an answer to its end accounts for all of it, also for what others wrote who are gone."""
+        answer = writing.answer
+        access = Access(user=answer.owner, key=writing.key)
+        self.record.shares(access, writing.kind, writing.shares(), conversation=answer.conversation)
 
     async def _patiently(
         self, operation: Callable[..., Awaitable[Result]], *arguments: object, patience: timedelta | None = None

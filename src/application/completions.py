@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from llm_backend.application.grounding import GroundAnswer
 from llm_backend.application.models import knowledge_base_in
+from llm_backend.application.places import Places
 from llm_backend.application.ports.chat_model import ChatModel
 from llm_backend.application.ports.completions import Completions, Pour, Streamed, VerbatimReply, VerbatimRequest
 from llm_backend.application.ports.views import KnowledgeViews
@@ -63,10 +64,12 @@ class CompleteChat:
     completions: Completions
     ground: GroundRequest
     record: RecordUsage
+    places: Places
 
     async def __call__(self, access: Access, request: VerbatimRequest, question: Question) -> VerbatimReply:
-        """Raises what `Completions` raises, `NothingRelevant` and `InvalidMessage`."""
-        reply = await self.completions.complete(await self.ground(access.user, request, question))
+        """Raises what `Completions` raises, `NothingRelevant`, `InvalidMessage` and `TooManyStreams`."""
+        with self.places.one_for(access.user):
+            reply = await self.completions.complete(await self.ground(access.user, request, question))
         self.record(access, UsageKind.CHAT, reply.model, reply.usage, is_estimated=reply.is_estimated)
         return reply
 
@@ -78,9 +81,14 @@ class StreamChat:
     completions: Completions
     ground: GroundRequest
     record: RecordUsage
+    places: Places
 
     async def __call__(self, access: Access, request: VerbatimRequest, question: Question, pour: Pour) -> None:
         """Raises the same, before anything has been handed to `pour` or after."""
+        with self.places.one_for(access.user):
+            await self._stream(access, request, question, pour)
+
+    async def _stream(self, access: Access, request: VerbatimRequest, question: Question, pour: Pour) -> None:
         request = await self.ground(access.user, request, question)
         streamed = Streamed()
         try:

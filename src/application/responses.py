@@ -23,7 +23,7 @@ from llm_backend.application.sourcing import Material
 from llm_backend.domain.answers import Answer, AnswerState
 from llm_backend.domain.conversations import Conversation, Message, Role, check_model
 from llm_backend.domain.errors import InvalidInput, ResponseNotFound, TooManyStreams
-from llm_backend.domain.ids import AnswerId, ConversationId, KnowledgeBaseId, UserId
+from llm_backend.domain.ids import AnswerId, ApiKeyId, ConversationId, KnowledgeBaseId, UserId
 from llm_backend.domain.items import FunctionResult, Item, Said, Speaker, texts_of
 from llm_backend.domain.knowledge import Relevance
 from llm_backend.domain.prompting import Grounding
@@ -175,7 +175,12 @@ class Respond:
     streams_per_user: int | None = None
 
     async def __call__(
-        self, owner: UserId, wanted: WantedResponse, *, idempotency: IdempotencyKey | None = None
+        self,
+        owner: UserId,
+        wanted: WantedResponse,
+        *,
+        idempotency: IdempotencyKey | None = None,
+        key: ApiKeyId | None = None,
     ) -> Begun:
         """Raises what `PrepareResponse` and `AnswerRunner.begin` do, and `TooManyStreams`."""
         shelf = self.stored if wanted.stored else self.in_passing
@@ -185,7 +190,7 @@ class Respond:
         prepared = await self.prepare(owner, wanted)
         if self.streams_per_user is not None and self._count(owner) >= self.streams_per_user:
             raise TooManyStreams
-        turn = self._turn(owner, prepared, idempotency)
+        turn = replace(self._turn(owner, prepared, idempotency), key=key)
         begun = _as_begun(turn, prepared)
         answer = await shelf.runner.begin(turn, prepared.prompt)
         if answer != turn.answer.id:

@@ -8,10 +8,14 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from llm_backend.application.composing import ComposeRequest
+from llm_backend.application.metering import shares_of
 from llm_backend.application.ports.chat_model import ChatRequest, ChatTurn
-from llm_backend.domain.answers import Delta
-from llm_backend.domain.conversations import Message, Role, Thread
+from llm_backend.application.usage import RecordUsage
+from llm_backend.domain.answers import Continued, Delta
+from llm_backend.domain.api_keys import Access
+from llm_backend.domain.conversations import Conversation, Message, Role, Seam, Thread
 from llm_backend.domain.errors import AnswerTooLong, DomainError
+from llm_backend.domain.usage import UsageKind
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +41,7 @@ class RewriteQuestion:
     """
 
     compose: ComposeRequest
+    record: RecordUsage
     is_able: Callable[[str], bool] = lambda _: True
     patience: timedelta = timedelta(seconds=4)
 
@@ -47,7 +52,7 @@ class RewriteQuestion:
             return None
         try:
             async with asyncio.timeout(self.patience.total_seconds()):
-                reply = await self._ask(self._request(thread, past[-REMEMBERED:], question))
+                reply = await self._ask(thread.conversation, self._request(thread, past[-REMEMBERED:], question))
         except (DomainError, TimeoutError) as error:
             logger.info("a question was not rewritten: %s", type(error).__name__)
             return None
@@ -68,15 +73,23 @@ class RewriteQuestion:
             api_key=self.compose.api_key(thread.conversation),
         )
 
-    async def _ask(self, request: ChatRequest) -> str:
+    async def _ask(self, conversation: Conversation, request: ChatRequest) -> str:
         pieces: list[str] = []
+        seams: list[Seam] = []
+        counted = None
 
         def take(deltas: Sequence[Delta]) -> None:
             pieces.extend(delta.text for delta in deltas)
+            seams.extend(delta.seam for delta in deltas if isinstance(delta, Continued))
             if sum(map(len, pieces)) > LONGEST_REPLY:
                 raise AnswerTooLong
 
-        await self.compose.model.answer(request, take)
+        try:
+            counted = (await self.compose.model.answer(request, take)).usage
+        finally:
+            shares = shares_of(request, "".join(pieces), seams, counted)
+            access = Access(user=conversation.owner)
+            self.record.shares(access, UsageKind.ANSWER, shares, conversation=conversation.id)
         return "".join(pieces)
 
 

@@ -6,24 +6,29 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from typing import NamedTuple
 
 from llm_backend.application.answer_runner import AnswerRunner
 from llm_backend.application.composing import RECALLED_MESSAGES, ComposeRequest
 from llm_backend.application.composing_responses import ComposeResponse
 from llm_backend.application.heartbeat import Heartbeat
+from llm_backend.application.metering import shares_of
 from llm_backend.application.ports.answer_journal import AnswerJournal, NumberedEvent, Part
 from llm_backend.application.ports.answer_leases import AnswerLeases, OpenAnswer
 from llm_backend.application.ports.chat_model import ChatRequest
 from llm_backend.application.ports.clock import Clock
 from llm_backend.application.ports.stream_log import StreamLog
 from llm_backend.application.ports.views import ConversationViews
+from llm_backend.application.usage import RecordUsage
 from llm_backend.application.writing import REASONS
 from llm_backend.domain.answers import INTERRUPTED, INTERRUPTION_GAP, STOPPED, Continued, Delta, Failed
+from llm_backend.domain.api_keys import Access
 from llm_backend.domain.citations import cited
 from llm_backend.domain.conversations import Message, MessageState, Role
 from llm_backend.domain.errors import DomainError, StorageFull, Unavailable
 from llm_backend.domain.ids import AnswerId
 from llm_backend.domain.outputs import items_of
+from llm_backend.domain.usage import UsageKind
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +54,7 @@ class TakeOverAnswers:
     compose: ComposeRequest
     compose_response: ComposeResponse
     now: Clock
+    record: RecordUsage
     finishing: bool = False
 
     async def __call__(self) -> int:
@@ -108,11 +114,12 @@ class TakeOverAnswers:
             return False
         events = await self._all_events(answer)
         calls = items_of(event for _, event in events)  # which nobody can go on with
-        request = None if calls else await self._request(orphan, _text(events))
+        asked = None if calls else await self._request(orphan)
         after = (events[-1][0] if events else 0) + takeovers * INTERRUPTION_GAP - 1
-        if request is None:
+        if asked is None:
             return await self._close(orphan, events, after)
-        if not self.runner.take_up(orphan.answer, request, events, orphan.grounding, after=after):
+        request = replace(asked.request, so_far=_text(events))
+        if not self.runner.take_up(orphan.answer, request, events, orphan.grounding, after=after, kind=asked.kind):
             await self.leases.release(answer)
             return False
         logger.info("an answer goes on in another process", extra={"answer": answer})
@@ -128,22 +135,26 @@ class TakeOverAnswers:
         )
         return [*stored, *seen]
 
-    async def _request(self, orphan: OpenAnswer, so_far: str) -> ChatRequest | None:
+    async def _request(self, orphan: OpenAnswer) -> "_Asked | None":
         """None when nobody shall or can go on."""
         if not self.finishing or orphan.wanted_to_stop or orphan.takeovers >= MOST_TAKEOVERS:
             return None
-        answer = orphan.answer
         try:
-            if request := await self.compose_response.again(answer, orphan.grounding):
-                return replace(request, so_far=so_far)
-            thread = await self.conversations.thread(answer.owner, answer.conversation, limit=RECALLED_MESSAGES + 1)
-            *past, question = thread.messages
-            return replace(self.compose(thread.conversation, past, question, orphan.grounding), so_far=so_far)
+            return await self._composed(orphan)
         except (Unavailable, StorageFull):
             raise
         except DomainError as error:
-            logger.warning("an answer cannot be finished: %s", error.code, extra={"answer": answer.id})
+            logger.warning("an answer cannot be finished: %s", error.code, extra={"answer": orphan.answer.id})
             return None
+
+    async def _composed(self, orphan: OpenAnswer) -> "_Asked":
+        """Once more what the model was asked."""
+        answer = orphan.answer
+        if request := await self.compose_response.again(answer, orphan.grounding):
+            return _Asked(request, UsageKind.RESPONSE)
+        thread = await self.conversations.thread(answer.owner, answer.conversation, limit=RECALLED_MESSAGES + 1)
+        *past, question = thread.messages
+        return _Asked(self.compose(thread.conversation, past, question, orphan.grounding), UsageKind.ANSWER)
 
     async def _close(self, orphan: OpenAnswer, events: Sequence[NumberedEvent], after: int) -> bool:
         reason = STOPPED if orphan.wanted_to_stop else INTERRUPTED
@@ -161,7 +172,29 @@ class TakeOverAnswers:
             created_at=self.now(),
         )
         ending = [Failed(reason, REASONS[reason])]
-        return await self.journal.finish(orphan.answer.id, after + 1, ending, message)
+        asked = await self._charged(orphan)
+        if not await self.journal.finish(orphan.answer.id, after + 1, ending, message):
+            return False
+        shares = shares_of(asked.request, text, message.seams)
+        access = Access(user=orphan.answer.owner)
+        self.record.shares(access, asked.kind, shares, conversation=orphan.answer.conversation)
+        return True
+
+    async def _charged(self, orphan: OpenAnswer) -> "_Asked":
+        """What those were asked who are gone; nothing, where nobody can tell any more."""
+        try:
+            return await self._composed(orphan)
+        except (Unavailable, StorageFull):
+            raise
+        except DomainError:
+            return _Asked(ChatRequest(model=orphan.model, turns=()), UsageKind.ANSWER)
+
+
+class _Asked(NamedTuple):
+    """What a model was asked, and as what its answer is charged."""
+
+    request: ChatRequest
+    kind: UsageKind
 
 
 def _without_gaps(events: Sequence[NumberedEvent]) -> list[list[NumberedEvent]]:

@@ -7,6 +7,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from llm_backend.application.metering import Share
 from llm_backend.application.ports.clock import Clock
 from llm_backend.application.ports.usage import UsageLog
 from llm_backend.application.writing_behind import written_behind
@@ -57,6 +58,11 @@ class RecordUsage:
             conversation=conversation,
         )
         self._waiting.append(record)
+
+    def shares(self, access: Access, kind: UsageKind, shares: Sequence[Share], *, conversation: ConversationId) -> None:
+        """The same for an answer that several models may have written."""
+        for share in shares:
+            self(access, kind, share.model, share.tokens, is_estimated=share.is_estimated, conversation=conversation)
 
     async def write(self) -> None:
         """What cannot be written now is kept for the next time."""

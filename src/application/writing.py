@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from llm_backend.application.metering import Share, shares_of, total
 from llm_backend.application.ports.answer_journal import Part
 from llm_backend.application.ports.chat_model import ChatRequest, Completion
 from llm_backend.domain.answers import (
@@ -21,10 +22,12 @@ from llm_backend.domain.answers import (
     FullText,
 )
 from llm_backend.domain.citations import Citation, cited
-from llm_backend.domain.conversations import Message, MessageState, Role, Seam
+from llm_backend.domain.conversations import Message, MessageState, Role, Seam, TokenUsage
 from llm_backend.domain.errors import DomainError
+from llm_backend.domain.ids import ApiKeyId
 from llm_backend.domain.outputs import Outline
 from llm_backend.domain.prompting import Grounding
+from llm_backend.domain.usage import UsageKind
 
 REASONS = {
     STOPPED: "The answer was stopped",
@@ -42,6 +45,8 @@ class Writing:
     answer: Answer
     request: ChatRequest
     grounding: Grounding | None = None
+    kind: UsageKind = UsageKind.ANSWER
+    key: ApiKeyId | None = None
     pieces: list[str] = field(default_factory=list)
     length: int = 0
     seams: list[Seam] = field(default_factory=list)
@@ -49,6 +54,7 @@ class Writing:
     unsaved_length: int = 0
     saved: int = 0  # the number of the last event that is in the journal
     saving: "asyncio.Task[None] | None" = None
+    counted: TokenUsage | None = None  # by the server of the model that wrote last
     broken_at: int | None = None  # characters of what another process had written, until the first new piece
     sure_until: float = 0.0  # by the monotonic clock: till then it is known that no other process has it
     held: list[AnswerEvent] = field(default_factory=list)  # not told to anybody, while that is unknown
@@ -98,11 +104,20 @@ class Writing:
 
     def ending(self, completion: Completion, *, at: datetime) -> list[AnswerEvent]:
         """How it ends when it is complete."""
+        self.counted = completion.usage
         text = self.text
         citations: list[AnswerEvent] = []
         if self.grounding:
             citations.append(Cited(cited(text, self.grounding.sources), self.grounding.relevance))
-        return [*citations, Done(completion.usage, completion.finish_reason, at), FullText(text)]
+        usage = completion.usage and total(self.shares())
+        return [*citations, Done(usage, completion.finish_reason, at), FullText(text)]
+
+    def shares(self) -> list[Share]:
+        """What it used so far: of a model that was asked to go on behind a break, also if it had nothing to add."""
+        seams = self.seams
+        if self.broken_at is not None:
+            seams = [*seams, Seam(at=self.broken_at, model=self.request.model, reason=INTERRUPTED)]
+        return shares_of(self.request, self.text, seams, self.counted)
 
     def message(self, ending: Sequence[AnswerEvent], state: MessageState, *, at: datetime) -> Message:
         done = next((event for event in ending if isinstance(event, Done)), None)

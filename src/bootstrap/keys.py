@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 from llm_backend.application.api_keys import CreateApiKey, DeleteApiKey, ListApiKeys
 from llm_backend.application.ports.store import Store
-from llm_backend.bootstrap.databases import open_store
+from llm_backend.bootstrap.databases import open_store_beside_servers
 from llm_backend.config import Settings
 from llm_backend.domain.api_keys import ApiKey, Scope
 from llm_backend.domain.errors import Invalid, UserNotFound
@@ -57,7 +57,7 @@ async def _delete(settings: Settings, name_of_user: str, key: str) -> None:
 @asynccontextmanager
 async def _opened(settings: Settings, name: str) -> AsyncIterator[tuple[Store, User]]:
     async with AsyncExitStack() as stack:
-        store = await open_store(settings, stack)
+        store = await open_store_beside_servers(settings, stack)
         async with store.transactions() as work:
             user = await work.users.named(name)
         if user is None:

@@ -7,6 +7,7 @@ from llm_backend.application.composing_responses import ComposeResponse
 from llm_backend.application.grounding import GroundAnswer
 from llm_backend.application.responses import PrepareResponse, Shelf
 from llm_backend.application.retrieval import Retrieve
+from llm_backend.application.usage import RecordUsage
 from llm_backend.bootstrap.adapters import Adapters
 from llm_backend.infrastructure.memory.store import MemoryStore
 from llm_backend.infrastructure.memory.stream_log import MemoryStreamLog
@@ -23,10 +24,12 @@ def stored_shelf(ports: Adapters, runner: AnswerRunner, follow: FollowAnswer) ->
     )
 
 
-def shelf_in_passing(ports: Adapters) -> Shelf:
+def shelf_in_passing(ports: Adapters, record: RecordUsage) -> Shelf:
     """For responses that are not to be stored. Its runner is yet to be started."""
     store, log = MemoryStore(), MemoryStreamLog()
-    runner = AnswerRunner(model=ports.chat_model, journal=store.journal, leases=store.leases, log=log, now=ports.clock)
+    runner = AnswerRunner(
+        model=ports.chat_model, journal=store.journal, leases=store.leases, log=log, now=ports.clock, record=record
+    )
     return Shelf(
         journal=store.journal,
         runner=runner,

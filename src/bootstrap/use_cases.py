@@ -51,6 +51,7 @@ from llm_backend.application.knowledge import (
 )
 from llm_backend.application.mending import IndexState, MendIndex, Reindex, WatchIndex
 from llm_backend.application.models import FindModel, ListModels
+from llm_backend.application.places import Places
 from llm_backend.application.reindexing import (
     PREFIX,
     CancelReindexing,
@@ -111,13 +112,14 @@ from llm_backend.domain.usage import Price, PriceTable
 from llm_backend.infrastructure.llm.catalogue import is_written_out
 
 
-def answer_runner(settings: Settings, ports: Adapters, heartbeat: Heartbeat) -> AnswerRunner:
+def answer_runner(settings: Settings, ports: Adapters, heartbeat: Heartbeat, record: RecordUsage) -> AnswerRunner:
     return AnswerRunner(
         model=ports.chat_model,
         journal=ports.store.journal,
         leases=ports.store.leases,
         log=ports.stream_log,
         now=ports.clock,
+        record=record,
         checkpoint_every=settings.answers.checkpoint_interval,
         checkpoint_size=settings.answers.checkpoint_size,
         grace=settings.server.shutdown_grace,
@@ -132,7 +134,7 @@ def is_shared(settings: Settings) -> bool:
 
 
 def take_over_answers(
-    settings: Settings, ports: Adapters, runner: AnswerRunner, heartbeat: Heartbeat
+    settings: Settings, ports: Adapters, runner: AnswerRunner, heartbeat: Heartbeat, record: RecordUsage
 ) -> TakeOverAnswers:
     return TakeOverAnswers(
         journal=ports.store.journal,
@@ -144,6 +146,7 @@ def take_over_answers(
         compose=ComposeRequest(ports.chat_model, ports.secret_box),
         compose_response=compose_response(ports),
         now=ports.clock,
+        record=record,
         finishing=is_shared(settings),
     )
 
@@ -242,6 +245,7 @@ def use_cases(
     prepare = prepare_response(ports, retrieve, ground, _answering_model(settings))
     shelf = stored_shelf(ports, runner, follow_answer)
     read_items = ReadItems(store.conversation_views)
+    places = Places(limits.completions_per_user)
     list_models = ListModels(ports.catalogue, ports.embedders, knowledge)
     return Backend(
         register_user=RegisterUser(
@@ -257,8 +261,8 @@ def use_cases(
         authorize=Authorize(authenticate, store.api_key_views, key_uses, clock),
         list_models=list_models,
         find_model=FindModel(list_models, ports.completions),
-        complete_chat=CompleteChat(completions=ports.completions, ground=ground_request, record=record),
-        stream_chat=StreamChat(completions=ports.completions, ground=ground_request, record=record),
+        complete_chat=CompleteChat(completions=ports.completions, ground=ground_request, record=record, places=places),
+        stream_chat=StreamChat(completions=ports.completions, ground=ground_request, record=record, places=places),
         embed_texts=EmbedTexts(embedders=ports.embedders, record=record),
         embed_verbatim=EmbedVerbatim(completions=ports.completions, record=record),
         record_usage=record,
@@ -271,7 +275,7 @@ def use_cases(
         ask_knowledge_base=AskKnowledgeBase(
             conversations=store.conversation_views,
             knowledge=knowledge,
-            find=FindSources(knowledge, retrieve, ports.folding, _rewriting(settings, compose)),
+            find=FindSources(knowledge, retrieve, ports.folding, _rewriting(settings, compose, record)),
             journal=store.journal,
             send=send,
             ground=ground,
@@ -351,7 +355,7 @@ def use_cases(
     )
 
 
-def _rewriting(settings: Settings, compose: ComposeRequest) -> RewriteQuestion | None:
+def _rewriting(settings: Settings, compose: ComposeRequest, record: RecordUsage) -> RewriteQuestion | None:
     """By the model that is asked, unless it is the demo, which can only quote."""
     if not settings.rag.rewrite_follow_ups:
         return None
@@ -360,7 +364,7 @@ def _rewriting(settings: Settings, compose: ComposeRequest) -> RewriteQuestion |
         provider = next((one for one in settings.llm.providers if one.serves(model)), None)
         return provider is None or provider.kind != "demo"
 
-    return RewriteQuestion(compose, is_able, settings.rag.rewrite_timeout)
+    return RewriteQuestion(compose, record, is_able, settings.rag.rewrite_timeout)
 
 
 def _answering_model(settings: Settings) -> str:

@@ -5,6 +5,7 @@ msgspec could convert the tree by itself, but it stops at the first fault and kn
 
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from difflib import get_close_matches
@@ -25,6 +26,7 @@ from llm_backend.config.values import (
     read_bool,
     read_count,
     read_duration,
+    read_number,
     read_port,
     read_rate,
     read_size,
@@ -47,6 +49,7 @@ ApiKey = Annotated[Secret | None, Mark.MAY_BE_UNSET]
 _SCALARS: Mapping[object, Callable[[str], object]] = {
     str: str,
     int: read_count,
+    float: read_number,
     bool: read_bool,
     Path: Path,
     Secret: Secret,
@@ -139,7 +142,8 @@ class _Reader:
     def _present(self, kind: Any, tree: Tree, path: str) -> object:
         if _is_nested(kind):
             tree = self._opened(tree, path)
-            return self._items(kind, tree, path) if get_origin(kind) is tuple else self.struct(kind, tree, path)
+            containers = {tuple: self._items, dict: self._mapping}
+            return containers.get(get_origin(kind), self.struct)(kind, tree, path)
         if get_origin(kind) is Literal:
             return self._choice(get_args(kind), tree, path)
         return self._scalar(kind, tree, path)
@@ -157,6 +161,16 @@ class _Reader:
         if wrong:
             raise _Wrong
         return tuple(read)
+
+    def _mapping(self, kind: Any, tree: Tree, path: str) -> dict[str, object]:
+        children, (_, inner) = self._children(tree, path), get_args(kind)
+        read: dict[str, object] = {}
+        for name, child in children.items():
+            with suppress(_Wrong):
+                read[name] = self.value(inner, child, _join(path, name))
+        if len(read) < len(children):
+            raise _Wrong
+        return read
 
     def _choice(self, choices: tuple[str, ...], tree: Tree, path: str) -> str:
         if tree.value not in choices:
@@ -239,7 +253,7 @@ def _taken_apart(kind: Any) -> tuple[bool, Any, bool]:
 
 
 def _is_nested(kind: Any) -> bool:
-    return get_origin(kind) is tuple or (isinstance(kind, type) and issubclass(kind, msgspec.Struct))
+    return get_origin(kind) in {tuple, dict} or (isinstance(kind, type) and issubclass(kind, msgspec.Struct))
 
 
 def _join(path: str, name: str) -> str:

@@ -250,6 +250,8 @@ class Limits(Struct, frozen=True, kw_only=True):
     """Of a body under `/v1` that goes on to a model: pictures are in it."""
     upload: Size | None = Size(64 * _MIB)
     streams_per_user: int | None = 16
+    completions_per_user: int | None = 128
+    """At once, under `/v1`: a front-end that asks for many people has one key."""
     login_failures: RateLimit | None = RateLimit(count=10, period=timedelta(minutes=15))
     """Of one account from one address. Each alone, the account or the address, may fail ten times as often."""
     registrations_per_address: RateLimit | None = RateLimit(count=60, period=timedelta(hours=1))

@@ -1,5 +1,6 @@
 """How single values are written: `24h`, `64MiB`, `10/15m`, `:8080`."""
 
+import math
 import re
 from datetime import timedelta
 from typing import NewType
@@ -81,3 +82,10 @@ def read_count(text: str) -> int:
     if not (text.isascii() and text.isdecimal() and len(text) <= 15):
         raise ValueError("must be a whole number, not negative")
     return int(text)
+
+
+def read_number(text: str) -> float:
+    """`0.15`, `3`, `-1`."""
+    if not _NUMBER.fullmatch(text.removeprefix("-")) or math.isinf(number := float(text)):
+        raise ValueError("must be a number")
+    return number

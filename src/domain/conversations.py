@@ -31,7 +31,7 @@ class MessageState(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenUsage:
-    """Tokens as the provider counted them."""
+    """Tokens as the provider counted them; as estimated, of models that broke off before another one went on."""
 
     prompt: int
     completion: int

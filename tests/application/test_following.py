@@ -9,8 +9,10 @@ import pytest
 from llm_backend.application.answer_runner import AnswerRunner
 from llm_backend.application.answering import FollowAnswer
 from llm_backend.application.ports.answer_journal import NumberedEvent, Part
+from llm_backend.application.usage import RecordUsage
 from llm_backend.domain.answers import INTERRUPTION_GAP, AnswerEvent, Delta, Done, Failed, FullText
 from llm_backend.domain.errors import AnswerNotFound
+from llm_backend.domain.usage import PriceTable
 from llm_backend.infrastructure.memory.store import MemoryStore
 from llm_backend.infrastructure.memory.stream_log import MemoryStreamLog
 from llm_backend.testing.builders import a_reply, a_turn
@@ -40,7 +42,8 @@ def log() -> MemoryStreamLog:
 
 @pytest.fixture
 def follow(store: MemoryStore, log: MemoryStreamLog, model: ScriptedChatModel, clock: ManualClock) -> FollowAnswer:
-    runner = AnswerRunner(model=model, journal=store.journal, leases=store.leases, log=log, now=clock)
+    record = RecordUsage(log=store.usage, prices=PriceTable(), now=clock)
+    runner = AnswerRunner(model=model, journal=store.journal, leases=store.leases, log=log, now=clock, record=record)
     return FollowAnswer(store.journal, log, runner, poll_every=timedelta(milliseconds=1))
 
 

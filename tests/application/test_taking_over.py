@@ -16,10 +16,12 @@ from llm_backend.application.composing_responses import ComposeResponse
 from llm_backend.application.heartbeat import MISSES, Heartbeat
 from llm_backend.application.ports.answer_journal import NumberedEvent
 from llm_backend.application.taking_over import MOST_TAKEOVERS, TakeOverAnswers
+from llm_backend.application.usage import RecordUsage, ReportUsage
 from llm_backend.domain.answers import INTERRUPTION_GAP, Delta, Failed, FullText, is_last
 from llm_backend.domain.conversations import Message, MessageState, Seam
 from llm_backend.domain.ids import AnswerId, ConversationId, WriterId
 from llm_backend.domain.prompting import Grounding
+from llm_backend.domain.usage import PriceTable, UsageGroup
 from llm_backend.infrastructure.memory.stop_signals import MemoryStopSignals
 from llm_backend.infrastructure.memory.store import MemoryStore
 from llm_backend.infrastructure.memory.stream_log import MemoryStreamLog
@@ -58,6 +60,7 @@ class Cluster:
     store: MemoryStore
     clock: ManualClock
     box: AesGcmSecretBox
+    record: RecordUsage
 
     @asynccontextmanager
     async def replica(
@@ -79,6 +82,7 @@ class Cluster:
             leases=leases,
             log=log,
             now=self.clock,
+            record=self.record,
             checkpoint_every=timedelta(milliseconds=1),
             heed_every=timedelta(milliseconds=1) if heeds else timedelta(hours=1),
             grace=timedelta(0),
@@ -106,12 +110,18 @@ class Cluster:
                     compose,
                     ComposeResponse(compose, self.store.response_views, views),
                     self.clock,
+                    self.record,
                     finishing,
                 ),
             )
 
     async def messages(self) -> Sequence[Message]:
         return (await self.store.conversation_views.thread(ALICE, TEN)).messages
+
+    async def used(self) -> list[tuple[int, int, int]]:
+        """Requests, tokens answered, and how many of these requests were estimated, of the one model."""
+        sums = await ReportUsage(self.store.usage, self.record)(ALICE, UsageGroup.MODEL)
+        return [(one.requests, one.completion, one.estimated) for one in sums]
 
     async def stored(self, answer: AnswerId, text: str) -> None:
         """Wait until the journal has that much."""
@@ -124,7 +134,9 @@ class Cluster:
 async def cluster() -> Cluster:
     store = MemoryStore()
     await given(store, a_user(1), a_user(2), a_conversation(10, model="gpt-x", api_key=None))
-    return Cluster(store, ManualClock(), AesGcmSecretBox(FixedKeyRing([bytes(32)], 32)))
+    clock = ManualClock()
+    record = RecordUsage(log=store.usage, prices=PriceTable(), now=clock)
+    return Cluster(store, clock, AesGcmSecretBox(FixedKeyRing([bytes(32)], 32)), record)
 
 
 async def dead(replica: Replica, *watched_by: Replica) -> None:
@@ -178,6 +190,34 @@ async def test_the_answer_of_a_dead_process_is_finished_from_where_it_stopped(cl
         assert reply.seams == (Seam(at=8, model="gpt-x", reason="interrupted"),)
         assert b.model.requests[0].so_far == "one two "
         assert [turn.text for turn in b.model.requests[0].turns] == ["What?"]
+
+
+async def test_the_process_that_ends_an_answer_accounts_for_those_that_are_gone(cluster: Cluster) -> None:
+    async with (
+        cluster.replica("a", ScriptedChatModel("one ", "two ", FOREVER)) as a,
+        cluster.replica("b", ScriptedChatModel("one two three four")) as b,
+    ):
+        answer = await a.send(ALICE, TEN, "What?")
+        await cluster.stored(answer, "one two ")
+        await dead(a, b)
+        await b.take_over()
+        await b.read(answer)
+
+    assert await cluster.used() == [(2, 2 + 1, 1)]  # eight characters as estimated, and what was counted of the rest
+
+
+@pytest.mark.parametrize("finishing", [True, False])
+async def test_what_was_handed_over_is_accounted_for_once(cluster: Cluster, finishing: bool) -> None:
+    async with cluster.replica("a", ScriptedChatModel("one ", "two ", FOREVER)) as a:
+        answer = await a.send(ALICE, TEN, "What?")
+        await cluster.stored(answer, "one two ")
+    before = await cluster.used()
+    async with cluster.replica("b", ScriptedChatModel("one two "), finishing=finishing) as b:
+        await b.take_over()
+        await b.read(answer)
+
+    assert not before
+    assert await cluster.used() == [(2, 2 + 1, 1) if finishing else (1, 2, 1)]
 
 
 async def test_a_process_that_was_only_slow_writes_nothing_more(cluster: Cluster) -> None:

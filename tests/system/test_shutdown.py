@@ -132,3 +132,23 @@ async def test_an_idle_server_ends_at_once(new_server: NewServer, how: int) -> N
     assert status == 0
     assert time.monotonic() - began < QUICKLY
     assert "Traceback" not in server.output
+
+
+async def test_what_was_used_in_the_last_moment_is_written_down(new_server: NewServer, config: str) -> None:
+    server = await started(new_server(config))
+    async with connected(server) as client:
+        alice = await client.new_user()
+        key = await alice.with_key()
+        body = {"model": "ok:tokens=3", "messages": [{"role": "user", "content": "Hello"}]}
+        replies = [await key.post("/v1/chat/completions", {**body, "stream": True}) for _ in range(3)]
+        status = await terminated(server)
+
+    await started(server)
+    async with connected(server) as client:
+        (line,) = (await Client(client.http, alice.token).get("/api/usage?group_by=model")).json()["usage"]
+        (listed,) = (await Client(client.http, alice.token).get("/api/keys")).json()
+
+    assert [reply.status_code for reply in replies] == [200, 200, 200]
+    assert status == 0
+    assert (line["requests"], line["prompt_tokens"], line["completion_tokens"]) == (3, 21, 9)
+    assert listed["last_used_at"]

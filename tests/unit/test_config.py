@@ -18,6 +18,7 @@ from llm_backend.config import (
     Server,
     Settings,
 )
+from llm_backend.config.models import ModelPrice
 from llm_backend.domain.secrets import Secret
 
 REPOSITORY = Path(__file__).parents[2]
@@ -223,6 +224,37 @@ class TestValues:
         for nowhere in ("s3://", "s3://b/x", "http://bucket/x", "s3://bucket/x?y"):
             with pytest.raises(ConfigurationError, match="originals_uri"):
                 Settings.from_mapping({"originals_uri": nowhere})
+
+    def test_prices_and_other_names_of_models(self, tmp_path: Path) -> None:
+        text = """\
+llm:
+  aliases: {fast: gpt-4o-mini, gpt-3.5: "${OTHER:-qwen3}"}
+  prices:
+    - {models: ["gpt-4o-mini*"], prompt: 0.15, completion: 0.60}
+    - {models: ["*"], prompt: 3}
+rag: {threshold: 0.25}
+"""
+
+        settings = Settings.from_file(a_file(tmp_path, text), environ={})
+
+        assert settings.llm.aliases == {"fast": "gpt-4o-mini", "gpt-3.5": "qwen3"}
+        assert settings.llm.prices == (
+            ModelPrice(models=("gpt-4o-mini*",), prompt=0.15, completion=0.60),
+            ModelPrice(models=("*",), prompt=3.0),
+        )
+        assert settings.rag.threshold == 0.25
+
+    @pytest.mark.parametrize("price", ["dear", "1_0", "٣", "nan", "inf", "9" * 400, "-1", "true", ""])
+    def test_what_is_no_price_is_a_fault(self, price: str, tmp_path: Path) -> None:
+        text = f'llm: {{prices: [{{models: ["*"], prompt: "{price}"}}]}}'
+
+        assert list(faults_of(text, tmp_path)) == ["llm.prices[0].prompt"]
+
+    @pytest.mark.parametrize("aliases", ["fast", "[fast]", "{fast: [a]}", "{fast: {a: b}}"])
+    def test_what_is_no_other_name_is_a_fault(self, aliases: str, tmp_path: Path) -> None:
+        (path,) = faults_of(f"llm: {{aliases: {aliases}}}", tmp_path)
+
+        assert path.startswith("llm.aliases")
 
     def test_null_lifts_a_limit(self) -> None:
         settings = Settings.from_mapping({"limits": {"login_failures": None, "upload": None}})

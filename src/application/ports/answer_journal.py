@@ -8,9 +8,10 @@ from typing import NamedTuple, Protocol
 from llm_backend.application.ports.idempotency import IdempotencyKey
 from llm_backend.domain.answers import Answer, AnswerEvent
 from llm_backend.domain.conversations import Conversation, Message
-from llm_backend.domain.ids import AnswerId, ConversationId, UserId
+from llm_backend.domain.ids import AnswerId, ApiKeyId, ConversationId, UserId
 from llm_backend.domain.prompting import Grounding
 from llm_backend.domain.responses import ResponseRequest
+from llm_backend.domain.usage import UsageKind
 
 NumberedEvent = tuple[int, AnswerEvent]
 
@@ -19,7 +20,8 @@ NumberedEvent = tuple[int, AnswerEvent]
 class Turn:
     """A question and the answer that is about to be written to it.
 
-    `response` makes it one that can be built upon by its id; `opens` is the conversation that it has for itself.
+    `response` makes it one that can be built upon by its id; `opens` is the conversation that it has for itself. `key`
+    is that which is charged, if any, and is not stored.
     """
 
     question: Message
@@ -29,6 +31,11 @@ class Turn:
     grounding: Grounding | None = None
     response: ResponseRequest | None = None
     opens: Conversation | None = None
+    key: ApiKeyId | None = None
+
+    @property
+    def kind(self) -> UsageKind:
+        return UsageKind.ANSWER if self.response is None else UsageKind.RESPONSE
 
 
 class Part(NamedTuple):

@@ -44,8 +44,8 @@ class ChatRequest:
 class Completion:
     """How an answer ended. `finish_reason` is the provider's word for it, such as `stop` or `length`.
 
-    `usage` counts all requests that were made for the answer, as far as they were counted: those that broke off
-    are not.
+    `usage` is what the server of the model that wrote last has counted, if it did; of models that broke off before
+    nobody counts anything.
     """
 
     finish_reason: str | None = None

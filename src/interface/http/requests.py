@@ -55,7 +55,7 @@ def decoded(body: bytes, kind: Any) -> Any:
         raise InvalidBody(f"The request body is not valid: {error}", param=_culprit(str(error))) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise MalformedJson from error
-    if b"\\u0000" in body and _has_nul(msgspec.to_builtins(value)):
+    if b"\\u0000" in body and _has_nul(msgspec.to_builtins(value, enc_hook=_unread)):
         raise InvalidBody("Texts must not contain NUL characters")
     return value
 
@@ -71,6 +71,10 @@ def _culprit(complaint: str) -> str | None:
 @lru_cache
 def _decoder(kind: Any) -> msgspec.json.Decoder[Any]:
     return msgspec.json.Decoder(kind)
+
+
+def _unread(_: object) -> None:
+    """For parts that are left as they came: whoever reads them decodes them, and looks then."""
 
 
 def _has_nul(value: object) -> bool:

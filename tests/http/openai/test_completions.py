@@ -1,15 +1,22 @@
 """Chat completions and embeddings over whatever model there is, and what they cost."""
 
+import asyncio
 import json
 from array import array
 from base64 import b64decode
+from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
-from httpx import Response
+from httpx import ASGITransport, AsyncClient, Response
 
+from llm_backend.config import Settings
+from llm_backend.config.sections import Limits
 from llm_backend.domain.errors import UpstreamCutOff, UpstreamRejectedKey, UpstreamTimeout, UpstreamUnavailable
+from llm_backend.interface.http.app import create_app
 from llm_backend.testing.scripted_chat_model import ScriptedChatModel
+from tests.http.backends import memory_backend
 from tests.http.clients import Client
 from tests.http.openai.test_frame import error_of
 
@@ -36,6 +43,13 @@ async def test_an_answer_comes_whole(alice: Client) -> None:
     assert choice["message"]["content"] == "Rust 是一种系统编程语言"
     assert choice["finish_reason"] == "stop"
     assert reply["usage"] == {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
+
+
+@pytest.mark.parametrize("content", ["a\0b", [{"type": "text", "text": "a\0b"}]])
+async def test_what_is_passed_on_may_hold_any_character(alice: Client, content: object) -> None:
+    reply = await alice.post("/v1/chat/completions", {**HELLO, "messages": [{"role": "user", "content": content}]})
+
+    assert reply.status_code == 200
 
 
 async def test_an_answer_comes_as_it_is_written(alice: Client) -> None:
@@ -286,3 +300,45 @@ async def test_an_answer_that_broke_off_is_accounted_for_by_an_estimate(
 )
 async def test_a_report_is_of_days_or_moments(alice: Client, query: str, status: int) -> None:
     assert (await alice.get(f"/api/usage?{query}")).status_code == status
+
+
+# How many at once ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def cramped(tmp_path: Path, model: ScriptedChatModel) -> AsyncIterator[Client]:
+    """Where there is room for one at a time."""
+    settings = Settings(limits=Limits(completions_per_user=1))
+    async with memory_backend(tmp_path, settings, chat_model=model) as backend:
+        transport = ASGITransport(create_app(backend))  # type: ignore[arg-type]
+        async with AsyncClient(transport=transport, base_url="http://test") as http:
+            yield Client(http)
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_one_user_cannot_take_all_there_is(cramped: Client, model: ScriptedChatModel, stream: bool) -> None:
+    alice, bob = await cramped.new_user(), await cramped.new_user()
+    release = asyncio.Event()
+    model.play_next("Wait", release)
+    first = asyncio.create_task(alice.post("/v1/chat/completions", {**HELLO, "stream": stream}))
+    await model.asked()
+
+    refused = await alice.post("/v1/chat/completions", {**HELLO, "stream": stream})
+    of_bob = await bob.post("/v1/chat/completions", HELLO)
+    release.set()
+    allowed = [await first, await alice.post("/v1/chat/completions", HELLO)]
+
+    assert refused.status_code == 429
+    assert refused.headers["retry-after"] == "1"
+    assert error_of(refused)["code"] == "too_many_streams"
+    assert [reply.status_code for reply in [of_bob, *allowed]] == [200, 200, 200]
+
+
+async def test_what_fails_makes_room(cramped: Client, model: ScriptedChatModel) -> None:
+    alice = await cramped.new_user()
+    model.play_next(UpstreamUnavailable())
+
+    failed = await alice.post("/v1/chat/completions", HELLO)
+
+    assert failed.status_code == 503
+    assert (await alice.post("/v1/chat/completions", HELLO)).status_code == 200

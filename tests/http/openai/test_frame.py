@@ -16,12 +16,15 @@ from tests.http.clients import PASSWORD, Client
 
 def error_of(reply: Response) -> dict[str, Any]:
     """The one form that all errors have."""
-    body = reply.json()
+    assert reply.headers["x-request-id"]
+    return as_error(reply.json())
+
+
+def as_error(body: dict[str, Any]) -> dict[str, Any]:
     assert set(body) == {"error"}
     error: dict[str, Any] = body["error"]
     assert set(error) == {"message", "type", "param", "code"}
     assert error["message"]
-    assert reply.headers["x-request-id"]
     return error
 
 

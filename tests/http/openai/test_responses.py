@@ -88,6 +88,17 @@ async def test_a_response_says_all_that_clients_look_for(alice: Client) -> None:
     assert (await alice.get(f"/v1/responses/{response['id']}")).json() == response
 
 
+@pytest.mark.parametrize("store", [True, False])
+async def test_what_it_used_is_charged_to_the_key(alice: Client, store: bool) -> None:
+    await respond(await alice.with_key(), store=store)
+
+    (of_kind,) = (await alice.get("/api/usage", params={"group_by": "kind"})).json()["usage"]
+    (of_key,) = (await alice.get("/api/usage", params={"group_by": "key"})).json()["usage"]
+
+    assert (of_kind["group"], of_kind["requests"], of_kind["estimated_requests"]) == ("response", 1, 0)
+    assert of_key["group"] == (await alice.get("/api/keys")).json()[0]["key_id"]
+
+
 async def test_the_events_of_a_stream_are_numbered_without_gaps(alice: Client) -> None:
     events = await streamed(alice)
 

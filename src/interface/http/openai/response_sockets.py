@@ -79,7 +79,7 @@ class Talk:
             access = await self.authorize(bearer(header(self.socket.scope, b"authorization")))
             body = decoded(message, CreateIn)
             wanted = await self._wanted(access.user, body)
-            begun = await self.desk.respond(access.user, wanted)
+            begun = await self.desk.respond(access.user, wanted, key=access.key)
         except Exception as error:  # noqa: BLE001 - whatever it is, the connection stays open
             if not isinstance(error, DomainError):
                 logger.exception("a request over a connection that stays open crashed")

@@ -81,7 +81,8 @@ class ResponsesController(Controller):
         """Answer, on top of a previous response, in a conversation, or afresh: whole, as a stream, or in the
         background."""
         owner, with_results = request.owner, RESULTS in (data.include or [])
-        begun = await response_desk.respond(owner, wanted_response(data), idempotency=idempotency(request.scope, data))
+        repeated, key = idempotency(request.scope, data), request.access.key
+        begun = await response_desk.respond(owner, wanted_response(data), idempotency=repeated, key=key)
         if data.stream:
             return response_desk.stream(owner, begun, with_results=with_results)
         if data.background:
