@@ -106,15 +106,13 @@ class IngestDocument:
         embedder = embedder_of(self.embedders, space)
         parsed = await self._parsed(document, content_of(document.id, attachment))
         chunks = await asyncio.to_thread(self._chunks, parsed, document.name, _sizes_of(attachment))
-        if not await self._store(document, parsed, chunks):
-            return False
         report(EMBEDDING)
         embedded = await embedder.embed_document([chunk.search_text for chunk in chunks])
         report(INDEXING)
         if document.attempt > 1:
             await self.index.remove(space, [document.id])
         await self.index.add(space, _stored(document, chunks, embedded))
-        ready, replaced = await self._finish(document, space, embedded)
+        ready, replaced = await self._finish(document, space, parsed, chunks, embedded)
         if replaced:
             with suppress(DomainError):  # the tombstones stay, and the sweeper tries again
                 await self.index.remove(space, replaced)
@@ -133,26 +131,24 @@ class IngestDocument:
             replace(chunk, search_text=self.folding(search_text_of(title, chunk))) for chunk in chunks_of(parsed, sizes)
         ]
 
-    async def _store(self, document: Document, parsed: ParsedDocument, chunks: Sequence[Chunk]) -> bool:
-        async with self.transactions() as work:
-            wanted = await work.documents.store_contents(
-                document.id, document.attempt, parsed.file_type, parsed.text, chunks, parsed.blocks
-            )
-            await work.commit()
-        return wanted
-
     async def _finish(
-        self, document: Document, space: EmbeddingSpace, embedded: Embedded
+        self,
+        document: Document,
+        space: EmbeddingSpace,
+        parsed: ParsedDocument,
+        chunks: Sequence[Chunk],
+        embedded: Embedded,
     ) -> tuple[bool, Sequence[DocumentId]]:
-        """Whether it is ready now, and which documents have given way to it."""
-        replaced: Sequence[DocumentId] = ()
+        """Whether it is ready now, and which documents have given way to it. All in one commit: each costs a write to
+        the disk, and nobody reads what is in a document before it is ready."""
+        id_, attempt = document.id, document.attempt
+        ready, replaced = False, list[DocumentId]()
         async with self.transactions() as work:
-            await work.documents.store_vectors(
-                document.id, document.attempt, space, embedded.vectors, embedded.statistics
-            )
-            ready = await work.documents.mark_ready(document.id, document.attempt)
+            if await work.documents.store_contents(id_, attempt, parsed.file_type, parsed.text, chunks, parsed.blocks):
+                await work.documents.store_vectors(id_, attempt, space, embedded.vectors, embedded.statistics)
+                ready = await work.documents.mark_ready(id_, attempt)
             if ready and document.replaces:
-                replaced = await work.documents.bury_replaced(document.id)
+                replaced += await work.documents.bury_replaced(id_)
             await work.commit()
         return ready, replaced
 

@@ -219,8 +219,9 @@ class Answers(Struct, frozen=True, kw_only=True):
 class Jobs(Struct, frozen=True, kw_only=True):
     """How documents are read in."""
 
-    concurrency: int = 4
-    """Jobs that one process does at the same time; 0 leaves them to others, such as `llm-backend worker`."""
+    concurrency: int = 8
+    """Jobs that one process does at the same time; 0 leaves them to others, such as `llm-backend worker`. Half of them
+    wait for the search index at any time, which takes what has gathered 13 times a second."""
     attempts: int = 5
     """How often one is tried that fails by what may pass, such as an embedding server that is away."""
     first_pause: timedelta = timedelta(seconds=1)

@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from sqlalchemy import ClauseElement, Connection, event
+from sqlalchemy import ClauseElement, Connection, Engine, create_engine, event
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
@@ -81,16 +81,26 @@ def sqlite_engine(
     """
     pragmas = {**(pragmas or {}), "query_only": "ON"} if reading else pragmas
     engine = create_async_engine(f"sqlite+aiosqlite:///{path}", pool_size=1, max_overflow=4)
+    _set_up_engine(engine.sync_engine, patience, pragmas, "BEGIN" if reading else "BEGIN IMMEDIATE")
+    return engine
 
+
+def threaded_engine(path: Path, *, patience: float = PATIENCE, pragmas: Pragmas | None = None) -> Engine:
+    """The same for one thread at a time, and to write."""
+    engine = create_engine(f"sqlite+pysqlite:///{path}", pool_size=1, max_overflow=0)
+    _set_up_engine(engine, patience, pragmas, "BEGIN IMMEDIATE")
+    return engine
+
+
+def _set_up_engine(engine: Engine, patience: float, pragmas: Pragmas | None, begin: str) -> None:
     def set_up_connection(connection: Driver, _: object) -> None:
         set_up(connection, patience=patience, pragmas=pragmas)
 
-    def begin(connection: Connection) -> None:
-        connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
+    def begin_transaction(connection: Connection) -> None:
+        connection.exec_driver_sql(begin)
 
-    event.listen(engine.sync_engine, "connect", set_up_connection)
-    event.listen(engine.sync_engine, "begin", begin)
-    return engine
+    event.listen(engine, "connect", set_up_connection)
+    event.listen(engine, "begin", begin_transaction)
 
 
 def set_up(connection: Driver, *, patience: float = PATIENCE, pragmas: Pragmas | None = None) -> None:

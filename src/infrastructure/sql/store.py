@@ -41,9 +41,11 @@ from llm_backend.infrastructure.sql.sqlite import (
     SqliteWriter,
     create_file,
     sqlite_engine,
+    threaded_engine,
 )
 from llm_backend.infrastructure.sql.statements import Query
-from llm_backend.infrastructure.sql.unit_of_work import SqlUnitOfWorkFactory
+from llm_backend.infrastructure.sql.threaded import ThreadedConnections
+from llm_backend.infrastructure.sql.unit_of_work import SqlUnitOfWorkFactory, connected
 from llm_backend.infrastructure.sql.usage import SqlUsageLog
 from llm_backend.infrastructure.sql.views import SqlConversationViews, SqlKnowledgeViews, SqlSessionViews
 from llm_backend.infrastructure.sql.write_turns import WriteTurns
@@ -120,13 +122,13 @@ class SqlStore:
         await migrate_sqlite(path)
         turns = WriteTurns(turn_patience)
         async with AsyncExitStack() as stack:
-            engine = sqlite_engine(path, patience=patience, pragmas=pragmas)
-            stack.push_async_callback(engine.dispose)
+            connections = ThreadedConnections(threaded_engine(path, patience=patience, pragmas=pragmas))
+            stack.push_async_callback(connections.aclose)
             reader = SqliteReader(path, patience=patience, pragmas=pragmas)
             stack.push_async_callback(reader.close)
             writer = SqliteWriter(path, turns, patience=patience, pragmas=pragmas)
             stack.push_async_callback(writer.close)
-            yield cls(SqlUnitOfWorkFactory(engine, turns), reader, writer)
+            yield cls(SqlUnitOfWorkFactory(connections.connected, turns), reader, writer)
 
     @classmethod
     @asynccontextmanager
@@ -145,7 +147,7 @@ class SqlStore:
             stack.push_async_callback(engine.dispose)
             reader = await stack.enter_async_context(PostgresReader.open(server))
             writer = await stack.enter_async_context(PostgresWriter.open(partial(connect, server)))
-            yield cls(SqlUnitOfWorkFactory(engine), reader, writer, PostgresAnswerJournal)
+            yield cls(SqlUnitOfWorkFactory(partial(connected, engine)), reader, writer, PostgresAnswerJournal)
 
 
 async def migrate_sqlite(path: Path) -> bool:

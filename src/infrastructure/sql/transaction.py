@@ -1,19 +1,33 @@
 """One transaction, in the words of the domain when it fails."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Awaitable, Mapping, Sequence
+from typing import Any, Protocol
 
 from sqlalchemy import CursorResult, Executable
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from llm_backend.infrastructure.sql.errors import TransactionConflict, translated
+
+
+class Connection(Protocol):
+    """What a transaction needs of a connection. SQLAlchemy's `AsyncConnection` is one."""
+
+    async def execute(
+        self, statement: Executable, parameters: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None, /
+    ) -> CursorResult[*tuple[Any, ...]]:
+        """All rows of the result have been fetched."""
+
+    def begin(self) -> Awaitable[object]: ...
+
+    async def commit(self) -> None: ...
+
+    async def rollback(self) -> None: ...
 
 
 class Transaction:
     """What the repositories of a unit of work write through. Every method may raise `Violation`,
     `DatabaseUnavailable` or `StorageFull`."""
 
-    def __init__(self, connection: AsyncConnection) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._is_new = True
 

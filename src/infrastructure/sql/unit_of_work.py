@@ -1,6 +1,6 @@
 """Units of work over SQLAlchemy."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 
 from sqlalchemy import exc
@@ -17,14 +17,16 @@ from llm_backend.infrastructure.sql.repositories.reindexings import SqlReindexin
 from llm_backend.infrastructure.sql.repositories.responses import SqlResponses
 from llm_backend.infrastructure.sql.repositories.users import SqlRevocations, SqlUsers
 from llm_backend.infrastructure.sql.repositories.vector_stores import SqlVectorStores
-from llm_backend.infrastructure.sql.transaction import Transaction
+from llm_backend.infrastructure.sql.transaction import Connection, Transaction
 from llm_backend.infrastructure.sql.write_turns import WriteTurns
+
+Connected = Callable[[], AbstractAsyncContextManager[Connection]]
 
 
 class SqlUnitOfWork:
     """All repositories over one transaction."""
 
-    def __init__(self, connection: AsyncConnection) -> None:
+    def __init__(self, connection: Connection) -> None:
         transaction = Transaction(connection)
         self.users = SqlUsers(transaction)
         self.revocations = SqlRevocations(transaction)
@@ -41,15 +43,16 @@ class SqlUnitOfWork:
 
 
 class SqlUnitOfWorkFactory:
-    """Opens units of work. With `turns` only one is open at a time: for databases that know one writer."""
+    """Opens units of work, each in the transaction that `connected` begins and, unless it is committed, rolls back.
+    With `turns` only one is open at a time: for databases that know one writer."""
 
-    def __init__(self, engine: AsyncEngine, turns: WriteTurns | None = None) -> None:
-        self._engine = engine
+    def __init__(self, connected: Connected, turns: WriteTurns | None = None) -> None:
+        self._connected = connected
         self._turns = turns
 
     @asynccontextmanager
     async def __call__(self) -> AsyncIterator[SqlUnitOfWork]:
-        async with self._turn(), _connected(self._engine) as connection:
+        async with self._turn(), self._connected() as connection:
             yield SqlUnitOfWork(connection)
 
     def _turn(self) -> AbstractAsyncContextManager[None]:
@@ -57,7 +60,7 @@ class SqlUnitOfWorkFactory:
 
 
 @asynccontextmanager
-async def _connected(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+async def connected(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
     """A connection in a transaction, which is rolled back at the end unless it was committed."""
     connection = engine.connect()
     with translated():

@@ -240,6 +240,22 @@ async def test_writes_that_wait_become_one() -> None:
     assert written == [[1], [2, 3, 4]]
 
 
+async def test_what_comes_soon_after_a_write_gathers_for_the_next() -> None:
+    written: list[list[int]] = []
+
+    async def write(items: Sequence[int]) -> None:
+        written.append(list(items))
+
+    batches = Batches(write, pause=0.05)
+    await batches.add([1])
+    second = asyncio.create_task(batches.add([2]))
+    for _ in range(10):  # time enough for a write, if it were not resting
+        await asyncio.sleep(0)
+    await asyncio.gather(second, batches.add([3]))
+
+    assert written == [[1], [2, 3]]
+
+
 async def test_a_write_that_fails_fails_for_all_in_it_and_for_nobody_else() -> None:
     begun, may_end = asyncio.Event(), asyncio.Event()
 

@@ -300,6 +300,7 @@ class SqlDocuments:
         chunks: Sequence[Chunk],
         blocks: Sequence[Block] = (),
     ) -> bool:
+        await self._transaction.execute(_HOLD_SPACE, {"document": document})
         values = {"document": document, "number": attempt, "kind": file_type}
         result = await self._transaction.execute(_NAME_TYPE, values)
         if not result.rowcount:
