@@ -53,8 +53,10 @@ async def test_a_large_file_passes_through_the_disk_in_pieces(
     assert parser.sizes == [len(content)]
     assert options.scratch is not None
     assert parser.files[0].is_relative_to(tmp_path / "uploads")
-    for folder in (options.scratch, parser.files[0].parent, tmp_path / "originals"):
+    for folder in (options.scratch, parser.files[0].parent):
         assert list(folder.iterdir()) == []
+    (original,) = (tmp_path / "originals").iterdir()
+    assert original.read_bytes() == content
 
 
 @pytest.mark.parametrize(
@@ -110,7 +112,7 @@ FILE = part(b'name="file"; filename="a.txt"', b"text")
         form(part(b'name="kb_id"', b"\xff\xfe"), FILE),
         form(KB, part(b'name="other"', b"\xff\xfe"), FILE),
         form(part(b'name="kb_id"', b"a\x00b"), FILE),
-        form(part(b'name="kb_id"', b"x" * 10_000), FILE),
+        form(part(b'name="kb_id"', b"x" * 70_000), FILE),
         form(*[part(b'name="x%d"' % number, b"") for number in range(50)], KB, FILE),
         (KB + FILE)[:-10],
         KB + FILE,
@@ -170,7 +172,10 @@ async def test_a_file_over_the_limit_is_refused_before_it_is_all_read(alice: Cli
 
 @pytest.mark.parametrize(
     ("error", "status", "text"),
-    [(DocumentTooLarge(), 413, "文档超出大小限制"), (UnsupportedDocument(), 415, "不支持该类型的文档")],
+    [
+        (DocumentTooLarge(), 413, "文档超出大小限制，或内容过大无法处理；请拆分后重新上传"),
+        (UnsupportedDocument(), 415, "不支持该类型的文档；请另存为 PDF、DOCX、XLSX、PPTX 或纯文本后重新上传"),
+    ],
 )
 async def test_what_the_parser_refuses_is_refused(
     backend: Backend,
