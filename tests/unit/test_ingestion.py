@@ -80,7 +80,7 @@ async def test_the_same_file_twice_is_one_document(shelf: Shelf) -> None:
     assert again.attributes == {"year": 2024}
     assert await shelf.listed() == ["notes.txt"]
     assert not await shelf.pending()
-    assert list(await shelf.blobs.keys()) == [first.id]
+    assert list(await shelf.blobs.keys()) == [BlobKey(first.id)]
 
 
 async def test_the_same_content_by_another_name_is_another_document_found_once(shelf: Shelf) -> None:
