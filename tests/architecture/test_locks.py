@@ -10,11 +10,11 @@ from packaging.utils import canonicalize_name
 
 REPOSITORY = Path(__file__).parents[2]
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
-RUNTIME, DEVELOPMENT = "requirements.lock", "requirements-dev.lock"
+RUNTIME, DEVELOPMENT, CLIENTS = "requirements.lock", "requirements-dev.lock", "requirements-clients.lock"
 
 
 def pins(lock: str) -> dict[str, tuple[str, int]]:
-    """Version and number of hashes of each package."""
+    """Version and number of hashes of each package; of several versions, for several systems, the last."""
     text = (REPOSITORY / lock).read_text(encoding="utf-8").replace("\\\n", " ")
     lines = [line for line in text.splitlines() if line and not line.lstrip().startswith("#")]
     matches = [re.match(r"([A-Za-z0-9._-]+)(?:\[.*?\])?==([^\s;]+)", line) for line in lines]
@@ -25,11 +25,15 @@ def pins(lock: str) -> dict[str, tuple[str, int]]:
 
 def wanted(*groups: str) -> list[Requirement]:
     """What the project depends on, and what its groups add."""
-    named = [entry for group in groups for entry in PROJECT["dependency-groups"][group] if isinstance(entry, str)]
-    return [Requirement(text) for text in [*PROJECT["project"]["dependencies"], *named]]
+    return [Requirement(text) for text in PROJECT["project"]["dependencies"]] + named(*groups)
 
 
-@pytest.mark.parametrize("lock", [RUNTIME, DEVELOPMENT])
+def named(*groups: str) -> list[Requirement]:
+    entries = [entry for group in groups for entry in PROJECT["dependency-groups"][group] if isinstance(entry, str)]
+    return [Requirement(text) for text in entries]
+
+
+@pytest.mark.parametrize("lock", [RUNTIME, DEVELOPMENT, CLIENTS])
 def test_no_lock_names_an_address_or_an_index(lock: str) -> None:
     text = (REPOSITORY / lock).read_text(encoding="utf-8")
 
@@ -38,16 +42,20 @@ def test_no_lock_names_an_address_or_an_index(lock: str) -> None:
     )
 
 
-@pytest.mark.parametrize("lock", [RUNTIME, DEVELOPMENT])
+@pytest.mark.parametrize("lock", [RUNTIME, DEVELOPMENT, CLIENTS])
 def test_every_pin_has_its_hashes(lock: str) -> None:
     assert not [name for name, (_, hashes) in pins(lock).items() if hashes == 0]
 
 
-@pytest.mark.parametrize(("lock", "groups"), [(RUNTIME, ["build"]), (DEVELOPMENT, ["build", "dev"])])
-def test_every_dependency_is_locked_at_a_version_that_fits(lock: str, groups: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("lock", "requirements"),
+    [(RUNTIME, wanted("build")), (DEVELOPMENT, wanted("build", "dev")), (CLIENTS, named("clients"))],
+    ids=[RUNTIME, DEVELOPMENT, CLIENTS],
+)
+def test_every_dependency_is_locked_at_a_version_that_fits(lock: str, requirements: list[Requirement]) -> None:
     locked = pins(lock)
 
-    for requirement in wanted(*groups):
+    for requirement in requirements:
         version, _ = locked[canonicalize_name(requirement.name)]
         assert requirement.specifier.contains(version), requirement
 
@@ -64,3 +72,10 @@ def test_the_runtime_lock_is_free_of_the_developers_tools() -> None:
 
 def test_no_tool_that_records_addresses_has_left_its_lock() -> None:
     assert "uv.lock" in (REPOSITORY / ".gitignore").read_text(encoding="utf-8").splitlines()
+
+
+def test_the_lock_of_the_clients_for_node_names_no_registry() -> None:
+    lock = (REPOSITORY / "tests" / "clients" / "node" / "package-lock.json").read_text(encoding="utf-8")
+
+    assert '"resolved"' not in lock
+    assert lock.count('"integrity": "sha512-') == lock.count('"node_modules/')

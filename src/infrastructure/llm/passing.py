@@ -208,7 +208,7 @@ class OpenAiServer:
             match response.headers.get("content-type", "").partition(";")[0].strip().lower():
                 case "application/json":  # a server that does not stream, whatever it was asked
                     body = b"".join([part async for part in response.aiter_bytes()])
-                    _hand_on(relay, as_events(body), pour)
+                    _hand_on(relay, relay.feed(as_events(body)), pour)
                 case "text/html":  # the page of a proxy or of a wrong address
                     raise UpstreamProtocolError
                 case _:

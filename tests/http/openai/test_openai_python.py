@@ -283,6 +283,15 @@ async def test_vectors_come_as_the_client_asks_for_them(client: AsyncOpenAI) -> 
     assert [len(entry.embedding) for entry in tokens.data] == [256, 256]
 
 
+async def test_an_embedding_model_of_the_configuration_goes_before_a_pattern_of_a_provider(
+    client: AsyncOpenAI, upstream: Upstream
+) -> None:
+    reply = await client.embeddings.create(model="hash-1024", input="hello")
+
+    assert len(reply.data[0].embedding) == 1024
+    assert upstream.requests == []
+
+
 async def test_a_wrong_key_is_an_authentication_error(live: HttpServer) -> None:
     async with AsyncOpenAI(base_url=f"{live.url}/v1", api_key="sk-wrong", max_retries=0) as nobody:
         with pytest.raises(openai.AuthenticationError) as caught:

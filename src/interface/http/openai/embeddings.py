@@ -84,14 +84,22 @@ class EmbeddingsController(Controller):
         """Vectors of texts; token numbers mean something to the model's own server, and to the built-in model."""
         body = await request.body()
         asked = decoded(body, EmbeddingIn)
+        if embedding.texts.knows(asked.model) and not _has_tokens(asked.input):
+            return await _own(embedding.texts, request, asked)
         try:
             reply = await embedding.verbatim(request.access, VerbatimRequest(model=asked.model, content=body))
         except UnknownModel:
-            vectors = await embedding.texts(
-                request.access, asked.model, texts_in(asked.input), dimensions=asked.dimensions
-            )
-            return JsonBytes(_encode(embeddings_out(vectors, as_base64=asked.encoding_format == "base64")))
+            return await _own(embedding.texts, request, asked)
         return JsonBytes(reply.content)
+
+
+async def _own(embed: EmbedTexts, request: OpenAiRequest, asked: EmbeddingIn) -> JsonBytes:
+    vectors = await embed(request.access, asked.model, texts_in(asked.input), dimensions=asked.dimensions)
+    return JsonBytes(_encode(embeddings_out(vectors, as_base64=asked.encoding_format == "base64")))
+
+
+def _has_tokens(given: str | Sequence[str | int | list[int]]) -> bool:
+    return not isinstance(given, str) and any(not isinstance(part, str) for part in given)
 
 
 def texts_in(given: str | Sequence[str | int | list[int]]) -> Sequence[str]:
