@@ -84,7 +84,7 @@ async def test_an_upload_waits_for_a_worker_that_has_another_data_folder(
         found = await alice.post("/api/rag/retrieve", {"kb_id": shelf, "query": "不可抗力"})
         assert len(found.json()["results"]) == 1
     assert await terminated(worker) == 0
-    assert "works: 4 jobs at a time" in worker.output.splitlines()[0]
+    assert "works: 8 jobs at a time" in worker.output.splitlines()[0]
     assert f"PostgreSQL at 127.0.0.1:{cluster.port}/postgres" in worker.output
     assert "Traceback" not in worker.output + replica.output
 
