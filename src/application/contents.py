@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
-from llm_backend.application.originals import content_of
+from llm_backend.application.originals import content_of, opened
 from llm_backend.application.ports.blobs import BlobNotFound, Blobs
 from llm_backend.application.ports.unit_of_work import UnitOfWorkFactory
 from llm_backend.application.ports.views import KnowledgeViews
@@ -75,15 +75,7 @@ class ReadOriginal:
             raise DocumentNotFound
         async with self.transactions() as work:
             attachment = await work.files.attachment(document)
-        content = self.blobs.read(content_of(document, attachment))
         try:
-            first = await anext(content, b"")
+            return Original(found, await opened(self.blobs, content_of(document, attachment)))
         except BlobNotFound as error:
             raise OriginalNotKept from error
-        return Original(found, _from(first, content))
-
-
-async def _from(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    yield first
-    async for piece in rest:
-        yield piece

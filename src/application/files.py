@@ -8,7 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from llm_backend.application.job_runner import JobRunner
-from llm_backend.application.originals import blob_of, file_in, pieces
+from llm_backend.application.originals import blob_of, file_in, opened, pieces
 from llm_backend.application.ports.blobs import BlobKey, BlobNotFound, Blobs
 from llm_backend.application.ports.clock import Clock, IdSource
 from llm_backend.application.ports.file_views import FileViews
@@ -137,16 +137,9 @@ class ReadFile:
         """Raises `StoredFileNotFound`, `FileContentMissing` or `Unavailable` before there is any content."""
         found = await self.find(owner, file)
         for key in (blob_of(found.id), BlobKey(found.id)):  # the latter of a document's own file
-            content = self.blobs.read(key)
             with suppress(BlobNotFound):
-                return found, _joined(await anext(content, b""), content)
+                return found, await opened(self.blobs, key)
         raise FileContentMissing
-
-
-async def _joined(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    yield first
-    async for piece in rest:
-        yield piece
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,19 @@ async def pieces(file: Path) -> AsyncIterator[bytes]:
             yield piece
 
 
+async def opened(blobs: Blobs, key: BlobKey) -> AsyncIterator[bytes]:
+    """The content, of which the first piece has been read: raises `BlobNotFound` and `Unavailable` before there is
+    any."""
+    content = blobs.read(key)
+    return _joined(await anext(content, b""), content)
+
+
+async def _joined(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    yield first
+    async for piece in rest:
+        yield piece
+
+
 @asynccontextmanager
 async def fetched(blobs: Blobs, key: BlobKey, scratch: Path | None) -> AsyncIterator[Path]:
     """A copy on the disk that only we can read, until the end of the block. Raises `BlobNotFound`, `Unavailable`,
