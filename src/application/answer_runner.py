@@ -293,14 +293,12 @@ class AnswerRunner:
 
     def _emit(self, writing: Writing, deltas: Sequence[Delta]) -> None:
         """The hot path: called once per read from the provider, with all that came in it."""
-        length = 0
-        for delta in deltas:
-            length += len(delta.text)
+        text = deltas[0].text if len(deltas) == 1 else "".join([delta.text for delta in deltas])
+        length = len(text)
         if writing.length + length > LONGEST_ANSWER:
             raise AnswerTooLong
         writing.length += length
-        for delta in deltas:
-            writing.pieces.append(delta.text)
+        writing.pieces.append(text)
         if type(deltas[0]) is not Delta or writing.outline:
             writing.note(deltas)
         writing.unsaved += deltas

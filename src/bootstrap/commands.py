@@ -7,12 +7,14 @@ from contextlib import ExitStack, suppress
 from importlib.metadata import version
 from pathlib import Path
 
-from llm_backend.bootstrap.opening import open_backend
 from llm_backend.bootstrap.processes import begin
 from llm_backend.bootstrap.sparing import hidden
 from llm_backend.config import Provider, Settings
 from llm_backend.infrastructure.files.scratch import Scratch
 
+# HTTPX brings a command of its own with colours and lexers, if it finds what that is made with: 5 MiB.
+with hidden("click"):
+    from llm_backend.bootstrap.opening import open_backend
 # Litestar takes a class from advanced-alchemy if that is installed, which brings its ORM, pydantic and NumPy along:
 # 46 MiB, and half of the time that it takes to start.
 with hidden("advanced_alchemy"):

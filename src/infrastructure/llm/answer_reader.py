@@ -6,7 +6,7 @@ from llm_backend.application.ports.chat_model import Completion, Emit
 from llm_backend.domain.answers import CallPiece, Delta
 from llm_backend.domain.conversations import TokenUsage
 from llm_backend.domain.errors import AnswerTooLong, UpstreamCutOff
-from llm_backend.infrastructure.llm.chunks import Chunk, ChunkCall, ChunkDecoder, ChunkFunction, storable
+from llm_backend.infrastructure.llm.chunks import Chunk, ChunkCall, ChunkDecoder, ChunkFunction, Found, storable
 
 
 class AnswerReader:
@@ -42,18 +42,15 @@ class AnswerReader:
         if not self.ended:
             raise UpstreamCutOff
 
-    def read(self, chunks: Iterable[Chunk]) -> None:
-        """Emit what is in `chunks`, at once."""
+    def read(self, found: Iterable[Found]) -> None:
+        """Emit what is in it, at once."""
         deltas: list[Delta] = []
         try:
-            for chunk in chunks:
-                text = chunk.mere_text
-                if text and len(text) <= self._room:  # the hot path
-                    self.began = True
-                    self._room -= len(text)
-                    deltas.append(Delta(text))
+            for one in found:
+                if isinstance(one, list):
+                    self._keep_all(one, deltas)
                 else:
-                    self._take(chunk, deltas)
+                    self._take(one, deltas)
         finally:
             if deltas:
                 self.emitted = True
@@ -88,10 +85,21 @@ class AnswerReader:
         self.emitted = True
         self._emit(pieces)
 
+    def _keep_all(self, texts: list[str], deltas: list[Delta]) -> None:
+        """The hot path."""
+        self.began = True
+        length = sum(map(len, texts))
+        if length <= self._room:
+            self._room -= length
+            deltas += [Delta(text) for text in texts if text]
+        else:
+            for text in texts:
+                self._keep(text, deltas)
+
     def _keep(self, text: str, deltas: list[Delta]) -> None:
         if len(text) <= self._room:
             self._room -= len(text)
-            deltas.append(Delta(text))
+            deltas += [Delta(text)] if text else []
             return
         if self._room:
             deltas.append(Delta(text[: self._room]))

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeAlias
 
 from msgspec import Meta, Struct, ValidationError, convert
 from msgspec.json import Decoder
@@ -11,6 +11,7 @@ from msgspec.json import Decoder
 from llm_backend.domain.errors import UpstreamFailed, UpstreamProtocolError
 from llm_backend.infrastructure.llm.failures import failure_of_error_object
 from llm_backend.infrastructure.llm.sse import LONGEST_LINE, SseParser
+from llm_backend.infrastructure.llm.texts import text_of, texts_of
 
 LONGEST_FINISH_REASON = 64
 _MOST_TOKENS = 2**53
@@ -59,16 +60,6 @@ class Chunk(Struct, gc=False):
     object: Any = None  # some servers say `"object": "error"` and put the error's fields beside it
 
     @property
-    def mere_text(self) -> str | None:
-        """The text, if there is nothing else in it: true of nearly all, and found out in one look."""
-        if not self.choices or self.usage is not None or self.error is not None or self.object == "error":
-            return None
-        choice = self.choices[0]
-        if choice.finish_reason is not None or choice.delta is None or choice.delta.tool_calls is not None:
-            return None
-        return choice.delta.content
-
-    @property
     def text(self) -> str:
         if not self.choices:
             return ""
@@ -92,6 +83,9 @@ class Chunk(Struct, gc=False):
             return failure_of_error_object(self.error)
         return failure_of_error_object(None) if self.object == "error" else None
 
+
+Found: TypeAlias = list[str] | Chunk
+"""What was read: the texts of a run of chunks that hold nothing else, some of them empty; or any one chunk."""
 
 _decoder = Decoder(Chunk)
 
@@ -117,8 +111,8 @@ class ChunkDecoder:
         self._regular = True  # so far everything has had the usual shape
         self._half = ""  # the first half of a surrogate pair whose second half is in the next chunk
 
-    def feed(self, data: bytes) -> Iterable[Chunk]:
-        """The chunks that `data` completes; take them all. Bytes after `[DONE]` are ignored.
+    def feed(self, data: bytes) -> Iterable[Found]:
+        """What `data` completes; take it all. Bytes after `[DONE]` are ignored.
 
         Raises `UpstreamProtocolError`, after the chunks before a fault.
         """
@@ -127,13 +121,13 @@ class ChunkDecoder:
         if self._tail:
             data = self._tail + data
             self._tail = b""
-        elif self._regular and len(data) <= self._longest_line and (chunk := _one_event(data)) is not None:
+        elif self._regular and len(data) <= self._longest_line and (event := _one_event(data)) is not None:
             self._sse.skip(len(data))
-            return (chunk,)
+            return (event,)
         if self._regular or (self._sse.between_events and not self._half):
-            chunks = self._whole_events(data)
-            if chunks is not None:
-                return chunks
+            found = self._whole_events(data)
+            if found is not None:
+                return found
         self._regular = False
         return self._tolerantly(self._sse.feed(data))
 
@@ -145,8 +139,8 @@ class ChunkDecoder:
             with suppress(UpstreamProtocolError):
                 yield from self._tolerantly(self._sse.finish())
 
-    def _whole_events(self, data: bytes) -> list[Chunk] | None:
-        """The chunks of `data` up to its last blank line when it has the usual shape; the rest is kept for later."""
+    def _whole_events(self, data: bytes) -> list[Found] | None:
+        """What is in `data` up to its last blank line when it has the usual shape; the rest is kept for later."""
         if not data.startswith(_FIRST) or b"\r" in data:
             return None
         end = len(data) if data.endswith(_LAST) else data.rfind(b"\n\n") + 2
@@ -159,12 +153,12 @@ class ChunkDecoder:
             return None
         block = data if end == len(data) else data[:end]
         is_last = block.endswith(_DONE)
-        chunks = _usual(block.removesuffix(_DONE) if is_last else block)
-        if chunks is not None:
+        found = _ending(block.removesuffix(_DONE)) if is_last else _usual(block)
+        if found is not None:
             self.done = is_last
             self._tail = data[end:]
             self._sse.skip(end)
-        return chunks
+        return found
 
     def _tolerantly(self, events: Iterable[bytes]) -> Iterator[Chunk]:
         for event in events:
@@ -208,32 +202,47 @@ def storable(text: str) -> str:
     return text.replace("\x00", "\ufffd").encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
-def _one_event(data: bytes) -> Chunk | None:
-    """The chunk in a read whose only line breaks are the two at its end, as it comes from a model that takes its time;
+def _one_event(data: bytes) -> Found | None:
+    """What is in a read whose only line breaks are the two at its end, as it comes from a model that takes its time;
     None when `data` is not quite that."""
     if data.find(b"\n") != len(data) - 2 or not (data.startswith(_FIRST) and data.endswith(_LAST)):
         return None
     if b"\\" in data or b"\r" in data:
         return None
+    event = data[len(_FIRST) - 1 : -2]
+    if (text := text_of(event)) is not None:
+        return [text]
     try:
-        return _decoder.decode(data[len(_FIRST) - 1 : -2])
+        return _decoder.decode(event)
     except (ValueError, RecursionError):
         return None
 
 
-def _usual(block: bytes) -> list[Chunk] | None:
-    """The chunks of whole `data: {…}` events, or None when `block` is anything else, however slightly."""
+def _ending(block: bytes) -> list[Found] | None:
+    """As `_usual`, for the end of an answer: its last two events hold more than text, and are read apart."""
+    joint = block.rfind(_BETWEEN, 0, max(block.rfind(_BETWEEN), 0))
+    if joint < 0:
+        return _usual(block)
+    before, last = _usual(block[: joint + 2]), _usual(block[joint + 2 :])
+    return None if before is None or last is None else before + last
+
+
+def _usual(block: bytes) -> list[Found] | None:
+    """What is in whole `data: {…}` events, or None when `block` is anything else, however slightly."""
     if not block.endswith(_LAST):
         return None
     if b"\\" in block and b"\\u0000" in block:  # one byte is found eight times as fast as six
         return None
+    lines = block[len(_FIRST) - 1 : -2].replace(_BETWEEN, b"\n")
+    joints = (len(block) - len(_FIRST) - 1 - len(lines)) // (len(_BETWEEN) - 1)
+    texts = texts_of(lines)
+    if texts is not None:
+        return [texts] if len(texts) == joints + 1 else None
     try:
-        lines = block[len(_FIRST) - 1 : -2].replace(_BETWEEN, b"\n")
         chunks = _decoder.decode_lines(lines)
     except (ValueError, RecursionError):
         return None
-    joints = (len(block) - len(_FIRST) - 1 - len(lines)) // (len(_BETWEEN) - 1)
-    return chunks if len(chunks) == joints + 1 else None
+    return [*chunks] if len(chunks) == joints + 1 else None
 
 
 def _leniently(data: bytes) -> Chunk:

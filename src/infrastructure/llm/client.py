@@ -2,8 +2,9 @@
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
 from contextvars import ContextVar
+from typing import Any
 from urllib.request import getproxies
 
 import httpx
@@ -19,10 +20,10 @@ def provider_client(*, max_connections: int = MOST_CONNECTIONS) -> httpx.AsyncCl
     `http://` goes over the fast transport unless the environment names a proxy; `https://` and proxies over httpx's
     own. No time-outs but those of each request, no redirects: they would carry the key to a server nobody chose.
     """
-    logging.getLogger("httpx").addFilter(_not_quiet)
     proxies = getproxies()
     plain = None if proxies.keys() & {"http", "all"} else HttptoolsTransport(max_connections=max_connections)
     return _ForgetfulClient(
+        plain,
         mounts={"http://": plain} if plain is not None else None,
         limits=httpx.Limits(max_connections=max_connections, max_keepalive_connections=256, keepalive_expiry=15),
         timeout=None,  # the model watches over its requests itself
@@ -41,7 +42,25 @@ _NO_COOKIES = _NoCookies()
 
 
 class _ForgetfulClient(httpx.AsyncClient):
-    """Many users share it, and they shall share nothing by it."""
+    """Many users share it, and they shall share nothing by it.
+
+    What `plain` can send is handed to it right away: redirects, authentication, cookies, hooks and a log of addresses
+    are what a client adds, and here none of them is wanted. They cost as much as the request.
+    """
+
+    def __init__(self, plain: HttptoolsTransport | None, **options: Any) -> None:
+        super().__init__(**options)
+        self._plain = plain
+
+    async def send(self, request: httpx.Request, *, stream: bool = False, **options: Any) -> httpx.Response:
+        if self._plain is None or request.url.scheme != "http" or self.is_closed:
+            return await super().send(request, stream=stream, **options)
+        response = await self._plain.handle_async_request(request)
+        response.request = request
+        if not stream:
+            async with aclosing(response):
+                await response.aread()
+        return response
 
     @property
     def cookies(self) -> httpx.Cookies:
@@ -67,3 +86,6 @@ _quiet: ContextVar[bool] = ContextVar("quiet", default=False)
 
 def _not_quiet(_: logging.LogRecord) -> bool:
     return not _quiet.get()
+
+
+logging.getLogger("httpx").addFilter(_not_quiet)  # here, as not every client of a model comes from `provider_client`

@@ -67,6 +67,7 @@ class OpenAiChatModel:
             check_api_key(api_key.reveal())
         self._url = base.copy_with(path=base.path.rstrip("/") + "/chat/completions")
         self._client = client
+        self._headers = httpx.Headers(_HEADERS)  # encoded once
         self._name = name
         self._api_key = api_key
         self._key_required = key_required
@@ -134,9 +135,9 @@ class OpenAiChatModel:
         return self._retries.wait(failures, failure.retry_after)
 
     def _http_request(self, request: ChatRequest, *, with_usage: bool) -> httpx.Request:
-        headers = _HEADERS
+        headers = self._headers.copy()
         if (key := self._key(request)) is not None:
-            headers = {**_HEADERS, "authorization": f"Bearer {key}"}
+            headers["authorization"] = f"Bearer {key}"
         timeout = {"connect": self._limits.connect.total_seconds()}
         # Not `client.build_request`: what it merges in is all here, and it takes three times as long (50 µs).
         return httpx.Request(

@@ -183,9 +183,10 @@ class _Log:
     def close(self, at: float) -> None:
         self.closed_at = at
         self.events = [event.text if type(event) is Delta else event for event in self.events]
-        texts = [event for event in self.events if isinstance(event, str)]
-        texts += [event.text for event in self.events[len(texts) :] if isinstance(event, FullText)]
-        self.bytes = EVENT_BYTES * len(self.events) + sum(map(len, texts))
+        characters = sum([len(event) for event in self.events if type(event) is str])
+        whole = self.events[-1] if self.events else None
+        characters += len(whole.text) if isinstance(whole, FullText) else 0
+        self.bytes = EVENT_BYTES * len(self.events) + characters
         self.wake()
         for attachment in self.attachments:
             attachment.end(enough=self.is_whole)

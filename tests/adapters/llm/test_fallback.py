@@ -236,7 +236,7 @@ async def test_the_limit_of_length_holds_for_the_whole_answer(with_fallbacks: Ma
 
 async def test_the_limit_of_time_holds_for_the_whole_answer(with_fallbacks: MakeFallback, spare: Upstream) -> None:
     listener = Listener()
-    model = with_fallbacks("ok:tokens=1000,delay=0.01", "ok", total=timedelta(seconds=0.6))
+    model = with_fallbacks("ok:tokens=1000,delay=0.01", "ok", total=timedelta(seconds=2))
 
     with pytest.raises(UpstreamTimeout):
         await asyncio.wait_for(listener.to(model, "stall:after=3"), SOON)

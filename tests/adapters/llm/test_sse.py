@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llm_backend.domain.errors import UpstreamProtocolError
-from llm_backend.infrastructure.llm.chunks import ChunkDecoder
+from llm_backend.infrastructure.llm.chunks import ChunkDecoder, Found
 from llm_backend.infrastructure.llm.sse import SseParser
 
 LINES = st.sampled_from(
@@ -115,8 +115,10 @@ def test_a_chunk_is_told_as_soon_as_its_last_byte_is_there(end: str) -> None:
     decoder = ChunkDecoder()
 
     for _ in range(3):
-        assert [chunk.text for chunk in decoder.feed(event)] == ["a"]
-        assert [chunk.text for at in range(len(event)) for chunk in decoder.feed(event[at : at + 1])] == ["a"]
+        assert list(map(told, decoder.feed(event))) == [[("a", None, None)]]
+        assert [told(one) for at in range(len(event)) for one in decoder.feed(event[at : at + 1])] == [
+            [("a", None, None)]
+        ]
 
 
 @given(st.lists(st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"]), max_size=8), max_size=10))
@@ -150,16 +152,23 @@ def events(reads: Iterable[bytes]) -> list[bytes]:
     return [event for read in reads for event in parser.feed(read)] + parser.finish()
 
 
-Told = tuple[list[tuple[str, str | None, object]], bool, bool]
+OfChunk = tuple[str, str | None, object]
+Told = tuple[list[OfChunk], bool, bool]
+
+
+def told(found: Found) -> list[OfChunk]:
+    if isinstance(found, list):
+        return [(text, None, None) for text in found]
+    return [(found.text, found.finish_reason, found.usage)]
 
 
 def chunks(reads: Iterable[bytes]) -> Told:
     """What was read until the end or the first fault, whether it ended with `[DONE]`, and whether there was a fault."""
     decoder = ChunkDecoder()
-    found: list[tuple[str, str | None, object]] = []
+    found: list[OfChunk] = []
     try:
-        told = chain(chain.from_iterable(map(decoder.feed, reads)), decoder.finish())
-        found.extend((chunk.text, chunk.finish_reason, chunk.usage) for chunk in told)
+        for one in chain(chain.from_iterable(map(decoder.feed, reads)), decoder.finish()):
+            found += told(one)
     except UpstreamProtocolError:
         return found, False, True
     return found, decoder.done, False
