@@ -66,6 +66,10 @@ class Heartbeat:
             self._unknown.add(writer)
         return self.alone or self._misses.get(writer, 0) >= MISSES
 
+    def last_beat(self, writer: WriterId) -> int:
+        """The last sign of life that was seen of a process, 0 if none was."""
+        return self._beats.get(writer, 0)
+
     async def look(self) -> None:
         """Give a sign of life, and look for those of the others."""
         began = self.monotonic()

@@ -105,11 +105,16 @@ class TakeOverAnswers:
             return False
         return found.writer is None or found.writer == self.leases.me or self.heartbeat.is_dead(found.writer)
 
+    def _last_beat(self, orphan: OpenAnswer) -> int | None:
+        """What has to be the last sign of life of a process still, for it to be as dead as it seemed."""
+        is_mine = orphan.writer == self.leases.me
+        return None if orphan.writer is None or is_mine else self.heartbeat.last_beat(orphan.writer)
+
     async def _take(self, orphan: OpenAnswer) -> bool:
         answer = orphan.answer.id
         if self.runner.is_closing or self.runner.is_writing(answer):
             return False
-        takeovers = await self.leases.take_over(answer, orphan.writer)
+        takeovers = await self.leases.take_over(answer, orphan.writer, last_beat=self._last_beat(orphan))
         if takeovers is None:
             return False
         events = await self._all_events(answer)

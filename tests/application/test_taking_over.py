@@ -166,6 +166,21 @@ async def test_a_living_process_keeps_its_answers(cluster: Cluster) -> None:
         assert a.runner.is_writing(answer)
 
 
+async def test_a_process_that_shows_itself_at_the_last_moment_keeps_its_answers(cluster: Cluster) -> None:
+    async with (
+        cluster.replica("a", ScriptedChatModel("one", FOREVER)) as a,
+        cluster.replica("b", ScriptedChatModel()) as b,
+    ):
+        answer = await a.send(ALICE, TEN, "What?")
+        await dead(a, b)
+        await a.heartbeat.look()
+
+        taken = await b.take_over()
+
+        assert taken == 0
+        assert a.runner.is_writing(answer)
+
+
 async def test_the_answer_of_a_dead_process_is_finished_from_where_it_stopped(cluster: Cluster) -> None:
     async with (
         cluster.replica("a", ScriptedChatModel("one ", "two ", FOREVER)) as a,

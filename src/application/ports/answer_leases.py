@@ -49,10 +49,13 @@ class AnswerLeases(Protocol):
     async def mine(self) -> Mapping[AnswerId, bool]:
         """The open answers that I hold, and whether each is wanted to stop."""
 
-    async def take_over(self, answer: AnswerId, held_by: WriterId | None) -> int | None:
+    async def take_over(
+        self, answer: AnswerId, held_by: WriterId | None, *, last_beat: int | None = None
+    ) -> int | None:
         """Hold an open answer from now on; return how often it has changed hands by now, this time included.
 
-        None, and nothing happens, when it has ended or another was quicker.
+        None, and nothing happens, when it has ended or another was quicker; or when who holds it has given another
+        sign of life than the last that was seen, 0 if none was. Without `last_beat` that does not matter.
         """
 
     async def release(self, answer: AnswerId) -> None:

@@ -42,10 +42,14 @@ class MemoryAnswerLeases:
     async def mine(self) -> Mapping[AnswerId, bool]:
         return {row.answer.id: row.stop_wanted for row in self._open() if row.writer == self.me}
 
-    async def take_over(self, answer: AnswerId, held_by: WriterId | None) -> int | None:
+    async def take_over(
+        self, answer: AnswerId, held_by: WriterId | None, *, last_beat: int | None = None
+    ) -> int | None:
         async with self.place.lock:
             row = self._find(answer)
             if row is None or row.writer != held_by:
+                return None
+            if held_by and last_beat is not None and self.place.tables.beats.get(held_by, last_beat) != last_beat:
                 return None
             self._put(replace(row, writer=self.me, takeovers=row.takeovers + 1))
             return row.takeovers + 1

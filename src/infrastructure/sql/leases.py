@@ -22,6 +22,8 @@ _IS_MINE = and_(answers.c.writer == _ME, answers.c.state == RUNNING)
 _FIRST_BEAT = upsert(writers).values(id=_ME, beat=1)
 _BEAT = _FIRST_BEAT.on_conflict_do_update(index_elements=["id"], set_={"beat": writers.c.beat + 1})
 _BEATS = select(writers.c.id, writers.c.beat)
+# Held until the answer is taken, so that who seemed dead learns of it before it takes itself for alive again.
+_HOLD_BEAT = select(writers.c.beat).where(writers.c.id == _HOLDER).with_for_update()
 _LEAVE = delete(writers).where(writers.c.id == _HOLDER)
 
 _OPEN = (
@@ -46,6 +48,7 @@ class SqlAnswerLeases:
         self._reader = reader
         self._writer = writer
         self._beat = writer.prepare(_BEAT)
+        self._hold_beat = writer.prepare(_HOLD_BEAT)
         self._leave = writer.prepare(_LEAVE)
         self._take_from = writer.prepare(_TAKE_FROM)
         self._take_up = writer.prepare(_TAKE_UP)
@@ -72,10 +75,16 @@ class SqlAnswerLeases:
         (found,) = await self._reader.fetch(Query(self._mine, {"me": self.me}))
         return {AnswerId(answer): bool(stop) for answer, stop in found}
 
-    async def take_over(self, answer: AnswerId, held_by: WriterId | None) -> int | None:
-        return await self._writer.write(lambda: self._taking(answer, held_by))
+    async def take_over(
+        self, answer: AnswerId, held_by: WriterId | None, *, last_beat: int | None = None
+    ) -> int | None:
+        return await self._writer.write(lambda: self._taking(answer, held_by, last_beat))
 
-    def _taking(self, answer: AnswerId, held_by: WriterId | None) -> Steps[int | None]:
+    def _taking(self, answer: AnswerId, held_by: WriterId | None, last_beat: int | None) -> Steps[int | None]:
+        if last_beat is not None:
+            beats = yield Query(self._hold_beat, {"holder": held_by})
+            if [beat for (beat,) in beats.rows] not in ([], [last_beat]):
+                return None
         statement = self._take_up if held_by is None else self._take_from
         taken = yield Query(statement, {"answer": answer, "me": self.me, "holder": held_by})
         if not taken.changed:

@@ -163,6 +163,29 @@ class AnswerLeasesContract:
 
         assert counts == [1, 2, 3]
 
+    async def test_who_gives_another_sign_of_life_keeps_it(self, store: Store) -> None:
+        await given_a_conversation(store)
+        await store.journal.begin(a_turn(100))
+        me, other = store.leases.me, store.leases_of(OTHER)
+        unseen = (await other.beat()).get(me, 0)
+        seen = (await store.leases.beat())[me]
+
+        too_soon = [await other.take_over(HUNDRED, me, last_beat=unseen)]
+        await store.leases.beat()
+        too_soon.append(await other.take_over(HUNDRED, me, last_beat=seen))
+        dead = await other.take_over(HUNDRED, me, last_beat=seen + 1)
+
+        assert (too_soon, dead) == ([None, None], 1)
+
+    async def test_who_has_been_forgotten_keeps_nothing(self, store: Store) -> None:
+        await given_a_conversation(store)
+        await store.journal.begin(a_turn(100))
+        me, other = store.leases.me, store.leases_of(OTHER)
+        seen = (await store.leases.beat())[me]
+        await other.leave(me)
+
+        assert await other.take_over(HUNDRED, me, last_beat=seen) == 1
+
     async def test_what_was_let_go_of_is_anybodys(self, store: Store) -> None:
         await given_a_conversation(store)
         await store.journal.begin(a_turn(100))
