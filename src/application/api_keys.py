@@ -10,8 +10,8 @@ from llm_backend.application.ports.api_keys import ApiKeyViews
 from llm_backend.application.ports.clock import Clock, IdSource
 from llm_backend.application.ports.idempotency import AlreadyRecorded, IdempotencyKey
 from llm_backend.application.ports.unit_of_work import UnitOfWorkFactory
+from llm_backend.application.repeating import written_behind
 from llm_backend.application.users import Authenticate
-from llm_backend.application.writing_behind import written_behind
 from llm_backend.domain.api_keys import KEY_MARK, Access, ApiKey, Scope, digest_of, shown_prefix
 from llm_backend.domain.errors import DomainError, TooManyApiKeys, Unauthenticated
 from llm_backend.domain.ids import ApiKeyId, UserId

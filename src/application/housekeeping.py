@@ -1,9 +1,7 @@
 """What has to be done from time to time, and once at the start, so that nothing piles up or stays half done."""
 
-import asyncio
 import logging
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -13,6 +11,7 @@ from llm_backend.application.ports.answer_journal import AnswerJournal
 from llm_backend.application.ports.clock import Clock
 from llm_backend.application.ports.unit_of_work import UnitOfWorkFactory
 from llm_backend.application.reindexing import SweepReindexings
+from llm_backend.application.repeating import repeated
 from llm_backend.application.sweeping import SweepDocuments
 from llm_backend.application.vector_stores import SweepVectorStores
 from llm_backend.domain.errors import DomainError
@@ -62,18 +61,6 @@ class KeepHouse:
             await work.idempotency.forget_before(now - self.idempotency_kept_for)
             await work.commit()
 
-    @asynccontextmanager
-    async def regularly(self, every: timedelta) -> AsyncIterator[None]:
+    def regularly(self, every: timedelta) -> AbstractAsyncContextManager[None]:
         """Once at the start of the block, then again and again until its end."""
-        await self()
-        task = asyncio.create_task(self._again_and_again(every), name="housekeeping")
-        try:
-            yield
-        finally:
-            task.cancel()
-            await asyncio.wait([task])
-
-    async def _again_and_again(self, every: timedelta) -> None:
-        while True:
-            await asyncio.sleep(every.total_seconds())
-            await self()
+        return repeated(self, every, name="housekeeping")

@@ -2,13 +2,14 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 
 from llm_backend.application.ports.passage_index import PassageIndex
 from llm_backend.application.ports.views import KnowledgeViews
+from llm_backend.application.repeating import in_background
 from llm_backend.domain.errors import DomainError, IndexUnavailable
 from llm_backend.domain.ids import DocumentId
 from llm_backend.domain.knowledge import EmbeddingSpace
@@ -115,15 +116,9 @@ class WatchIndex:
     mend: MendIndex
     pause: timedelta = timedelta(seconds=5)  # at least, between two looks
 
-    @asynccontextmanager
-    async def regularly(self, every: timedelta) -> AsyncIterator[None]:
+    def regularly(self, every: timedelta) -> AbstractAsyncContextManager[None]:
         """In the background, until the end of the block: searches meanwhile say that they are degraded."""
-        task = asyncio.create_task(self._again_and_again(every), name="index watch")
-        try:
-            yield
-        finally:
-            task.cancel()
-            await asyncio.wait([task])
+        return in_background(self._again_and_again(every), name="index watch")
 
     async def _again_and_again(self, every: timedelta) -> None:
         everything = True

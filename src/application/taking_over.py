@@ -1,9 +1,8 @@
 """Answers whose process is gone: finished by another one, or closed with the text that there is."""
 
-import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import NamedTuple
@@ -19,6 +18,7 @@ from llm_backend.application.ports.chat_model import ChatRequest
 from llm_backend.application.ports.clock import Clock
 from llm_backend.application.ports.stream_log import StreamLog
 from llm_backend.application.ports.views import ConversationViews
+from llm_backend.application.repeating import repeated
 from llm_backend.application.usage import RecordUsage
 from llm_backend.application.writing import REASONS
 from llm_backend.domain.answers import INTERRUPTED, INTERRUPTION_GAP, STOPPED, Continued, Delta, Failed
@@ -75,21 +75,9 @@ class TakeOverAnswers:
             logger.exception("taking over failed", extra={"answer": orphan.answer.id})
         return False
 
-    @asynccontextmanager
-    async def regularly(self, every: timedelta) -> AsyncIterator[None]:
+    def regularly(self, every: timedelta) -> AbstractAsyncContextManager[None]:
         """Once at the start of the block, then again and again until its end."""
-        await self._try()
-        task = asyncio.create_task(self._again_and_again(every), name="taking over")
-        try:
-            yield
-        finally:
-            task.cancel()
-            await asyncio.wait([task])
-
-    async def _again_and_again(self, every: timedelta) -> None:
-        while True:
-            await asyncio.sleep(every.total_seconds())
-            await self._try()
+        return repeated(self._try, every, name="taking over")
 
     async def _try(self) -> None:
         try:

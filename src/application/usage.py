@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from llm_backend.application.metering import Share
 from llm_backend.application.ports.clock import Clock
 from llm_backend.application.ports.usage import UsageLog
-from llm_backend.application.writing_behind import written_behind
+from llm_backend.application.repeating import written_behind
 from llm_backend.domain.api_keys import Access
 from llm_backend.domain.conversations import TokenUsage
 from llm_backend.domain.errors import DomainError
