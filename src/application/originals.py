@@ -5,7 +5,7 @@ import errno
 import os
 import tempfile
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 
 from llm_backend.application.ports.blobs import BlobKey, Blobs
@@ -56,19 +56,27 @@ async def _joined(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[byt
 async def fetched(blobs: Blobs, key: BlobKey, scratch: Path | None) -> AsyncIterator[Path]:
     """A copy on the disk that only we can read, until the end of the block. Raises `BlobNotFound`, `Unavailable`,
     `StorageFull`."""
-    with _translated():
-        path = await asyncio.to_thread(_new_file, scratch)
-    try:
+    async with AsyncExitStack() as stack:
+        with _translated():
+            path = await stack.enter_async_context(scratch_file(scratch))
         with _translated(), await asyncio.to_thread(path.open, "wb") as file:
             async for piece in blobs.read(key):
                 await asyncio.to_thread(file.write, piece)
+        yield path
+
+
+@asynccontextmanager
+async def scratch_file(folder: Path | None) -> AsyncIterator[Path]:
+    """An empty file that only we can read, until the end of the block. Raises `OSError`."""
+    path = await asyncio.to_thread(_new_file, folder)
+    try:
         yield path
     finally:
         await asyncio.to_thread(path.unlink, missing_ok=True)
 
 
 def _new_file(folder: Path | None) -> Path:
-    handle, name = tempfile.mkstemp(prefix="original-", dir=folder)
+    handle, name = tempfile.mkstemp(prefix="content-", dir=folder)
     os.close(handle)
     return Path(name)
 

@@ -1,11 +1,8 @@
 """Files that live for the length of a request."""
 
-import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from tempfile import mkdtemp, mkstemp
+from tempfile import mkdtemp
 from typing import Self
 
 from llm_backend.infrastructure.files.folders import make_private
@@ -34,17 +31,6 @@ class Scratch:
         """Remove the folder with all that is in it."""
         with self._lock:
             _remove(self.folder)
-
-    @contextmanager
-    def new_file(self, suffix: str = "") -> Iterator[Path]:
-        """An empty file that only its owner can read; it is gone afterwards, whatever happened to it."""
-        descriptor, name = mkstemp(suffix=suffix, dir=self.folder)
-        path = Path(name)
-        try:
-            os.close(descriptor)  # it is opened again by its name
-            yield path
-        finally:
-            path.unlink(missing_ok=True)
 
 
 def _clear(shared: Path) -> None:

@@ -4,8 +4,6 @@ sender's choice."""
 import asyncio
 import errno
 import hashlib
-import os
-import tempfile
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -14,6 +12,7 @@ from typing import BinaryIO
 
 from multipart import MultipartError, MultipartSegment, PushMultipartParser  # type: ignore[import-untyped]
 
+from llm_backend.application.originals import scratch_file
 from llm_backend.application.ports.idempotency import IdempotencyKey
 from llm_backend.application.uploads import SubmitDocument, UploadDocument, Uploaded
 from llm_backend.domain.errors import InvalidAttributes, StorageFull
@@ -121,22 +120,6 @@ def _truth(text: str) -> bool:
     if text.lower() not in {"", "true", "false", "1", "0"}:
         raise InvalidForm("The field replace must be true or false")
     return text.lower() in {"true", "1"}
-
-
-@asynccontextmanager
-async def scratch_file(folder: Path | None) -> AsyncIterator[Path]:
-    """An empty file that only we can read, until the end of the block."""
-    path = await asyncio.to_thread(_new_file, folder)
-    try:
-        yield path
-    finally:
-        await asyncio.to_thread(path.unlink, missing_ok=True)
-
-
-def _new_file(folder: Path | None) -> Path:
-    handle, name = tempfile.mkstemp(prefix="upload-", dir=folder)
-    os.close(handle)
-    return Path(name)
 
 
 async def received(request: ApiRequest, path: Path) -> Form:

@@ -2,13 +2,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from llm_backend.infrastructure.files.scratch import Scratch
 
 LEAVE_A_FILE = (
     "import sys; from pathlib import Path; from llm_backend.infrastructure.files.scratch import Scratch\n"
-    "file = Scratch.open(Path(sys.argv[1])).new_file(); path = file.__enter__(); path.write_text('left')\n"
+    "path = Scratch.open(Path(sys.argv[1])).folder / 'file'; path.write_text('left')\n"
     "print(path, flush=True); sys.stdin.read()"
 )
 
@@ -23,36 +21,10 @@ def path_of(process: "subprocess.Popen[str]") -> Path:
     return Path(process.stdout.readline().strip())
 
 
-def test_a_new_file_is_empty_and_private_and_gone_afterwards(tmp_path: Path) -> None:
-    scratch = Scratch.open(tmp_path / "scratch")
-
-    with scratch.new_file(suffix=".pdf") as path:
-        assert path.read_bytes() == b""
-        assert path.suffix == ".pdf"
-        assert path.stat().st_mode & 0o777 == 0o600
-        path.write_bytes(b"content")
-
-    assert not path.exists()
-    scratch.close()
-
-
-def test_it_is_gone_after_an_error_too_and_may_be_moved_away(tmp_path: Path) -> None:
-    scratch = Scratch.open(tmp_path)
-
-    with pytest.raises(ZeroDivisionError), scratch.new_file() as lost:
-        raise ZeroDivisionError
-    with scratch.new_file() as moved:
-        moved.rename(tmp_path / "elsewhere")
-
-    assert not lost.exists()
-    assert (tmp_path / "elsewhere").exists()
-    scratch.close()
-
-
 def test_closing_leaves_nothing(tmp_path: Path) -> None:
     scratch = Scratch.open(tmp_path)
-    with scratch.new_file():
-        scratch.close()
+    (scratch.folder / "file").write_text("left")
+    scratch.close()
 
     assert [path.name for path in tmp_path.iterdir()] == [".lock"]
 

@@ -14,6 +14,7 @@ from litestar.params import FromPath, QueryParameter
 from litestar.response import Stream
 
 from llm_backend.application.files import DeleteFile, FindFile, ListFiles, ReadFile, UploadFile
+from llm_backend.application.originals import scratch_file
 from llm_backend.domain.api_keys import Scope
 from llm_backend.domain.errors import InvalidFileExpiry, StoredFileNotFound
 from llm_backend.domain.files import Purpose, StoredFile
@@ -27,7 +28,7 @@ from llm_backend.interface.http.openai.ids import FILE, file_in, uuid_id
 from llm_backend.interface.http.openai.lists import Page, PageQuery, page_of, page_query
 from llm_backend.interface.http.openai.requests import OpenAiRequest
 from llm_backend.interface.http.rest.parameters import Asked
-from llm_backend.interface.http.uploads import Form, received, scratch_file
+from llm_backend.interface.http.uploads import Form, received
 
 TAGS = ["OpenAI"]
 MOST_FILES = 10_000  # in one page
