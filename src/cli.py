@@ -4,6 +4,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -12,6 +13,7 @@ from llm_backend.config import ConfigurationError, Provider, Settings
 from llm_backend.config.trees import without_overrides
 from llm_backend.config.values import read_port
 from llm_backend.domain.errors import DomainError
+from llm_backend.sparing import hidden
 
 DONE, FAILED, WRONG_CONFIGURATION = 0, 1, 2
 EXAMPLES = """\
@@ -36,15 +38,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _serve(given: argparse.Namespace) -> None:
     settings = _settings(given)
+    _import_sparingly()
     from llm_backend import bootstrap
 
     bootstrap.serve(settings)
+
+
+def _import_sparingly() -> None:
+    """HTTPX and structlog bring colours and lexers along where they find them, which nobody needs here: 9 MiB."""
+    with hidden("click", "rich"):
+        import_module("httpx")
+        import_module("structlog")
 
 
 def _work(given: argparse.Namespace) -> None:
     settings = _settings(given)
     if given.concurrency is not None:
         settings = replace(settings, jobs=replace(settings.jobs, concurrency=given.concurrency))
+    _import_sparingly()
     from llm_backend import bootstrap
 
     bootstrap.work(settings)

@@ -7,17 +7,15 @@ from contextlib import ExitStack, suppress
 from importlib.metadata import version
 from pathlib import Path
 
+from llm_backend.bootstrap.opening import open_backend
 from llm_backend.bootstrap.processes import begin
-from llm_backend.bootstrap.sparing import hidden
 from llm_backend.config import Provider, Settings
 from llm_backend.infrastructure.files.scratch import Scratch
+from llm_backend.sparing import hidden
 
-# HTTPX brings a command of its own with colours and lexers, if it finds what that is made with: 5 MiB.
-with hidden("click"):
-    from llm_backend.bootstrap.opening import open_backend
 # Litestar takes a class from advanced-alchemy if that is installed, which brings its ORM, pydantic and NumPy along:
 # 46 MiB, and half of the time that it takes to start.
-with hidden("advanced_alchemy"):
+with hidden("advanced_alchemy", "pydantic", "attrs"):
     from llm_backend.interface.http.app import create_app
     from llm_backend.interface.http.options import MIB, FramingChoice, HttpOptions
     from llm_backend.interface.http.server import ServerOptions
@@ -38,8 +36,10 @@ async def _serve(settings: Settings) -> None:
         scratch = Scratch.open(settings.uploads_folder)
         stack.callback(scratch.close)
         async with open_backend(settings) as backend:
+            with hidden("pydantic", "attrs"):  # which LanceDB has installed: of models of theirs there are none here
+                app = create_app(backend, _http_options(settings, scratch))
             await serve_app(
-                create_app(backend, _http_options(settings, scratch)),
+                app,
                 _server_options(settings),
                 drain=backend.drain,
                 listening=lambda url: _greet(settings, url),
