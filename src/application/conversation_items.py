@@ -10,6 +10,7 @@ from llm_backend.application.ports.idempotency import AlreadyRecorded, Idempoten
 from llm_backend.application.ports.model_catalogue import ModelCatalogue
 from llm_backend.application.ports.unit_of_work import UnitOfWorkFactory
 from llm_backend.application.ports.views import ConversationViews
+from llm_backend.application.reading_inputs import ReadInputFiles
 from llm_backend.application.responses import check_items
 from llm_backend.domain.conversations import LONGEST_TITLE, Conversation, Message, Role, Thread
 from llm_backend.domain.errors import ConversationNotFound, InvalidInput, ItemNotFound
@@ -49,6 +50,7 @@ class OpenConversation:
 
     transactions: UnitOfWorkFactory
     catalogue: ModelCatalogue
+    read_files: ReadInputFiles
     ids: IdSource
     now: Clock
 
@@ -60,9 +62,10 @@ class OpenConversation:
         *,
         idempotency: IdempotencyKey | None = None,
     ) -> Conversation:
-        """Raises `InvalidInput` or `IdempotencyMismatch`."""
+        """Raises `InvalidInput`, `IdempotencyMismatch`, or what `ReadInputFiles` does."""
         _check_metadata(metadata)
         check_number(items)
+        items = await self.read_files(owner, items)
         at = self.now()
         models = await self.catalogue.models()
         conversation = Conversation(
@@ -140,12 +143,16 @@ class AddItems:
 
     transactions: UnitOfWorkFactory
     read: ReadItems
+    read_files: ReadInputFiles
     now: Clock
 
     async def __call__(self, owner: UserId, conversation: ConversationId, items: Sequence[Item]) -> Sequence[Message]:
-        """One message for each item. Raises `ConversationNotFound`, `InvalidInput`, or `AnswerInProgress`."""
-        found = (await self.read(owner, conversation, limit=1)).conversation
+        """One message for each item. Raises `ConversationNotFound`, `InvalidInput`, what `ReadInputFiles` does, or
+        `AnswerInProgress`."""
+        await self.read(owner, conversation, limit=1)
         check_number(items)
+        items = await self.read_files(owner, items)
+        found = (await self.read(owner, conversation, limit=1)).conversation
         at = self.now()
         messages = [_message(found, item, at) for item in items]
         async with self.transactions() as work:

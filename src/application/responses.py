@@ -18,17 +18,19 @@ from llm_backend.application.ports.idempotency import IdempotencyKey
 from llm_backend.application.ports.responses import ResponseViews
 from llm_backend.application.ports.unit_of_work import UnitOfWorkFactory
 from llm_backend.application.ports.views import ConversationViews
+from llm_backend.application.reading_inputs import ReadInputFiles, files_of
 from llm_backend.application.retrieval import LONGEST_QUERY, Retrieve
 from llm_backend.application.sourcing import Material
 from llm_backend.domain.answers import Answer, AnswerState
 from llm_backend.domain.conversations import Conversation, Message, Role, check_model
-from llm_backend.domain.errors import InvalidInput, ResponseNotFound, TooManyStreams
+from llm_backend.domain.errors import InvalidInput, MessageTooLong, ResponseNotFound, TooManyStreams
 from llm_backend.domain.ids import AnswerId, ApiKeyId, ConversationId, KnowledgeBaseId, UserId
 from llm_backend.domain.items import FunctionResult, Item, Said, Speaker, texts_of
 from llm_backend.domain.knowledge import Relevance
 from llm_backend.domain.prompting import Grounding
 from llm_backend.domain.responses import Response, ResponseRequest
 from llm_backend.domain.text import is_storable
+from llm_backend.domain.window import ANSWER_SHARE, estimated_tokens
 
 UNLISTED = "Response"  # the title of a conversation that nobody sees
 MOST_FOUND = 50  # passages
@@ -94,6 +96,7 @@ class PrepareResponse:
 
     conversations: ConversationViews
     compose: ComposeResponse
+    read_files: ReadInputFiles
     retrieve: Retrieve
     ground: GroundAnswer
     ids: IdSource
@@ -101,9 +104,12 @@ class PrepareResponse:
     answering_model: str  # for those who name a knowledge base in the place of a model
 
     async def __call__(self, owner: UserId, wanted: WantedResponse) -> Prepared:
-        """Raises what `ComposeResponse` does, `InvalidInput`, `ConversationNotFound` and `KnowledgeBaseNotFound`."""
+        """Raises what `ComposeResponse` and `ReadInputFiles` do, `InvalidInput`, `ConversationNotFound`,
+        `KnowledgeBaseNotFound`, and `MessageTooLong` when the files alone do not fit the model's window."""
         _check(wanted)
         wanted = self._of_knowledge(wanted)
+        wanted = replace(wanted, items=await self.read_files(owner, wanted.items))
+        self._check_room(wanted)
         conversation, past = await self._conversation(owner, wanted)
         question = question_of(conversation, wanted.items, at=self.now())
         request, grounding = await self._grounded(owner, wanted)
@@ -124,6 +130,13 @@ class PrepareResponse:
             request=replace(request, model=self.answering_model, shown={**request.shown, "model": request.model}),
             search=replace(search, knowledge_bases=[*search.knowledge_bases, knowledge_base]),
         )
+
+    def _check_room(self, wanted: WantedResponse) -> None:
+        """A provider would say so as well, but not why."""
+        needed = sum(estimated_tokens(file.text or "") for file in files_of(wanted.items))
+        window = self.compose.model.window(wanted.request.model) if needed else 0
+        if needed > (room := window - window // ANSWER_SHARE):
+            raise MessageTooLong(f"The files have about {needed} tokens of text, and the model takes {room} at most")
 
     async def _conversation(self, owner: UserId, wanted: WantedResponse) -> tuple[Conversation, Sequence[Message]]:
         """That which is named, with what was said there; or one of its own."""

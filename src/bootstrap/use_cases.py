@@ -106,7 +106,7 @@ from llm_backend.application.vector_stores import (
     UseVectorStore,
 )
 from llm_backend.bootstrap.adapters import Adapters
-from llm_backend.bootstrap.responses import compose_response, prepare_response, stored_shelf
+from llm_backend.bootstrap.responses import compose_response, prepare_response, read_input_files, stored_shelf
 from llm_backend.config import Settings
 from llm_backend.domain.usage import Price, PriceTable
 from llm_backend.infrastructure.llm.catalogue import is_written_out
@@ -188,6 +188,7 @@ def use_cases(
     key_uses: KeyUses,
     record: RecordUsage,
     in_passing: Shelf,
+    scratch: Path,
 ) -> Backend:
     """Everything the product can do, over these adapters."""
     limits, clock, ids, store = settings.limits, ports.clock, ports.ids, ports.store
@@ -242,7 +243,8 @@ def use_cases(
     ground = GroundAnswer(knowledge, ids, settings.rag.context_tokens)
     follow_answer = FollowAnswer(store.journal, ports.stream_log, runner)
     stop_answer = StopAnswer(store.journal, store.leases, runner, ports.stop_signals)
-    prepare = prepare_response(ports, retrieve, ground, _answering_model(settings))
+    read_files = read_input_files(ports, find_file, scratch)
+    prepare = prepare_response(ports, read_files, retrieve, ground, _answering_model(settings))
     shelf = stored_shelf(ports, runner, follow_answer)
     read_items = ReadItems(store.conversation_views)
     places = Places(limits.completions_per_user)
@@ -284,10 +286,10 @@ def use_cases(
         find_answer=FindAnswer(store.journal),
         follow_answer=follow_answer,
         stop_answer=stop_answer,
-        open_conversation=OpenConversation(transactions, ports.catalogue, ids, clock),
+        open_conversation=OpenConversation(transactions, ports.catalogue, read_files, ids, clock),
         describe_conversation=DescribeConversation(transactions, read_items),
         read_items=read_items,
-        add_items=AddItems(transactions, read_items, clock),
+        add_items=AddItems(transactions, read_items, read_files, clock),
         remove_item=RemoveItem(transactions, read_items),
         respond=Respond(stored=shelf, in_passing=in_passing, prepare=prepare, streams_per_user=limits.streams_per_user),
         count_input=CountInput(prepare),

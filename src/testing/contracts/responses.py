@@ -13,8 +13,9 @@ from llm_backend.domain.errors import (
     IdempotencyMismatch,
     ResponseNotFound,
 )
-from llm_backend.domain.ids import AnswerId, ConversationId
+from llm_backend.domain.ids import AnswerId, ConversationId, FileId
 from llm_backend.domain.items import (
+    FilePart,
     FunctionCall,
     FunctionResult,
     ImagePart,
@@ -45,6 +46,14 @@ ITEMS: tuple[Item, ...] = (
     Said(speaker=Speaker.USER, parts=(TextPart("看"), ImagePart("data:image/png;base64,AA==", "low"), ImagePart("u"))),
     FunctionCall(call_id="call_1", name="weather", arguments='{"city": "Köln"}'),
     FunctionResult(call_id="call_1", output="☀"),
+    Said(
+        speaker=Speaker.USER,
+        parts=(
+            FilePart(name="合同.pdf", url="data:application/pdf;base64,AA==", text="不可抗力 is …", mark="m"),
+            FilePart(name="b.txt", file=FileId("f"), text="B", mark="n"),
+        ),
+    ),
+    FunctionResult(call_id="call_2", output="see", parts=(TextPart("see"), FilePart(name="c", text="C", mark="o"))),
     Summary("They talked"),
     Removed(),
 )

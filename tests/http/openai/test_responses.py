@@ -324,7 +324,7 @@ async def test_what_breaks_off_has_failed_and_keeps_its_text(alice: Client, mode
         {"input": 5},
         {"input": [{"type": "message", "role": "nobody", "content": "x"}]},
         {"input": [{"type": "unheard_of"}]},
-        {"input": [{"role": "user", "content": [{"type": "input_file", "file_id": "file-1"}]}]},
+        {"input": [{"role": "user", "content": [{"type": "input_audio", "data": "AA=="}]}]},
         {"tools": [{"type": "web_search"}]},
         {"tools": [{"type": "function"}]},
         {"tool_choice": {"type": "unheard_of"}, "tools": [WEATHER]},

@@ -70,7 +70,7 @@ class OpenAiConversationsController(Controller):
     tags = TAGS
     opt = good_for(api_keys.Scope.CHAT)
 
-    @post("/", status_code=200, operation_class=RepeatableOperation, responses=openai_failures(409, 413, 507))
+    @post("/", status_code=200, operation_class=RepeatableOperation, responses=openai_failures(404, 409, 413, 415, 507))
     async def create(
         self, data: Body[NewConversationIn], open_conversation: Asked[OpenConversation], request: OpenAiRequest
     ) -> ConversationOut:
@@ -114,7 +114,7 @@ class OpenAiConversationsController(Controller):
         await delete_conversation(request.owner, named_conversation(conversation_id))
         return DeletedConversationOut(conversation_id)
 
-    @post("/{conversation_id:str}/items", status_code=200, responses=openai_failures(404, 409, 413, 507))
+    @post("/{conversation_id:str}/items", status_code=200, responses=openai_failures(404, 409, 413, 415, 507))
     async def add(
         self, conversation_id: FromPath[str], data: Body[ItemsIn], add_items: Asked[AddItems], request: OpenAiRequest
     ) -> Page[ItemOut]:

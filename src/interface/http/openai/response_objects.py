@@ -14,8 +14,10 @@ from llm_backend.domain.conversations import MessageState, TokenUsage
 from llm_backend.domain.errors import UpstreamRateLimited
 from llm_backend.domain.items import (
     Content,
+    FilePart,
     FunctionCall,
     FunctionResult,
+    ImagePart,
     Item,
     Removed,
     Said,
@@ -101,7 +103,16 @@ class InputImageOut(msgspec.Struct, tag="input_image"):
     file_id: str | None = None
 
 
-ContentOut: TypeAlias = OutputTextOut | InputTextOut | InputImageOut
+class InputFileOut(msgspec.Struct, tag="input_file"):
+    """As it was sent: by its id, or with its content."""
+
+    filename: str
+    file_id: str | None
+    file_data: str | None
+
+
+InputOut: TypeAlias = InputTextOut | InputImageOut | InputFileOut
+ContentOut: TypeAlias = OutputTextOut | InputOut
 
 
 class MessageItemOut(msgspec.Struct, tag="message"):
@@ -122,7 +133,7 @@ class FunctionCallOut(msgspec.Struct, tag="function_call"):
 class FunctionResultOut(msgspec.Struct, tag="function_call_output"):
     id: str
     call_id: str
-    output: str
+    output: str | list[InputOut]
     status: Status
 
 
@@ -240,7 +251,7 @@ def item_out(item: Item, name: str, status: Status, texted: Callable[[str], Outp
         case FunctionCall():
             return FunctionCallOut(name, item.call_id, item.name, item.arguments, status)
         case FunctionResult():
-            return FunctionResultOut(name, item.call_id, item.output, status)
+            return FunctionResultOut(name, item.call_id, list(map(_part_out, item.parts)) or item.output, status)
         case Summary():
             return CompactionOut(name, sealed_out(item))
         case Removed():
@@ -294,10 +305,14 @@ def _texts(parts: Iterable[Content]) -> Iterator[TextPart]:
     return (part for part in parts if isinstance(part, TextPart))
 
 
-def _part_out(part: Content) -> ContentOut:
-    if isinstance(part, TextPart):
-        return InputTextOut(part.text)
-    return InputImageOut(part.url, part.detail or "auto")
+def _part_out(part: Content) -> InputOut:
+    match part:
+        case TextPart():
+            return InputTextOut(part.text)
+        case ImagePart():
+            return InputImageOut(part.url, part.detail or "auto")
+        case FilePart():
+            return InputFileOut(part.name, uuid_id(FILE, part.file) if part.file else None, part.url)
 
 
 # Responses -----------------------------------------------------------------------------------------------------------

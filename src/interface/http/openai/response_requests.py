@@ -18,6 +18,7 @@ from llm_backend.domain.errors import (
 from llm_backend.domain.ids import AnswerId, ConversationId, KnowledgeBaseId
 from llm_backend.domain.items import (
     Content,
+    FilePart,
     FunctionCall,
     FunctionResult,
     ImagePart,
@@ -29,9 +30,10 @@ from llm_backend.domain.items import (
 )
 from llm_backend.domain.responses import ResponseRequest
 from llm_backend.interface.http.errors import InvalidBody
-from llm_backend.interface.http.openai.ids import CONVERSATION, RESPONSE, VECTOR_STORE, number_in, uuid_in
+from llm_backend.interface.http.openai.ids import CONVERSATION, RESPONSE, VECTOR_STORE, file_in, number_in, uuid_in
 from llm_backend.interface.http.openai.response_objects import DEFAULTS
 
+UNNAMED_FILE = "file"
 Name = Annotated[str, Meta(min_length=1, max_length=255)]
 T = TypeVar("T")
 Object = dict[str, Any]
@@ -101,6 +103,15 @@ class MessageIn(msgspec.Struct, kw_only=True):
     content: str | list[Object]
 
 
+class FileIn(msgspec.Struct, kw_only=True):
+    """A stored file, or one that is sent along: in base64, bare or as a data: URL."""
+
+    file_id: str | None = None
+    file_data: str | None = None
+    file_url: str | None = None
+    filename: str | None = None
+
+
 class CallIn(msgspec.Struct, kw_only=True):
     call_id: Name
     name: Name
@@ -160,7 +171,7 @@ def _previous(named: str | None) -> AnswerId | None:
 
 
 def items_in(given: str | Sequence[Object], where: str = "input") -> list[Item]:
-    """Raises `InvalidBody` or `InvalidInput`."""
+    """Raises `InvalidBody`, `InvalidInput` or `StoredFileNotFound`."""
     if isinstance(given, str):
         return [Said.plain(Speaker.USER, given)]
     return [item for place, one in enumerate(given) for item in _item(one, f"{where}[{place}]")]
@@ -176,15 +187,19 @@ def _item(given: Object, where: str) -> Iterator[Item]:
             yield FunctionCall(call_id=call.call_id, name=call.name, arguments=call.arguments)
         case "function_call_output":
             result = _as(ResultIn, given, where)
-            parts = _parts(result.output, f"{where}.output")
-            text = "\n".join(part.text for part in parts if isinstance(part, TextPart))
-            yield FunctionResult(call_id=result.call_id, output=text)
+            yield _result(result.call_id, tuple(_parts(result.output, f"{where}.output")))
         case "compaction":
             yield Summary(_summary(_as(CompactionIn, given, where), where))
         case kind if kind in _LEFT_OUT:
             pass
         case kind:
             raise InvalidInput(f"Items of the type {kind!r} are not supported: {where}")
+
+
+def _result(call_id: str, parts: tuple[Content, ...]) -> FunctionResult:
+    text = "\n".join(part.text for part in parts if isinstance(part, TextPart))
+    has_files = any(isinstance(part, FilePart) for part in parts)
+    return FunctionResult(call_id=call_id, output=text, parts=parts if has_files else ())
 
 
 def _parts(content: str | Sequence[Object], where: str) -> Iterator[Content]:
@@ -204,8 +219,24 @@ def _part(part: Object, where: str) -> Content:
         case {"type": "input_image", "image_url": str(url)}:
             detail = part.get("detail")
             return ImagePart(url, detail if isinstance(detail, str) else None)
+        case {"type": "input_file"}:
+            return _file(_as(FileIn, part, where), where)
         case _:
             raise InvalidInput(f"This part of a message is not supported: {where}")
+
+
+def _file(given: FileIn, where: str) -> FilePart:
+    """Its text is yet to be read. Raises `InvalidBody`, `StoredFileNotFound`."""
+    if given.file_url is not None:  # whoever fetches what a body names can be sent anywhere in the server's network
+        raise InvalidBody(
+            "Files are not fetched from addresses: upload it and give its file_id, or send it as file_data",
+            param=f"{where}.file_url",
+        )
+    if (given.file_data is None) is (given.file_id is None):
+        raise InvalidBody("A file is given either by its file_id or as file_data", param=where)
+    if given.file_id is not None:
+        return FilePart(name=given.filename or "", file=file_in(given.file_id))
+    return FilePart(name=given.filename or UNNAMED_FILE, url=given.file_data)
 
 
 def _summary(given: CompactionIn, where: str) -> str:

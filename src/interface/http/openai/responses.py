@@ -73,7 +73,7 @@ class ResponsesController(Controller):
         "/",
         status_code=200,
         operation_class=RepeatableOperation,
-        responses=_WHOLE | openai_failures(404, 409, 413, 429, 507, *UPSTREAM),
+        responses=_WHOLE | openai_failures(404, 409, 413, 415, 429, 507, *UPSTREAM),
     )
     async def create(
         self, data: Body[ResponseIn], response_desk: Asked[ResponseDesk], request: OpenAiRequest
@@ -93,7 +93,7 @@ class ResponsesController(Controller):
         "/input_tokens",
         status_code=200,
         opt=good_for(api_keys.Scope.CHAT, changes=False),
-        responses=openai_failures(404, 413),
+        responses=openai_failures(404, 413, 415),
     )
     async def count(
         self, data: Body[ResponseIn], response_desk: Asked[ResponseDesk], request: OpenAiRequest
@@ -105,7 +105,7 @@ class ResponsesController(Controller):
         "/compact",
         status_code=200,
         opt=good_for(api_keys.Scope.CHAT),
-        responses=openai_failures(404, 409, 413, *UPSTREAM),
+        responses=openai_failures(404, 409, 413, 415, *UPSTREAM),
     )
     async def compact(
         self, data: Body[ResponseIn], response_desk: Asked[ResponseDesk], request: OpenAiRequest
