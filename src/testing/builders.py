@@ -166,6 +166,7 @@ def a_turn(
     started_at: datetime = NOON,
     idempotency: IdempotencyKey | None = None,
     grounding: Grounding | None = None,
+    key: ApiKeyId | None = None,
 ) -> Turn:
     """Question number `question` of a conversation, and the answer that is about to be written to it."""
     return Turn(
@@ -174,6 +175,7 @@ def a_turn(
         started_at=started_at,
         idempotency=idempotency,
         grounding=grounding,
+        key=key,
     )
 
 

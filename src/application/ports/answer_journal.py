@@ -21,7 +21,7 @@ class Turn:
     """A question and the answer that is about to be written to it.
 
     `response` makes it one that can be built upon by its id; `opens` is the conversation that it has for itself. `key`
-    is that which is charged, if any, and is not stored.
+    is that which is charged, if any.
     """
 
     question: Message

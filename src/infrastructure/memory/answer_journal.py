@@ -110,6 +110,7 @@ def _begin(tables: Tables, turn: Turn, me: WriterId) -> None:
         writer=me,
         response=turn.response,
         started_at=turn.started_at,
+        key=turn.key,
     )
     if key is not None:
         outcome = Outcome(fingerprint=key.fingerprint, outcome=str(answer.id), at=turn.started_at)

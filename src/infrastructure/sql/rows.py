@@ -149,6 +149,7 @@ answers = Table(
     Column("takeovers", Integer, nullable=False, server_default="0"),
     Column("stop_wanted", Boolean, nullable=False, server_default=false()),
     Column("grounding", Text),  # what of its prompt is not in the conversation
+    Column("key_id", Text),  # which is charged, also by another process
     UniqueConstraint("conversation_id", "number"),
 )
 Index(
