@@ -205,6 +205,13 @@ class ResponseNotFound(NotFound):
     default_message = "Response not found"
 
 
+class EventsForgotten(NotFound):
+    """Those of a response that ended long ago. The response itself is there."""
+
+    code = "events_forgotten"
+    default_message = "The events of this response are no longer kept: retrieve it, or stream it from its beginning"
+
+
 class PreviousResponseNotFound(NotFound):
     """Also when it is there, and one that it builds upon was deleted."""
 

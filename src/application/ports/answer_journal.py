@@ -92,5 +92,4 @@ class AnswerJournal(Protocol):
         """The stored events numbered above `after`; none when they have been forgotten."""
 
     async def forget_events_before(self, moment: datetime) -> int:
-        """Drop the events (not the messages) of answers that ended before, except those of responses, which can be
-        streamed again for ever; return how many answers."""
+        """Drop the events (not the messages) of answers that ended before; return how many answers."""

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -10,6 +12,7 @@ from openai.types.responses import Response as PublishedResponse
 from openai.types.responses import ResponseStreamEvent
 from pydantic import TypeAdapter
 
+from llm_backend.application.backend import Backend
 from llm_backend.application.ports.chat_model import Completion
 from llm_backend.domain.answers import CallPiece
 from llm_backend.domain.errors import UpstreamCutOff, UpstreamRateLimited, UpstreamUnavailable
@@ -312,6 +315,10 @@ async def test_what_breaks_off_has_failed_and_keeps_its_text(alice: Client, mode
     assert events[-1]["type"] == "response.failed"
     assert events[-1]["response"]["error"]["code"] == "rate_limit_exceeded"
     assert events[-1]["response"]["completed_at"] is None
+    assert [event["type"].removeprefix("response.") for event in events[-4:]] == [
+        "output_text.done", "content_part.done", "output_item.done", "failed",
+    ]  # fmt: skip
+    assert events[-2]["item"] == events[-1]["response"]["output"][0]
     stored = (await alice.get(f"/v1/responses/{events[-1]['response']['id']}")).json()
     assert stored == events[-1]["response"]
 
@@ -403,7 +410,24 @@ async def test_one_that_runs_can_be_cancelled(alice: Client, model: ScriptedChat
 
     assert cancelled.json()["status"] == "cancelled"
     assert again.json() == cancelled.json() == events[-1]["response"]
-    assert events[-1]["type"] == "response.incomplete"
+    assert [event["type"].removeprefix("response.") for event in events] == [
+        "created", "queued", "in_progress", "output_item.added", "content_part.added", "output_text.delta",
+        "output_text.done", "content_part.done", "output_item.done", "incomplete",
+    ]  # fmt: skip
+    assert [event["sequence_number"] for event in events] == list(range(len(events)))
+    assert events[-2]["item"]["status"] == "incomplete"
+    assert await rest_of(alice, queued["id"]) == events
+
+
+async def test_a_call_that_was_broken_off_ends_incomplete(alice: Client, model: ScriptedChatModel) -> None:
+    model.play_next("Wait", CallPiece("", 0, '{"ci', "c1", "weather"), UpstreamCutOff())
+
+    events = await streamed(alice, tools=[WEATHER])
+
+    assert [event["type"].removeprefix("response.") for event in events[-3:]] == [
+        "function_call_arguments.delta", "output_item.done", "failed",
+    ]  # fmt: skip
+    assert (events[-2]["item"]["status"], events[-2]["item"]["arguments"]) == ("incomplete", '{"ci')
 
 
 async def test_one_that_runs_can_be_deleted(alice: Client, model: ScriptedChatModel) -> None:
@@ -444,6 +468,24 @@ async def test_a_running_response_is_resumed_after_every_event(alice: Client, mo
     assert [event["sequence_number"] for event in whole] == list(range(len(whole)))
     assert rests == [whole[after + 1 :] for after in range(len(rests))]
     assert await rest_of(alice, queued["id"]) == whole
+
+
+async def test_what_nobody_remembers_piece_by_piece_is_streamed_whole(
+    alice: Client, model: ScriptedChatModel, backend: Backend
+) -> None:
+    model.play_next("a", "b", CallPiece("", 0, "{}", "c1", "weather"))
+    before = await streamed(alice, tools=[WEATHER])
+    name = before[-1]["response"]["id"]
+    forgetting = replace(backend.keep_house, events_kept_for=timedelta(seconds=-60))
+    await forgetting()
+
+    after = await rest_of(alice, name)
+    refused = await alice.get(f"/v1/responses/{name}?stream=true&starting_after=3")
+
+    assert [event["delta"] for event in after if event["type"].endswith("delta")] == ["ab", "{}"]
+    assert after[-1]["response"] == before[-1]["response"]
+    assert [event["sequence_number"] for event in after] == list(range(len(after)))
+    assert (refused.status_code, error_of(refused)["code"]) == (404, "events_forgotten")
 
 
 # Documents -----------------------------------------------------------------------------------------------------------

@@ -84,7 +84,7 @@ class ResponsesController(Controller):
         repeated, key = idempotency(request.scope, data), request.access.key
         begun = await response_desk.respond(owner, wanted_response(data), idempotency=repeated, key=key)
         if data.stream:
-            return response_desk.stream(owner, begun, with_results=with_results)
+            return await response_desk.stream(owner, begun, with_results=with_results)
         if data.background:
             return JsonBytes(_encode(begun_out(begun.response, queued=True)))
         return response_desk.whole(owner, begun, with_results=with_results)
@@ -122,11 +122,12 @@ class ResponsesController(Controller):
         stream: Annotated[bool, QueryParameter()] = False,
         starting_after: Annotated[int, QueryParameter(ge=-1, le=LARGEST_ID)] = -1,
     ) -> ASGIApp:
-        """A response as it is now; or the stream of its events, all or those after number `starting_after`."""
+        """A response as it is now; or the stream of its events, all or those after number `starting_after`, for as
+        long as they are kept."""
         response = await response_desk.find(request.owner, response_in(response_id))
         with_results = RESULTS in values_of(request, "include")
         if stream:
-            return response_desk.resume(request.owner, response, starting_after, with_results=with_results)
+            return await response_desk.resume(request.owner, response, starting_after, with_results=with_results)
         return JsonBytes(_encode(response_out(response, with_results=with_results)))
 
     @post("/{response_id:str}/cancel", status_code=200, responses=openai_failures(404, 507))
