@@ -10,7 +10,7 @@ from llm_backend.application.files import FindFile
 from llm_backend.application.grounding import GroundAnswer
 from llm_backend.application.reading_inputs import ReadInputFiles
 from llm_backend.application.responses import PrepareResponse, Shelf
-from llm_backend.application.retrieval import Retrieve
+from llm_backend.application.sourcing import FindSources
 from llm_backend.application.usage import RecordUsage
 from llm_backend.bootstrap.adapters import Adapters
 from llm_backend.infrastructure.memory.store import MemoryStore
@@ -53,14 +53,15 @@ def read_input_files(ports: Adapters, find: FindFile, scratch: Path) -> ReadInpu
 
 
 def prepare_response(
-    ports: Adapters, read_files: ReadInputFiles, retrieve: Retrieve, ground: GroundAnswer, answering_model: str
+    ports: Adapters, read_files: ReadInputFiles, find: FindSources, ground: GroundAnswer, answering_model: str
 ) -> PrepareResponse:
     return PrepareResponse(
         conversations=ports.store.conversation_views,
         compose=compose_response(ports),
         read_files=read_files,
-        retrieve=retrieve,
+        find=find,
         ground=ground,
+        files=ports.store.file_views,
         ids=ports.ids,
         now=ports.clock,
         answering_model=answering_model,

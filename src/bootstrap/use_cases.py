@@ -223,12 +223,15 @@ def use_cases(
     check_reindexing = CheckReindexing(knowledge)
     vectors_kept_for = settings.rag.old_vectors_kept_for
     authenticate = Authenticate(ports.tokens, store.session_views)
+    ground = GroundAnswer(knowledge, ids, settings.rag.context_tokens)
+    find = FindSources(knowledge, retrieve, ports.folding, rewriting(settings, compose, record))
     ground_request = GroundRequest(
         knowledge=knowledge,
-        retrieve=retrieve,
-        ground=GroundAnswer(knowledge, ids, settings.rag.context_tokens),
+        find=find,
+        ground=ground,
         models=ports.chat_model,
         model=answering_model(settings),
+        now=clock,
         answer_without_passages=settings.rag.answer_without_passages,
     )
     cancel = CancelDocument(transactions, ports.jobs, jobs, check)
@@ -240,11 +243,10 @@ def use_cases(
     delete_file = DeleteFile(transactions, ports.blobs, ports.passage_index, ports.jobs, jobs)
     use = UseVectorStore(transactions, files, clock)
     find_batch = FindFileBatch(files)
-    ground = GroundAnswer(knowledge, ids, settings.rag.context_tokens)
     follow_answer = FollowAnswer(store.journal, ports.stream_log, runner)
     stop_answer = StopAnswer(store.journal, store.leases, runner, ports.stop_signals)
     read_files = read_input_files(ports, find_file, scratch)
-    prepare = prepare_response(ports, read_files, retrieve, ground, answering_model(settings))
+    prepare = prepare_response(ports, read_files, find, ground, answering_model(settings))
     shelf = stored_shelf(ports, runner, follow_answer)
     read_items = ReadItems(store.conversation_views)
     places = Places(limits.completions_per_user)
@@ -277,7 +279,7 @@ def use_cases(
         ask_knowledge_base=AskKnowledgeBase(
             conversations=store.conversation_views,
             knowledge=knowledge,
-            find=FindSources(knowledge, retrieve, ports.folding, rewriting(settings, compose, record)),
+            find=find,
             journal=store.journal,
             send=send,
             ground=ground,

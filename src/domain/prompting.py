@@ -189,6 +189,7 @@ def _source(number: int, pieces: Sequence[_Piece]) -> Source:
         start=first.chunk.start,
         text=text,
         places=tuple(_place(piece) for piece in pieces),
+        score=max(piece.passage.score for piece in pieces),
     )
 
 

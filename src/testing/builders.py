@@ -210,6 +210,9 @@ def a_source(number: int = 1, *, document: str = "document-1", text: str = "a qu
         text=text,
         places=(Place(start=0, page=1, headings=("Top",)),),
         verified=True,
+        score=0.5,
+        file=FileId("file-1"),
+        attributes={"year": 2024, "final": True},
     )
 
 

@@ -10,11 +10,15 @@ from typing import Any
 
 import pytest
 from httpx import ASGITransport, AsyncClient, Response
+from msgspec import Raw
+from msgspec.json import encode
 
 from llm_backend.config import Settings
 from llm_backend.config.sections import Limits
 from llm_backend.domain.errors import UpstreamCutOff, UpstreamRejectedKey, UpstreamTimeout, UpstreamUnavailable
+from llm_backend.domain.prompting import OUTLINE
 from llm_backend.interface.http.app import create_app
+from llm_backend.interface.http.openai.completions import talk_in
 from llm_backend.testing.scripted_chat_model import ScriptedChatModel
 from tests.http.backends import memory_backend
 from tests.http.clients import Client
@@ -177,6 +181,37 @@ async def test_a_knowledge_base_is_a_model_that_answers_from_it(alice: Client, m
     assert [turn.role for turn in asked.turns] == ["system", "user"]
     assert "不可避免" in asked.turns[0].text
     assert asked.turns[1].text == "不可抗力条款"
+
+
+async def test_it_outlines_whole_documents_for_those_who_ask_about_them(
+    alice: Client, model: ScriptedChatModel
+) -> None:
+    kb = await alice.new_knowledge_base()
+    await alice.new_document(kb)
+    messages = [
+        {"role": "user", "content": "Hello"},
+        {"role": "assistant", "content": "Hello!"},
+        {"role": "user", "content": "What is this document about?"},
+    ]
+
+    reply = await alice.post("/v1/chat/completions", {"model": f"kb:{kb}", "messages": messages})
+
+    assert reply.status_code == 200, reply.text
+    assert OUTLINE in model.requests[-1].turns[0].text
+
+
+def test_what_was_said_before_a_question_is_read_as_well() -> None:
+    said = [
+        *({"role": "user", "content": f"{number}"} for number in range(9)),
+        {"role": "tool", "content": "x"},
+        {"role": "user", "content": [{"type": "text", "text": "Who"}, {"type": "image_url"}, {"text": "pays?"}]},
+        {"role": "assistant", "content": "Wait"},
+    ]
+
+    talk = talk_in([Raw(encode(one)) for one in said])
+
+    assert talk.question == "Who\npays?"
+    assert talk.before == [("user", f"{number}") for number in range(1, 9)]
 
 
 async def test_a_knowledge_base_that_knows_nothing_says_so(alice: Client) -> None:

@@ -16,6 +16,7 @@ from llm_backend.application.backend import Backend
 from llm_backend.application.ports.chat_model import Completion
 from llm_backend.domain.answers import CallPiece
 from llm_backend.domain.errors import UpstreamCutOff, UpstreamRateLimited, UpstreamUnavailable
+from llm_backend.domain.prompting import OUTLINE
 from llm_backend.testing.scripted_chat_model import FOREVER, ScriptedChatModel
 from tests.http.clients import Client
 from tests.http.openai.test_frame import error_of
@@ -530,6 +531,77 @@ async def test_documents_are_searched_and_cited(alice: Client, model: ScriptedCh
         )
         if after < len(events) - 1:
             assert events_of(resumed) == events[after + 1 :]
+
+
+async def a_shelf_of_two(client: Client) -> tuple[str, str, str]:
+    """A vector store, and its files of 2023 and of 2024."""
+    store = await client.new_vector_store()
+    old = await client.new_file("old.txt", b"The buyer pays within ten days.")
+    new = await client.new_file("new.txt", b"The buyer pays within thirty days.")
+    await client.new_file_batch(store, [old, new])
+    for file, year in ((old, 2023), (new, 2024)):
+        await client.post(f"/v1/vector_stores/{store}/files/{file}", {"attributes": {"year": year}})
+    return store, old, new
+
+
+async def searched(client: Client, store: str, said: str = "When does the buyer pay?", **tool: Any) -> dict[str, Any]:
+    """The call of the search, with its results."""
+    tools = [{"type": "file_search", "vector_store_ids": [store], **tool}]
+    response = await respond(client, said, tools=tools, include=["file_search_call.results"])
+    assert response["tools"] == tools
+    call: dict[str, Any] = response["output"][0]
+    return call
+
+
+async def test_what_was_found_is_told_with_scores_and_attributes(alice: Client) -> None:
+    store, old, new = await a_shelf_of_two(alice)
+
+    found = (await searched(alice, store))["results"]
+
+    assert {(one["file_id"], one["filename"], one["attributes"]["year"]) for one in found} == {
+        (old, "old.txt", 2023),
+        (new, "new.txt", 2024),
+    }
+    assert all(0 < one["score"] <= 1 for one in found)
+    assert {one["text"] for one in found} == {"The buyer pays within ten days.", "The buyer pays within thirty days."}
+
+
+async def test_a_search_goes_by_filters_and_limits(alice: Client) -> None:
+    store, _, new = await a_shelf_of_two(alice)
+    since = {"type": "gte", "key": "year", "value": 2024}
+
+    filtered = await searched(alice, store, filters=since)
+    fewer = await searched(alice, store, max_num_results=1)
+    none = await searched(alice, store, ranking_options={"ranker": "auto", "score_threshold": 1.0})
+    nobodys = await searched(alice, store, filters={"type": "eq", "key": "year", "value": 1999})
+    odd = [{"type": "file_search", "vector_store_ids": [store], "filters": {"type": "eq", "key": "year"}}]
+    refused = await alice.post("/v1/responses", {"model": MODEL, "input": "Hi", "tools": odd})
+
+    assert [one["file_id"] for one in filtered["results"]] == [new]
+    assert len(fewer["results"]) == 1
+    assert (none["results"], nobodys["results"]) == ([], [])
+    assert (refused.status_code, error_of(refused)["code"]) == (400, "invalid_filter")
+
+
+async def test_a_follow_up_is_searched_for_by_what_it_means_as_well(alice: Client, model: ScriptedChatModel) -> None:
+    store, *_ = await a_shelf_of_two(alice)
+    tools = [{"type": "file_search", "vector_store_ids": [store]}]
+    first = await respond(alice, "When does the buyer pay?", tools=tools)
+    model.play_next("buyer pays days")
+
+    second = await respond(alice, "And if not?", tools=tools, previous_response_id=first["id"])
+
+    assert first["output"][0]["queries"] == ["When does the buyer pay?"]
+    assert second["output"][0]["queries"] == ["And if not?", "buyer pays days"]
+    assert "thirty days" in model.requests[-1].turns[0].text
+
+
+async def test_whole_documents_are_told_by_their_outline(alice: Client, model: ScriptedChatModel) -> None:
+    store, *_ = await a_shelf_of_two(alice)
+
+    await searched(alice, store, "What are these documents about?")
+
+    assert OUTLINE in model.requests[-1].turns[0].text
 
 
 async def test_a_vector_store_of_somebody_else_is_not_searched(alice: Client, bob: Client) -> None:

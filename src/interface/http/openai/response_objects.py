@@ -298,7 +298,8 @@ def file_search_out(response: Response, *, with_results: bool = False) -> FileSe
 
 
 def _result_out(source: Source) -> SearchResultOut:
-    return SearchResultOut(uuid_id(FILE, source.document), source.document_name, source.text)
+    file = uuid_id(FILE, source.file or source.document)
+    return SearchResultOut(file, source.document_name, source.text, dict(source.attributes), source.score)
 
 
 def _texts(parts: Iterable[Content]) -> Iterator[TextPart]:

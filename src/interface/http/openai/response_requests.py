@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 from msgspec import Meta
 
-from llm_backend.application.responses import DocumentSearch, WantedResponse
+from llm_backend.application.responses import USUALLY_FOUND, WantedResponse
+from llm_backend.application.sourcing import DocumentSearch
 from llm_backend.domain.errors import (
     ConversationNotFound,
     InvalidInput,
@@ -32,6 +33,7 @@ from llm_backend.domain.responses import ResponseRequest
 from llm_backend.interface.http.errors import InvalidBody
 from llm_backend.interface.http.openai.ids import CONVERSATION, RESPONSE, VECTOR_STORE, file_in, number_in, uuid_in
 from llm_backend.interface.http.openai.response_objects import DEFAULTS
+from llm_backend.interface.http.rest.filters import FilterIn, condition_of
 
 UNNAMED_FILE = "file"
 Name = Annotated[str, Meta(min_length=1, max_length=255)]
@@ -85,7 +87,9 @@ class FunctionTool(msgspec.Struct, kw_only=True):
     strict: bool | None = None
 
 
-class RankingOptions(msgspec.Struct):
+class RankingOptions(msgspec.Struct, omit_defaults=True):
+    """Rankers go by many names; there is one here, and it is used whatever is named."""
+
     ranker: str | None = None
     score_threshold: Annotated[float, Meta(ge=0, le=1)] | None = None
 
@@ -95,7 +99,7 @@ class FileSearchTool(msgspec.Struct, kw_only=True):
     vector_store_ids: Annotated[list[str], Meta(min_length=1, max_length=16)]
     max_num_results: Annotated[int, Meta(ge=1, le=50)] | None = None
     ranking_options: RankingOptions | None = None
-    filters: None = None
+    filters: FilterIn | None = None
 
 
 class MessageIn(msgspec.Struct, kw_only=True):
@@ -128,8 +132,8 @@ class CompactionIn(msgspec.Struct, kw_only=True):
 
 
 def wanted_response(body: ResponseIn) -> WantedResponse:
-    """Raises `InvalidBody`, `InvalidInput`, `PreviousResponseNotFound`, `ConversationNotFound` or
-    `KnowledgeBaseNotFound`."""
+    """Raises `InvalidBody`, `InvalidInput`, `InvalidFilter`, `PreviousResponseNotFound`, `ConversationNotFound`,
+    `KnowledgeBaseNotFound` or `StoredFileNotFound`."""
     tools = [_tool(tool, f"tools[{place}]") for place, tool in enumerate(body.tools or [])]
     request = ResponseRequest(
         model=body.model,
@@ -269,11 +273,16 @@ def _tool(given: Object, where: str) -> FunctionTool | FileSearchTool:
 def _search(tools: Sequence[FileSearchTool], choice: object) -> DocumentSearch | None:
     if not tools or choice == "none":
         return None
-    limits = [tool.max_num_results or 20 for tool in tools]
-    thresholds = [tool.ranking_options.score_threshold or 0.0 for tool in tools if tool.ranking_options]
+    if any(tool.filters != tools[0].filters for tool in tools):
+        raise InvalidInput("Several file_search tools must have the same filters: there is one search for all of them")
+    limits = [tool.max_num_results or USUALLY_FOUND for tool in tools]
+    ranked = [tool.ranking_options.score_threshold for tool in tools if tool.ranking_options]
     shelves = [_knowledge_base(name) for tool in tools for name in tool.vector_store_ids]
     return DocumentSearch(
-        knowledge_bases=list(dict.fromkeys(shelves)), limit=max(limits), threshold=max(thresholds, default=0.0)
+        knowledge_bases=list(dict.fromkeys(shelves)),
+        limit=max(limits),
+        where=condition_of(tools[0].filters) if tools[0].filters else None,
+        threshold=max((threshold for threshold in ranked if threshold is not None), default=None),
     )
 
 
