@@ -365,6 +365,13 @@ class UnknownEmbeddingModel(Invalid):
     default_message = "No such embedding model is configured"
 
 
+class TokensNotUnderstood(Invalid):
+    """Numbers in the place of texts, for a model whose tokenizer nobody here has."""
+
+    code = "tokens_not_understood"
+    default_message = "This model takes texts, not the numbers of tokens: which words those are, only a tokenizer knows"
+
+
 class InvalidDimensions(Invalid):
     code = "invalid_dimensions"
     default_message = "The model has no vectors of that size"
