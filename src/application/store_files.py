@@ -60,12 +60,24 @@ class AttachFiles:
     ids: IdSource
     now: Clock
 
-    async def __call__(self, owner: UserId, knowledge_base: KnowledgeBaseId, wanted: ToAttach) -> StoreFile:
+    async def __call__(
+        self,
+        owner: UserId,
+        knowledge_base: KnowledgeBaseId,
+        wanted: ToAttach,
+        *,
+        idempotency: IdempotencyKey | None = None,
+    ) -> StoreFile:
         """Raises `KnowledgeBaseNotFound`, `VectorStoreExpired`, `StoredFileNotFound`, `FileBelongsElsewhere`,
-        `InvalidAttributes`, `UnknownEmbeddingModel`, `EmbeddingFailed`, `Unavailable` or `StorageFull`."""
+        `InvalidAttributes`, `UnknownEmbeddingModel`, `EmbeddingFailed`, `IdempotencyMismatch`, `Unavailable` or
+        `StorageFull`."""
         store = await self._opened(owner, knowledge_base)
         async with self.transactions() as work:
+            if idempotency and await work.idempotency.outcome(owner, idempotency):
+                return await self.views.store_file(owner, knowledge_base, wanted.file)
             document = await self._attach(work, store, wanted)
+            if idempotency:
+                await work.idempotency.record(owner, idempotency, document.id, at=self.now())
             await work.commit()
         await self._enqueue([document])
         return await self.views.store_file(owner, knowledge_base, wanted.file)

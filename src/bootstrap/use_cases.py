@@ -295,7 +295,7 @@ def use_cases(
         remove_item=RemoveItem(transactions, read_items),
         respond=Respond(stored=shelf, in_passing=in_passing, prepare=prepare, streams_per_user=limits.streams_per_user),
         count_input=CountInput(prepare),
-        compact_response=CompactResponse(prepare, ports.chat_model),
+        compact_response=CompactResponse(prepare, ports.chat_model, transactions, record),
         find_response=FindResponse(store.response_views),
         recall_response=RecallResponse(store.journal),
         cancel_response=CancelResponse(store.response_views, stop_answer),

@@ -88,6 +88,23 @@ async def test_no_more_than_twenty_items_at_once(alice: Client) -> None:
     assert (many.status_code, enough.status_code) == (400, 200)
 
 
+async def test_a_repeated_request_adds_its_items_once(alice: Client) -> None:
+    name, other = await a_conversation(alice, "one"), await a_conversation(alice)
+    headers = {"Idempotency-Key": "once"}
+    body = {"items": [{"role": "user", "content": "two"}, {"role": "assistant", "content": "three"}]}
+
+    first, *again = await asyncio.gather(
+        *(alice.post(f"/v1/conversations/{name}/items", body, headers=headers) for _ in range(4))
+    )
+    differently = await alice.post(f"/v1/conversations/{name}/items", {"items": body["items"][:1]}, headers=headers)
+    elsewhere = await alice.post(f"/v1/conversations/{other}/items", body, headers=headers)
+
+    assert first.status_code == 200, first.text
+    assert [reply.json() for reply in again] == [first.json()] * 3
+    assert said(await items_of(alice, name)) == [("user", "one"), ("user", "two"), ("assistant", "three")]
+    assert (differently.status_code, elsewhere.status_code) == (409, 409)
+
+
 async def test_a_conversation_of_one_door_goes_on_at_the_other(alice: Client, model: ScriptedChatModel) -> None:
     number = await alice.new_conversation(model=MODEL)
     await alice.post(f"/api/chat/{number}", {"message": "First"})

@@ -139,6 +139,23 @@ async def test_a_response_goes_on_without_the_connection(url: str, alice: Client
 # Compaction ----------------------------------------------------------------------------------------------------------
 
 
+async def test_a_repeated_request_asks_for_one_summary(alice: Client, model: ScriptedChatModel) -> None:
+    first = await respond(alice)
+    model.play_next("They spoke", " of Rust.\n")
+    model.play_next("Something else")
+    body, headers = {"model": MODEL, "previous_response_id": first["id"]}, {"Idempotency-Key": "once"}
+    keyed = await alice.with_key()
+
+    replies = [await keyed.post("/v1/responses/compact", body, headers=headers) for _ in range(2)]
+    other = await keyed.post("/v1/responses/compact", {**body, "input": "More"}, headers=headers)
+
+    assert replies[0].status_code == 200, replies[0].text
+    assert replies[0].json() == replies[1].json()
+    assert (other.status_code, len(model.requests)) == (409, 2)
+    of_key, _ = (await alice.get("/api/usage", params={"group_by": "key"})).json()["usage"]
+    assert of_key["requests"] == 1
+
+
 async def test_compaction_takes_the_place_of_what_was_said(alice: Client, model: ScriptedChatModel) -> None:
     first = await respond(alice, "My name is Alice")
     model.play_next("The user is Alice")

@@ -104,6 +104,7 @@ class ResponsesController(Controller):
     @post(
         "/compact",
         status_code=200,
+        operation_class=RepeatableOperation,
         opt=good_for(api_keys.Scope.CHAT),
         responses=openai_failures(404, 409, 413, 415, *UPSTREAM),
     )
@@ -111,7 +112,8 @@ class ResponsesController(Controller):
         self, data: Body[ResponseIn], response_desk: Asked[ResponseDesk], request: OpenAiRequest
     ) -> CompactedOut:
         """Sum up what such a response would build upon, as an item that takes its place in a later input."""
-        return compacted_out(await response_desk.compact(request.owner, wanted_response(data)))
+        repeated = idempotency(request.scope, data)
+        return compacted_out(await response_desk.compact(request.access, wanted_response(data), idempotency=repeated))
 
     @get("/{response_id:str}", responses=_WHOLE | openai_failures(404))
     async def find(

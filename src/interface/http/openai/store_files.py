@@ -23,6 +23,7 @@ from llm_backend.domain.errors import DomainError, Invalid, Unsupported
 from llm_backend.domain.files import USUAL_CHUNKING, Chunking
 from llm_backend.domain.vector_stores import FileStatus, StoreFile
 from llm_backend.interface.http.documentation import SIGNED_IN, RepeatableOperation
+from llm_backend.interface.http.idempotency import idempotency
 from llm_backend.interface.http.openai.auth import good_for
 from llm_backend.interface.http.openai.documentation import openai_failures
 from llm_backend.interface.http.openai.ids import FILE, VECTOR_STORE, file_in, uuid_id, vector_store_in
@@ -101,7 +102,7 @@ class StoreFilesController(Controller):
     tags = TAGS
     opt: Any = good_for(Scope.FILES)
 
-    @post("/", status_code=200, operation_class=RepeatableOperation, responses=openai_failures(404, 413, 507))
+    @post("/", status_code=200, operation_class=RepeatableOperation, responses=openai_failures(404, 409, 413, 507))
     async def attach(
         self,
         vector_store_id: FromPath[str],
@@ -112,7 +113,8 @@ class StoreFilesController(Controller):
         """Attach a file, which is read in afterwards. One that is there already stays as it is, so that a repeated
         request does no harm."""
         store = vector_store_in(vector_store_id)
-        return store_file_out(await attach_files(request.owner, store, to_attach(data)))
+        repeated = idempotency(request.scope, data)
+        return store_file_out(await attach_files(request.owner, store, to_attach(data), idempotency=repeated))
 
     @get("/", dependencies={"page": page_query()}, responses=openai_failures(404))
     async def list_all(
