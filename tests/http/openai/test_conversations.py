@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 
+from llm_backend.domain.answers import CallPiece
 from llm_backend.testing.scripted_chat_model import FOREVER, ScriptedChatModel
 from tests.http.clients import Client
 from tests.http.openai.test_frame import error_of
-from tests.http.openai.test_responses import MODEL, respond, streamed, text_of
+from tests.http.openai.test_responses import MODEL, WEATHER, respond, streamed, text_of
 
 
 async def a_conversation(client: Client, *texts: str, **fields: Any) -> str:
@@ -158,6 +159,24 @@ async def test_a_removed_message_is_neither_shown_nor_told_to_the_model(
     history = await alice.history(int(name.removeprefix("conv_")))
     assert [message["content"] for message in history] == [text_of(response), "Next", text_of(response)]
     assert (await alice.get(f"/v1/responses/{response['id']}")).status_code == 200
+
+
+async def test_a_removed_answer_is_not_in_its_response_any_more_nor_in_its_stream(
+    alice: Client, model: ScriptedChatModel
+) -> None:
+    name = await a_conversation(alice)
+    model.play_next("Secret", CallPiece("", 0, "{}", "c1", "weather"))
+    response = await respond(alice, "Tell", conversation=name, tools=[WEATHER])
+    message, call = response["output"]
+    await alice.request("DELETE", f"/v1/conversations/{name}/items/{message['id']}")
+
+    found = await alice.get(f"/v1/responses/{response['id']}")
+    stream = await alice.get(f"/v1/responses/{response['id']}?stream=true")
+
+    assert found.status_code == 200, found.text
+    assert found.json()["output"] == [call]
+    assert stream.status_code == 200
+    assert "Secret" not in stream.text
 
 
 async def test_one_answer_at_a_time(alice: Client, model: ScriptedChatModel) -> None:

@@ -15,7 +15,7 @@ from llm_backend.interface.http.options import HttpOptions
 from llm_backend.testing.scripted_chat_model import ScriptedChatModel
 from tests.http.clients import PASSWORD, Client
 from tests.http.openai.test_frame import error_of
-from tests.http.openai.test_responses import MODEL, WEATHER, respond, text_of
+from tests.http.openai.test_responses import MODEL, WEATHER, a_shelf_of_two, respond, text_of
 from tests.live import serving
 
 TEXT = "Rust 是一种系统编程语言"
@@ -60,6 +60,17 @@ async def test_basic_text_and_streaming(socket: Socket, alice: Client) -> None:
     assert (events[0]["type"], events[-1]["type"]) == ("response.created", "response.completed")
     assert "".join(event.get("delta", "") for event in events) == text_of(events[-1]["response"]) == TEXT
     assert (await alice.get(f"/v1/responses/{events[-1]['response']['id']}")).json() == events[-1]["response"]
+
+
+async def test_what_a_search_has_found_is_told_to_those_who_ask_for_it(socket: Socket, alice: Client) -> None:
+    store, *_ = await a_shelf_of_two(alice)
+    tools = [{"type": "file_search", "vector_store_ids": [store]}]
+
+    told = await socket.ask("When does the buyer pay?", tools=tools, include=["file_search_call.results"])
+    untold = await socket.ask("When does the buyer pay?", tools=tools)
+
+    assert len(told[-1]["response"]["output"][0]["results"]) == 2
+    assert untold[-1]["response"]["output"][0]["results"] is None
 
 
 async def test_a_system_prompt(socket: Socket, model: ScriptedChatModel) -> None:

@@ -6,8 +6,7 @@ from typing import Any, Literal, TypeAlias
 
 import msgspec
 
-from llm_backend.application.composing_responses import said_of
-from llm_backend.application.conversation_items import PlacedItem
+from llm_backend.application.conversation_items import PlacedItem, placed
 from llm_backend.domain.answers import STOPPED
 from llm_backend.domain.citations import Citation, Source, cited
 from llm_backend.domain.conversations import MessageState, TokenUsage
@@ -231,15 +230,15 @@ class ResponseOut(msgspec.Struct, kw_only=True):
 # Items ---------------------------------------------------------------------------------------------------------------
 
 
-def placed_out(placed: PlacedItem, conversation: int, sources: Sequence[Source] | None = None) -> ItemOut:
+def placed_out(one: PlacedItem, conversation: int, sources: Sequence[Source] | None = None) -> ItemOut:
     """With citations of `sources`; where nobody has them any more, with those that are stored with the message."""
-    message = placed.message
+    message = one.message
     whole = message.state is MessageState.COMPLETE and message.reason not in CUT
-    name = placed_id(placed.item, conversation, message.number, placed.index)
+    name = placed_id(one.item, conversation, message.number, one.index)
     status: Status = "completed" if whole else "incomplete"
-    if sources is None and not placed.index:
-        return item_out(placed.item, name, status, lambda text: annotated(text, message.citations))
-    return item_out(placed.item, name, status, lambda text: annotated(text, cited(text, sources or ())))
+    if sources is None and not one.index:
+        return item_out(one.item, name, status, lambda text: annotated(text, message.citations))
+    return item_out(one.item, name, status, lambda text: annotated(text, cited(text, sources or ())))
 
 
 def item_out(item: Item, name: str, status: Status, texted: Callable[[str], OutputTextOut]) -> ItemOut:
@@ -327,12 +326,9 @@ def response_out(response: Response, *, with_results: bool = False) -> ResponseO
         out.output.append(file_search_out(response, with_results=with_results))
     if reply is None:
         return out
-    items = reply.items or ([said_of(reply)] if reply.text else [])
     conversation = response.answer.conversation
-    out.output += [
-        placed_out(PlacedItem(message=reply, index=index, item=item), conversation, response.sources)
-        for index, item in enumerate(items)
-    ]
+    there = placed([reply]) if reply.items or reply.text else ()
+    out.output += [placed_out(one, conversation, response.sources) for one in there]
     out.usage = usage_out(reply.usage)
     if reply.state is MessageState.COMPLETE:
         return completed(out, int(reply.created_at.timestamp()), reply.reason)

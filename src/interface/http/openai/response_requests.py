@@ -36,6 +36,7 @@ from llm_backend.interface.http.openai.response_objects import DEFAULTS
 from llm_backend.interface.http.rest.filters import FilterIn, condition_of
 
 UNNAMED_FILE = "file"
+RESULTS = "file_search_call.results"
 Name = Annotated[str, Meta(min_length=1, max_length=255)]
 T = TypeVar("T")
 Object = dict[str, Any]
@@ -150,6 +151,11 @@ def wanted_response(body: ResponseIn) -> WantedResponse:
         stored=body.store is not False,
         search=_search([tool for tool in tools if isinstance(tool, FileSearchTool)], body.tool_choice),
     )
+
+
+def wants_results(body: ResponseIn) -> bool:
+    """Whether what a search has found is to be told."""
+    return RESULTS in (body.include or [])
 
 
 def conversation_in(named: str | ConversationIn | None) -> ConversationId | None:

@@ -33,12 +33,11 @@ from llm_backend.interface.http.openai.response_objects import (
     sealed_out,
     usage_out,
 )
-from llm_backend.interface.http.openai.response_requests import ResponseIn, wanted_response
+from llm_backend.interface.http.openai.response_requests import RESULTS, ResponseIn, wanted_response, wants_results
 from llm_backend.interface.http.openai.response_streams import ResponseDesk
 from llm_backend.interface.http.rest.parameters import Asked, Body
 
 TAGS = ["OpenAI"]
-RESULTS = "file_search_call.results"
 
 _encode = msgspec.json.Encoder().encode
 _WHOLE = {200: ResponseSpec(ResponseOut, generate_examples=False, description="The response, or its stream of events")}
@@ -80,7 +79,7 @@ class ResponsesController(Controller):
     ) -> ASGIApp:
         """Answer, on top of a previous response, in a conversation, or afresh: whole, as a stream, or in the
         background."""
-        owner, with_results = request.owner, RESULTS in (data.include or [])
+        owner, with_results = request.owner, wants_results(data)
         repeated, key = idempotency(request.scope, data), request.access.key
         begun = await response_desk.respond(owner, wanted_response(data), idempotency=repeated, key=key)
         if data.stream:
