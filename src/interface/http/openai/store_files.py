@@ -27,7 +27,7 @@ from llm_backend.interface.http.idempotency import idempotency
 from llm_backend.interface.http.openai.auth import good_for
 from llm_backend.interface.http.openai.documentation import openai_failures
 from llm_backend.interface.http.openai.ids import FILE, VECTOR_STORE, file_in, uuid_id, vector_store_in
-from llm_backend.interface.http.openai.lists import Page, PageQuery, cut, page_query
+from llm_backend.interface.http.openai.lists import Page, PageQuery, page_query, slice_of, sliced_page
 from llm_backend.interface.http.openai.requests import OpenAiRequest
 from llm_backend.interface.http.openai.vector_stores import ChunkingIn, ContentOut, ValueOut, chunking_in
 from llm_backend.interface.http.rest.parameters import Asked, Body
@@ -127,7 +127,8 @@ class StoreFilesController(Controller):
     ) -> Page[StoreFileOut]:
         """The files of a vector store, however far they have come."""
         store = vector_store_in(vector_store_id)
-        return store_files_page(await list_store_files(request.owner, store, status=filter), page)
+        found = await list_store_files(request.owner, store, slice_of(page, file_in), status=filter)
+        return store_files_page(found, page)
 
     @get("/{file_id:str}", responses=openai_failures(404))
     async def find(
@@ -187,9 +188,8 @@ def to_attach(data: AttachIn) -> ToAttach:
     return ToAttach(file=file_in(data.file_id), attributes=data.attributes, chunking=chunking)
 
 
-def store_files_page(newest_first: Sequence[StoreFile], page: PageQuery) -> Page[StoreFileOut]:
-    found = newest_first if page.newest_first else newest_first[::-1]
-    return cut(list(map(store_file_out, found)), page, lambda file: file.id)
+def store_files_page(found: Sequence[StoreFile], page: PageQuery) -> Page[StoreFileOut]:
+    return sliced_page(list(map(store_file_out, found)), page, lambda file: file.id)
 
 
 def store_file_out(file: StoreFile) -> StoreFileOut:
