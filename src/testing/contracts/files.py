@@ -1,5 +1,8 @@
 """What every adapter of `Files`, `VectorStores` and `FileViews` keeps. Provide a fixture `store` (see
-`contracts.store`)."""
+`contracts.store`).
+
+Long because: the three are views of the same things, and are tried with the same ones.
+"""
 
 from collections.abc import Sequence
 from dataclasses import replace
