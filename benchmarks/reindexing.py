@@ -47,6 +47,7 @@ class DiceEmbedder:
     seconds: float = SECONDS_A_BATCH
     cosine_weight: float = 0.7
     related_cosine: float = 0.5
+    is_lexical: bool = False
 
     @property
     def space(self) -> EmbeddingSpace:

@@ -45,7 +45,7 @@ from llm_backend.domain.errors import (
     StorageFull,
     Unavailable,
 )
-from llm_backend.domain.ids import AnswerId, ConversationId, UserId
+from llm_backend.domain.ids import AnswerId, ApiKeyId, ConversationId, UserId
 from llm_backend.domain.prompting import Grounding
 from llm_backend.domain.usage import UsageKind
 
@@ -133,6 +133,7 @@ class AnswerRunner:
         *,
         after: int,
         kind: UsageKind = UsageKind.ANSWER,
+        key: ApiKeyId | None = None,
     ) -> bool:
         """Go on with an answer that this process has taken over; False once `drain` has begun. `events` are all that
         is in the journal, and `request.so_far` is their text. What comes now is numbered from `after` + 1 on, where
@@ -144,6 +145,7 @@ class AnswerRunner:
             request=request,
             grounding=grounding,
             kind=kind,
+            key=key,
             pieces=[request.so_far],
             length=len(request.so_far),
             seams=[event.seam for _, event in events if isinstance(event, Continued)],

@@ -17,7 +17,7 @@ from llm_backend.application.ports.idempotency import IdempotencyKey
 from llm_backend.application.ports.stop_signals import StopSignals
 from llm_backend.application.ports.stream_log import LogReader, StreamLog
 from llm_backend.application.ports.views import ConversationViews, KnowledgeViews
-from llm_backend.application.sourcing import FindSources
+from llm_backend.application.sourcing import DocumentSearch, FindSources
 from llm_backend.domain.answers import (
     Answer,
     AnswerState,
@@ -107,7 +107,8 @@ class AskKnowledgeBase:
             raise InvalidMessage
         window = self.send.compose.model.window(thread.conversation.model)
         budget = self.ground.budget(text, window)
-        material = await self.find(owner, knowledge_base, thread, text, top_k=top_k, budget=budget)
+        search = DocumentSearch(knowledge_bases=[knowledge_base], limit=top_k)
+        material = await self.find(owner, search, thread, text, budget=budget)
         if not material.passages and not self.answer_without_passages:
             raise NothingRelevant
         grounding = None

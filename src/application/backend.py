@@ -41,6 +41,7 @@ from llm_backend.application.knowledge import (
 )
 from llm_backend.application.mending import Reindex, WatchIndex
 from llm_backend.application.models import FindModel, ListModels
+from llm_backend.application.recalling import RecallResponse
 from llm_backend.application.reindexing import (
     CancelReindexing,
     CheckReindexing,
@@ -130,6 +131,7 @@ class Backend:
     count_input: CountInput
     compact_response: CompactResponse
     find_response: FindResponse
+    recall_response: RecallResponse
     cancel_response: CancelResponse
     delete_response: DeleteResponse
     forget_response: ForgetResponse

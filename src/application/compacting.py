@@ -1,16 +1,23 @@
 """Putting what was said into fewer words, so that a conversation fits into the model's window again."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 
-from llm_backend.application.ports.chat_model import ChatModel
+from llm_backend.application.metering import shares_of
+from llm_backend.application.ports.chat_model import ChatModel, ChatRequest
+from llm_backend.application.ports.idempotency import AlreadyRecorded, IdempotencyKey
+from llm_backend.application.ports.unit_of_work import UnitOfWorkFactory
 from llm_backend.application.responses import PrepareResponse, WantedResponse
-from llm_backend.domain.answers import Delta
-from llm_backend.domain.conversations import TokenUsage
+from llm_backend.application.usage import RecordUsage
+from llm_backend.domain.answers import Continued, Delta
+from llm_backend.domain.api_keys import Access
+from llm_backend.domain.conversations import Seam, TokenUsage
 from llm_backend.domain.errors import UpstreamProtocolError
 from llm_backend.domain.ids import AnswerId, UserId
 from llm_backend.domain.items import Said, Speaker, Summary
+from llm_backend.domain.usage import UsageKind
 
 SUMMARISE = """\
 Summarise the conversation so far for whoever goes on with it without having read it. Keep every fact, name, number, \
@@ -20,7 +27,8 @@ language of the conversation, as densely as you can, and nothing but the summary
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compaction:
-    """A summary that stands for all that it was made of. It has an id and is stored nowhere."""
+    """A summary that stands for all that it was made of. It has an id, and is stored nowhere but under the idempotency
+    key of its request, for as long as that is known."""
 
     id: AnswerId
     summary: Summary
@@ -34,22 +42,76 @@ class CompactResponse:
 
     prepare: PrepareResponse
     model: ChatModel
+    transactions: UnitOfWorkFactory
+    record: RecordUsage
 
-    async def __call__(self, owner: UserId, wanted: WantedResponse) -> Compaction:
-        """Raises what `PrepareResponse` does, or an `UpstreamFailed`."""
+    async def __call__(
+        self, access: Access, wanted: WantedResponse, *, idempotency: IdempotencyKey | None = None
+    ) -> Compaction:
+        """The same key gives the same summary. Raises what `PrepareResponse` does, `IdempotencyMismatch`, or an
+        `UpstreamFailed`."""
+        if idempotency and (before := await self._outcome(access.user, idempotency)):
+            return _recalled(before)
+        made = await self._made(access, wanted)
+        return await self._noted(access.user, made, idempotency) if idempotency else made
+
+    async def _noted(self, owner: UserId, made: Compaction, idempotency: IdempotencyKey) -> Compaction:
+        """Or that of the same request, if it was faster."""
+        with suppress(AlreadyRecorded):
+            async with self.transactions() as work:
+                if await work.idempotency.outcome(owner, idempotency):
+                    raise AlreadyRecorded
+                await work.idempotency.record(owner, idempotency, _note_of(made), at=made.at)
+                await work.commit()
+            return made
+        before = await self._outcome(owner, idempotency)
+        return _recalled(before) if before else made
+
+    async def _outcome(self, owner: UserId, idempotency: IdempotencyKey) -> str | None:
+        async with self.transactions() as work:
+            return await work.idempotency.outcome(owner, idempotency)
+
+    async def _made(self, access: Access, wanted: WantedResponse) -> Compaction:
         wanted = replace(wanted, items=[*wanted.items, Said.plain(Speaker.USER, SUMMARISE)], search=None)
-        prepared = await self.prepare(owner, wanted)
-        pieces: list[str] = []
-
-        def emit(deltas: Sequence[Delta]) -> None:
-            pieces.extend(delta.text for delta in deltas)
-
-        completion = await self.model.answer(replace(prepared.prompt, options={}), emit)
-        if not (text := "".join(pieces).strip()):
+        prepared = await self.prepare(access.user, wanted)
+        text, usage = await self._asked(access, replace(prepared.prompt, options={}))
+        if not text.strip():
             raise UpstreamProtocolError
         return Compaction(
             id=AnswerId(self.prepare.ids.number()),
-            summary=Summary(text),
-            usage=completion.usage,
+            summary=Summary(text.strip()),
+            usage=usage,
             at=self.prepare.now(),
         )
+
+    async def _asked(self, access: Access, request: ChatRequest) -> tuple[str, TokenUsage | None]:
+        """Whatever becomes of it, what was used is charged."""
+        pieces: list[str] = []
+        seams: list[Seam] = []
+        counted = None
+
+        def emit(deltas: Sequence[Delta]) -> None:
+            pieces.extend(delta.text for delta in deltas)
+            seams.extend(delta.seam for delta in deltas if isinstance(delta, Continued))
+
+        try:
+            counted = (await self.model.answer(request, emit)).usage
+        finally:
+            shares = shares_of(request, "".join(pieces), seams, counted)
+            self.record.shares(access, UsageKind.RESPONSE, shares, conversation=None)
+        return "".join(pieces), counted
+
+
+def _note_of(made: Compaction) -> str:
+    """A line of figures, and the summary."""
+    usage = made.usage
+    counted = [usage.prompt, usage.completion] if usage else []
+    figures = [made.id, int(made.at.timestamp()), *counted]
+    return f"{' '.join(map(str, figures))}\n{made.summary.text}"
+
+
+def _recalled(note: str) -> Compaction:
+    figures, text = note.split("\n", 1)
+    number, at, *counted = map(int, figures.split())
+    usage = TokenUsage(prompt=counted[0], completion=counted[1]) if counted else None
+    return Compaction(id=AnswerId(number), summary=Summary(text), usage=usage, at=datetime.fromtimestamp(at, UTC))

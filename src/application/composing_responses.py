@@ -11,8 +11,20 @@ from llm_backend.domain.answers import Answer
 from llm_backend.domain.conversations import Conversation, Message, Role
 from llm_backend.domain.errors import AnswerInProgress, PreviousResponseNotFound, ResponseNotFound
 from llm_backend.domain.ids import AnswerId, UserId
-from llm_backend.domain.items import FunctionCall, FunctionResult, ImagePart, Item, Said, Speaker, Summary
-from llm_backend.domain.prompting import Grounding
+from llm_backend.domain.items import (
+    Content,
+    FilePart,
+    FunctionCall,
+    FunctionResult,
+    ImagePart,
+    Item,
+    Said,
+    Shown,
+    Speaker,
+    Summary,
+    TextPart,
+)
+from llm_backend.domain.prompting import Grounding, attached_prompt
 from llm_backend.domain.responses import Response, ResponseRequest
 from llm_backend.domain.window import ANSWER_SHARE, MESSAGE_OVERHEAD, estimated_tokens
 
@@ -118,7 +130,7 @@ def turns_of(messages: Iterable[Message]) -> list[ChatTurn]:
             case FunctionCall(call_id=call_id) if call_id in answered:
                 _call(turns, item)
             case FunctionResult(call_id=call_id) if call_id in called:
-                turns.append(ChatTurn(role=Role.USER, text=item.output, result_of=call_id))
+                turns.append(ChatTurn(role=Role.USER, text=_result(item), result_of=call_id))
             case _:
                 pass
     return turns
@@ -134,14 +146,26 @@ def said_of(message: Message) -> Said:
 
 
 def _said(item: Said) -> list[ChatTurn]:
-    if not item.parts or (not item.text and not _has_image(item)):
+    parts = tuple(map(_shown, item.parts))
+    text, has_image = _text(parts), any(isinstance(part, ImagePart) for part in parts)
+    if not text and not has_image:
         return []
-    parts = item.parts if _has_image(item) else ()
-    return [ChatTurn(role=_ROLES[item.speaker], text=item.text, parts=parts)]
+    return [ChatTurn(role=_ROLES[item.speaker], text=text, parts=parts if has_image else ())]
 
 
-def _has_image(item: Said) -> bool:
-    return any(isinstance(part, ImagePart) for part in item.parts)
+def _result(item: FunctionResult) -> str:
+    return _text(map(_shown, item.parts)) if item.parts else item.output
+
+
+def _text(parts: Iterable[Shown]) -> str:
+    return "\n".join(part.text for part in parts if isinstance(part, TextPart))
+
+
+def _shown(part: Content) -> Shown:
+    """Of a file, what it says: chat completions have no files that every server takes."""
+    if isinstance(part, FilePart):
+        return TextPart(attached_prompt(part.name, part.text or "", part.mark))
+    return part
 
 
 def _call(turns: list[ChatTurn], call: FunctionCall) -> None:

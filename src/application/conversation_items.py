@@ -10,9 +10,10 @@ from llm_backend.application.ports.idempotency import AlreadyRecorded, Idempoten
 from llm_backend.application.ports.model_catalogue import ModelCatalogue
 from llm_backend.application.ports.unit_of_work import UnitOfWorkFactory
 from llm_backend.application.ports.views import ConversationViews
+from llm_backend.application.reading_inputs import ReadInputFiles
 from llm_backend.application.responses import check_items
 from llm_backend.domain.conversations import LONGEST_TITLE, Conversation, Message, Role, Thread
-from llm_backend.domain.errors import ConversationNotFound, InvalidInput, ItemNotFound
+from llm_backend.domain.errors import AnswerInProgress, ConversationNotFound, InvalidInput, ItemNotFound
 from llm_backend.domain.ids import ConversationId, UserId
 from llm_backend.domain.items import FunctionCall, FunctionResult, Item, Removed, Said, Speaker
 from llm_backend.domain.text import is_storable
@@ -49,6 +50,7 @@ class OpenConversation:
 
     transactions: UnitOfWorkFactory
     catalogue: ModelCatalogue
+    read_files: ReadInputFiles
     ids: IdSource
     now: Clock
 
@@ -60,9 +62,10 @@ class OpenConversation:
         *,
         idempotency: IdempotencyKey | None = None,
     ) -> Conversation:
-        """Raises `InvalidInput` or `IdempotencyMismatch`."""
+        """Raises `InvalidInput`, `IdempotencyMismatch`, or what `ReadInputFiles` does."""
         _check_metadata(metadata)
         check_number(items)
+        items = await self.read_files(owner, items)
         at = self.now()
         models = await self.catalogue.models()
         conversation = Conversation(
@@ -140,18 +143,60 @@ class AddItems:
 
     transactions: UnitOfWorkFactory
     read: ReadItems
+    read_files: ReadInputFiles
     now: Clock
 
-    async def __call__(self, owner: UserId, conversation: ConversationId, items: Sequence[Item]) -> Sequence[Message]:
-        """One message for each item. Raises `ConversationNotFound`, `InvalidInput`, or `AnswerInProgress`."""
-        found = (await self.read(owner, conversation, limit=1)).conversation
+    async def __call__(
+        self,
+        owner: UserId,
+        conversation: ConversationId,
+        items: Sequence[Item],
+        *,
+        idempotency: IdempotencyKey | None = None,
+    ) -> Sequence[Message]:
+        """One message for each item. The same key gives the same messages, as they are now. Raises
+        `ConversationNotFound`, `InvalidInput`, `IdempotencyMismatch`, what `ReadInputFiles` does, or
+        `AnswerInProgress`."""
+        await self.read(owner, conversation, limit=1)
         check_number(items)
+        if idempotency and (added := await self._outcome(owner, idempotency)):
+            return await self._added(owner, conversation, added)
+        items = await self.read_files(owner, items)
+        try:
+            return await self._add(owner, conversation, items, idempotency)
+        except (AlreadyRecorded, AnswerInProgress):  # perhaps by the same request, which was faster
+            if idempotency and (added := await self._outcome(owner, idempotency)):
+                return await self._added(owner, conversation, added)
+            raise
+
+    async def _add(
+        self,
+        owner: UserId,
+        conversation: ConversationId,
+        items: Sequence[Item],
+        idempotency: IdempotencyKey | None,
+    ) -> Sequence[Message]:
+        found = (await self.read(owner, conversation, limit=1)).conversation
         at = self.now()
         messages = [_message(found, item, at) for item in items]
         async with self.transactions() as work:
+            if idempotency:
+                if await work.idempotency.outcome(owner, idempotency):
+                    raise AlreadyRecorded
+                await work.idempotency.record(owner, idempotency, f"{found.last_number} {len(messages)}", at=at)
             await work.conversations.append(found, messages)
             await work.commit()
         return messages
+
+    async def _outcome(self, owner: UserId, idempotency: IdempotencyKey) -> str | None:
+        async with self.transactions() as work:
+            return await work.idempotency.outcome(owner, idempotency)
+
+    async def _added(self, owner: UserId, conversation: ConversationId, outcome: str) -> Sequence[Message]:
+        """`outcome` is the number of the last message, and how many there were."""
+        last, count = map(int, outcome.split())
+        thread = await self.read(owner, conversation)
+        return [message for message in thread.messages if last - count < message.number <= last]
 
 
 @dataclass(frozen=True, slots=True)

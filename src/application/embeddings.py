@@ -11,7 +11,7 @@ from llm_backend.application.ports.embedder import Embedders, Vector
 from llm_backend.application.usage import RecordUsage
 from llm_backend.domain.api_keys import Access
 from llm_backend.domain.conversations import TokenUsage
-from llm_backend.domain.errors import InvalidDimensions, UnknownEmbeddingModel, UnknownModel
+from llm_backend.domain.errors import InvalidDimensions, TokensNotUnderstood, UnknownEmbeddingModel, UnknownModel
 from llm_backend.domain.usage import UsageKind
 from llm_backend.domain.window import estimated_tokens
 
@@ -37,14 +37,23 @@ class EmbedTexts:
         return model in self.embedders.names()
 
     async def __call__(
-        self, access: Access, model: str, texts: Sequence[str], *, dimensions: int | None = None
+        self,
+        access: Access,
+        model: str,
+        texts: Sequence[str],
+        *,
+        dimensions: int | None = None,
+        are_tokens: bool = False,
     ) -> Vectors:
-        """With fewer `dimensions` than the model has, vectors are cut and brought back to length 1, as models that are
-        made for that expect. Raises `UnknownModel`, `InvalidDimensions` or `EmbeddingFailed`."""
+        """`are_tokens`: some of the texts stand for numbers of tokens. With fewer `dimensions` than the model has,
+        vectors are cut and brought back to length 1, as models that are made for that expect. Raises
+        `UnknownModel`, `TokensNotUnderstood`, `InvalidDimensions` or `EmbeddingFailed`."""
         try:
             embedder = self.embedders.get(model)
         except UnknownEmbeddingModel as error:
             raise UnknownModel from error
+        if are_tokens and not embedder.is_lexical:
+            raise TokensNotUnderstood
         if dimensions is not None and not 1 <= dimensions <= embedder.space.dimensions:
             raise InvalidDimensions
         vectors = (await embedder.embed_document(texts)).vectors

@@ -4,8 +4,8 @@ import asyncio
 import errno
 import os
 import tempfile
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterable, AsyncIterator, Iterator
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 
 from llm_backend.application.ports.blobs import BlobKey, Blobs
@@ -52,15 +52,20 @@ async def _joined(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[byt
         yield piece
 
 
-@asynccontextmanager
-async def fetched(blobs: Blobs, key: BlobKey, scratch: Path | None) -> AsyncIterator[Path]:
+def fetched(blobs: Blobs, key: BlobKey, scratch: Path | None) -> AbstractAsyncContextManager[Path]:
     """A copy on the disk that only we can read, until the end of the block. Raises `BlobNotFound`, `Unavailable`,
     `StorageFull`."""
+    return on_disk(blobs.read(key), scratch)
+
+
+@asynccontextmanager
+async def on_disk(content: AsyncIterable[bytes], scratch: Path | None) -> AsyncIterator[Path]:
+    """The same of any content. Raises `Unavailable`, `StorageFull`, and what `content` raises."""
     async with AsyncExitStack() as stack:
         with _translated():
             path = await stack.enter_async_context(scratch_file(scratch))
         with _translated(), await asyncio.to_thread(path.open, "wb") as file:
-            async for piece in blobs.read(key):
+            async for piece in content:
                 await asyncio.to_thread(file.write, piece)
         yield path
 

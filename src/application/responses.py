@@ -14,33 +14,28 @@ from llm_backend.application.models import knowledge_base_in
 from llm_backend.application.ports.answer_journal import AnswerJournal, Turn
 from llm_backend.application.ports.chat_model import ChatRequest
 from llm_backend.application.ports.clock import Clock, IdSource
+from llm_backend.application.ports.file_views import FileViews
 from llm_backend.application.ports.idempotency import IdempotencyKey
 from llm_backend.application.ports.responses import ResponseViews
 from llm_backend.application.ports.unit_of_work import UnitOfWorkFactory
 from llm_backend.application.ports.views import ConversationViews
-from llm_backend.application.retrieval import LONGEST_QUERY, Retrieve
-from llm_backend.application.sourcing import Material
+from llm_backend.application.reading_inputs import ReadInputFiles, files_of
+from llm_backend.application.sourcing import DocumentSearch, FindSources, Material
 from llm_backend.domain.answers import Answer, AnswerState
-from llm_backend.domain.conversations import Conversation, Message, Role, check_model
-from llm_backend.domain.errors import InvalidInput, ResponseNotFound, TooManyStreams
-from llm_backend.domain.ids import AnswerId, ApiKeyId, ConversationId, KnowledgeBaseId, UserId
+from llm_backend.domain.citations import Source
+from llm_backend.domain.conversations import Conversation, Message, Role, Thread, check_model
+from llm_backend.domain.errors import InvalidInput, MessageTooLong, ResponseNotFound, TooManyStreams
+from llm_backend.domain.ids import AnswerId, ApiKeyId, ConversationId, DocumentId, UserId
 from llm_backend.domain.items import FunctionResult, Item, Said, Speaker, texts_of
-from llm_backend.domain.knowledge import Relevance
 from llm_backend.domain.prompting import Grounding
 from llm_backend.domain.responses import Response, ResponseRequest
 from llm_backend.domain.text import is_storable
+from llm_backend.domain.vector_stores import StoreFile
+from llm_backend.domain.window import ANSWER_SHARE, estimated_tokens
 
 UNLISTED = "Response"  # the title of a conversation that nobody sees
 MOST_FOUND = 50  # passages
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DocumentSearch:
-    """Where to look for what the last message of the user is about."""
-
-    knowledge_bases: Sequence[KnowledgeBaseId]
-    limit: int = 20
-    threshold: float = 0.0
+USUALLY_FOUND = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,20 +89,26 @@ class PrepareResponse:
 
     conversations: ConversationViews
     compose: ComposeResponse
-    retrieve: Retrieve
+    read_files: ReadInputFiles
+    find: FindSources
     ground: GroundAnswer
+    files: FileViews
     ids: IdSource
     now: Clock
     answering_model: str  # for those who name a knowledge base in the place of a model
 
-    async def __call__(self, owner: UserId, wanted: WantedResponse) -> Prepared:
-        """Raises what `ComposeResponse` does, `InvalidInput`, `ConversationNotFound` and `KnowledgeBaseNotFound`."""
+    async def __call__(self, owner: UserId, wanted: WantedResponse, *, key: ApiKeyId | None = None) -> Prepared:
+        """Raises what `ComposeResponse` and `ReadInputFiles` do, `InvalidInput`, `ConversationNotFound`,
+        `KnowledgeBaseNotFound`, and `MessageTooLong` when the files alone do not fit the model's window."""
         _check(wanted)
         wanted = self._of_knowledge(wanted)
-        conversation, past = await self._conversation(owner, wanted)
+        wanted = replace(wanted, items=await self.read_files(owner, wanted.items))
+        self._check_room(wanted)
+        thread = await self._thread(owner, wanted)
+        conversation = thread.conversation
         question = question_of(conversation, wanted.items, at=self.now())
-        request, grounding = await self._grounded(owner, wanted)
-        prompt = await self.compose(conversation, request, past, question, grounding)
+        request, grounding = await self._grounded(thread, wanted, key)
+        prompt = await self.compose(conversation, request, thread.messages, question, grounding)
         return Prepared(
             conversation=conversation, question=question, request=request, grounding=grounding, prompt=prompt
         )
@@ -118,18 +119,24 @@ class PrepareResponse:
         knowledge_base = knowledge_base_in(request.model)
         if knowledge_base is None:
             return wanted
-        search = wanted.search or DocumentSearch(knowledge_bases=())
+        search = wanted.search or DocumentSearch(knowledge_bases=(), limit=USUALLY_FOUND)
         return replace(
             wanted,
             request=replace(request, model=self.answering_model, shown={**request.shown, "model": request.model}),
             search=replace(search, knowledge_bases=[*search.knowledge_bases, knowledge_base]),
         )
 
-    async def _conversation(self, owner: UserId, wanted: WantedResponse) -> tuple[Conversation, Sequence[Message]]:
-        """That which is named, with what was said there; or one of its own."""
+    def _check_room(self, wanted: WantedResponse) -> None:
+        """A provider would say so as well, but not why."""
+        needed = sum(estimated_tokens(file.text or "") for file in files_of(wanted.items))
+        window = self.compose.model.window(wanted.request.model) if needed else 0
+        if needed > (room := window - window // ANSWER_SHARE):
+            raise MessageTooLong(f"The files have about {needed} tokens of text, and the model takes {room} at most")
+
+    async def _thread(self, owner: UserId, wanted: WantedResponse) -> Thread:
+        """What it builds upon: in the conversation that is named, or in one of its own."""
         if wanted.conversation is not None:
-            thread = await self.conversations.thread(owner, wanted.conversation, limit=RECALLED_MESSAGES)
-            return thread.conversation, thread.messages
+            return await self.conversations.thread(owner, wanted.conversation, limit=RECALLED_MESSAGES)
         own = Conversation(
             id=ConversationId(self.ids.number()),
             owner=owner,
@@ -138,28 +145,37 @@ class PrepareResponse:
             listed=False,
             created_at=self.now(),
         )
-        return own, wanted.earlier
+        past, previous = wanted.earlier, wanted.request.previous
+        if previous is not None and not past:
+            past = await self.compose.before(owner, previous)
+        return Thread(conversation=own, messages=past)
 
-    async def _grounded(self, owner: UserId, wanted: WantedResponse) -> tuple[ResponseRequest, Grounding | None]:
+    async def _grounded(
+        self, thread: Thread, wanted: WantedResponse, key: ApiKeyId | None
+    ) -> tuple[ResponseRequest, Grounding | None]:
         """With what the documents say about the user's last message, if they are to be looked at."""
-        query = _last_words(wanted.items)[:LONGEST_QUERY]
-        if wanted.search is None or not query.strip():
-            return wanted.request, None
-        material = await self._found(owner, wanted.search, query)
-        request = replace(wanted.request, searched=(query,))
+        request, search, question = wanted.request, wanted.search, _last_words(wanted.items)
+        if search is None or not question.strip():
+            return request, None
+        owner, window = thread.conversation.owner, self.compose.model.window(request.model)
+        asked = replace(thread, conversation=_asked_by(thread.conversation, request.model))
+        search = replace(search, limit=min(search.limit, MOST_FOUND))
+        budget = self.ground.budget(question, window)
+        material = await self.find(owner, search, asked, question, budget=budget, key=key)
+        request = replace(request, searched=tuple(material.queries))
         if not material.passages:
             return request, None
-        window = self.compose.model.window(request.model)
-        return request, await self.ground(owner, material, question=query, window=window)
+        grounding = await self.ground(owner, material, question=question, window=window)
+        return request, replace(grounding, sources=await self._filed(owner, material, grounding.sources))
 
-    async def _found(self, owner: UserId, search: DocumentSearch, query: str) -> Material:
-        limit = min(search.limit, MOST_FOUND)
-        found = [await self.retrieve(owner, shelf, query, top_k=limit) for shelf in search.knowledge_bases]
-        useful = [one for one in found if one.relevant]
-        passages = [passage for one in useful for passage in one.passages if passage.score >= search.threshold]
-        best = sorted(passages, key=lambda passage: -passage.score)[:limit]
-        sure = any(one.relevance is Relevance.HIGH for one in useful)
-        return Material(passages=best, relevance=Relevance.HIGH if sure else Relevance.LOW)
+    async def _filed(self, owner: UserId, material: Material, sources: Sequence[Source]) -> list[Source]:
+        """With the files that they are from, and what is noted down about these now."""
+        shelves = {passage.document: passage.knowledge_base for passage in material.passages}
+        files: dict[DocumentId, StoreFile] = {}
+        for shelf in dict.fromkeys(shelves.values()):
+            there = [document for document, place in shelves.items() if place == shelf]
+            files.update(await self.files.files_of(owner, shelf, there))
+        return [_of_file(source, files.get(source.document)) for source in sources]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,7 +203,7 @@ class Respond:
         shelf.runner.check_open()
         if idempotency and (earlier := await shelf.journal.answer_for(owner, idempotency)):
             return Begun(response=await shelf.responses.find(owner, earlier), shelf=shelf)
-        prepared = await self.prepare(owner, wanted)
+        prepared = await self.prepare(owner, wanted, key=key)
         if self.streams_per_user is not None and self._count(owner) >= self.streams_per_user:
             raise TooManyStreams
         turn = replace(self._turn(owner, prepared, idempotency), key=key)
@@ -330,6 +346,15 @@ def question_of(conversation: Conversation, items: Sequence[Item], *, at: dateti
     said = [item.text for item in items if isinstance(item, Said) and item.speaker is Speaker.USER]
     results = [item.output for item in items if isinstance(item, FunctionResult)]
     return conversation.add(Role.USER, "\n\n".join(said or results), items, at=at)
+
+
+def _asked_by(conversation: Conversation, model: str) -> Conversation:
+    """For a question in other words, which the model of this response is asked for. The key is for the other one."""
+    return conversation if conversation.model == model else replace(conversation, model=model, api_key=None)
+
+
+def _of_file(source: Source, file: StoreFile | None) -> Source:
+    return replace(source, file=file.file, attributes=dict(file.document.attributes)) if file else source
 
 
 def _last_words(items: Sequence[Item]) -> str:

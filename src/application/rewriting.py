@@ -15,6 +15,7 @@ from llm_backend.domain.answers import Continued, Delta
 from llm_backend.domain.api_keys import Access
 from llm_backend.domain.conversations import Conversation, Message, Role, Seam, Thread
 from llm_backend.domain.errors import AnswerTooLong, DomainError
+from llm_backend.domain.ids import ApiKeyId, ConversationId
 from llm_backend.domain.usage import UsageKind
 
 logger = logging.getLogger(__name__)
@@ -23,6 +24,8 @@ REMEMBERED = 6  # messages, the newest
 LONGEST_EXCERPT = 800  # characters of each
 LONGEST_REPLY = 8192  # characters; some models think aloud first
 LONGEST_QUERY = 400
+
+NOWHERE = ConversationId(0)  # of a conversation that the client keeps
 
 INSTRUCTIONS = """\
 Rewrite the user's last question as one search query that can be understood without the conversation: put in what \
@@ -45,14 +48,16 @@ class RewriteQuestion:
     is_able: Callable[[str], bool] = lambda _: True
     patience: timedelta = timedelta(seconds=4)
 
-    async def __call__(self, thread: Thread, question: str) -> str | None:
-        """None also for the first question of a conversation, and when the question is good as it is."""
+    async def __call__(self, thread: Thread, question: str, *, key: ApiKeyId | None = None) -> str | None:
+        """None also for the first question of a conversation, and when the question is good as it is. `key` is charged
+        for it."""
         past = [message for message in thread.messages if message.text and message.role is not Role.SYSTEM]
         if not past or not self.is_able(thread.conversation.model):
             return None
         try:
             async with asyncio.timeout(self.patience.total_seconds()):
-                reply = await self._ask(thread.conversation, self._request(thread, past[-REMEMBERED:], question))
+                request = self._request(thread, past[-REMEMBERED:], question)
+                reply = await self._ask(thread.conversation, request, key)
         except (DomainError, TimeoutError) as error:
             logger.info("a question was not rewritten: %s", type(error).__name__)
             return None
@@ -73,7 +78,7 @@ class RewriteQuestion:
             api_key=self.compose.api_key(thread.conversation),
         )
 
-    async def _ask(self, conversation: Conversation, request: ChatRequest) -> str:
+    async def _ask(self, conversation: Conversation, request: ChatRequest, key: ApiKeyId | None) -> str:
         pieces: list[str] = []
         seams: list[Seam] = []
         counted = None
@@ -88,8 +93,8 @@ class RewriteQuestion:
             counted = (await self.compose.model.answer(request, take)).usage
         finally:
             shares = shares_of(request, "".join(pieces), seams, counted)
-            access = Access(user=conversation.owner)
-            self.record.shares(access, UsageKind.ANSWER, shares, conversation=conversation.id)
+            access = Access(user=conversation.owner, key=key)
+            self.record.shares(access, UsageKind.ANSWER, shares, conversation=conversation.id or None)
         return "".join(pieces)
 
 

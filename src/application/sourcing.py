@@ -1,4 +1,4 @@
-"""What of a knowledge base an answer should rest on."""
+"""What of knowledge bases an answer should rest on."""
 
 import asyncio
 from collections.abc import Sequence
@@ -11,7 +11,8 @@ from llm_backend.application.retrieval import LONGEST_QUERY, Retrieve
 from llm_backend.application.rewriting import RewriteQuestion
 from llm_backend.domain.conversations import Thread
 from llm_backend.domain.errors import DocumentNotFound
-from llm_backend.domain.ids import KnowledgeBaseId, UserId
+from llm_backend.domain.filters import Condition, matches
+from llm_backend.domain.ids import ApiKeyId, KnowledgeBaseId, UserId
 from llm_backend.domain.knowledge import Chunk, DocumentSummary, Found, Passage, Relevance
 from llm_backend.domain.outline import outline
 from llm_backend.domain.overview import asks_for_overview, named
@@ -22,12 +23,25 @@ SMALLEST_OUTLINE = 200  # tokens: what a document gets at least, if it gets anyt
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DocumentSearch:
+    """Where to look, at which documents, and for how many passages, which are at least `threshold` good: from 0 to 1,
+    None for the configured one."""
+
+    knowledge_bases: Sequence[KnowledgeBaseId]
+    limit: int = 5
+    where: Condition | None = None
+    threshold: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Material:
-    """Passages to answer from. An outline: they are not what was found but the beginnings of documents' sections."""
+    """Passages to answer from. An outline: they are not what was found but the beginnings of documents' sections.
+    `queries` are what was searched for."""
 
     passages: Sequence[Passage] = ()
     relevance: Relevance = Relevance.HIGH
     is_outline: bool = False
+    queries: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,54 +54,73 @@ class FindSources:
     rewrite: RewriteQuestion | None = None
 
     async def __call__(
-        self, owner: UserId, knowledge_base: KnowledgeBaseId, thread: Thread, question: str, *, top_k: int, budget: int
+        self,
+        owner: UserId,
+        search: DocumentSearch,
+        thread: Thread,
+        question: str,
+        *,
+        budget: int,
+        key: ApiKeyId | None = None,
     ) -> Material:
-        """Without passages when there is nothing relevant. An outline takes up to `budget` tokens. Raises what
-        `Retrieve` does."""
-        documents = await self.views.documents(owner, knowledge_base)
+        """Without passages when there is nothing relevant. An outline takes up to `budget` tokens. `key` is charged for
+        putting the question in other words. Raises what `Retrieve` does."""
+        documents = await self._documents(owner, search)
+        query = question[:LONGEST_QUERY]
         if documents and asks_for_overview(question, documents, self.folding):
             meant = named(question, documents, self.folding) or _of_last_answer(thread, documents) or documents
-            return await self._outlines(owner, knowledge_base, meant, budget)
-        found = await self._found(owner, knowledge_base, thread, question[:LONGEST_QUERY], top_k)
+            return Material(passages=await self._outlines(owner, meant, budget), is_outline=True, queries=[query])
+        found, queries = await self._found(owner, search, thread, query, key)
         if not found.relevant:
-            return Material(relevance=Relevance.NONE)
-        return Material(passages=found.passages, relevance=found.relevance)
+            return Material(relevance=Relevance.NONE, queries=queries)
+        return Material(passages=found.passages, relevance=found.relevance, queries=queries)
 
-    async def _outlines(
-        self, owner: UserId, knowledge_base: KnowledgeBaseId, documents: Sequence[DocumentSummary], budget: int
-    ) -> Material:
+    async def _documents(self, owner: UserId, search: DocumentSearch) -> list[DocumentSummary]:
+        listed = [await self.views.documents(owner, shelf) for shelf in search.knowledge_bases]
+        where = search.where
+        return [one for documents in listed for one in documents if where is None or matches(where, one.facts)]
+
+    async def _outlines(self, owner: UserId, documents: Sequence[DocumentSummary], budget: int) -> list[Passage]:
         shown = documents[-max(budget // SMALLEST_OUTLINE, 1) :]  # the newest
         passages: list[Passage] = []
         for document in shown:
             with suppress(DocumentNotFound):  # it has been deleted since
                 chunks = await self.views.document_chunks(owner, document.id, limit=MOST_CHUNKS)
-                passages += [
-                    _passage(knowledge_base, document, chunk) for chunk in outline(chunks, budget // len(shown))
-                ]
-        return Material(passages=passages, is_outline=True)
+                passages += [_passage(document, chunk) for chunk in outline(chunks, budget // len(shown))]
+        return passages
 
     async def _found(
-        self, owner: UserId, knowledge_base: KnowledgeBaseId, thread: Thread, question: str, top_k: int
-    ) -> Found:
-        """By the question as it is, and by what it means after what was said before."""
-        rewriting = asyncio.create_task(self._rewritten(thread, question))
+        self, owner: UserId, search: DocumentSearch, thread: Thread, question: str, key: ApiKeyId | None
+    ) -> tuple[Found, list[str]]:
+        """By the question as it is, and by what it means after what was said before; and what was searched for."""
+        rewriting = asyncio.create_task(self._rewritten(thread, question, key))
         try:
-            found = await self.retrieve(owner, knowledge_base, question, top_k=top_k)
+            found = await self._retrieved(owner, search, question)
             query = await rewriting
         finally:
             rewriting.cancel()
             await asyncio.wait([rewriting])
         if query is None:
-            return found
-        return _together(found, await self.retrieve(owner, knowledge_base, query, top_k=top_k), top_k)
+            return found, [question]
+        return _together(found, await self._retrieved(owner, search, query), search.limit), [question, query]
 
-    async def _rewritten(self, thread: Thread, question: str) -> str | None:
-        return await self.rewrite(thread, question) if self.rewrite else None
+    async def _retrieved(self, owner: UserId, search: DocumentSearch, query: str) -> Found:
+        first, *also = search.knowledge_bases
+        return await self.retrieve(
+            owner, first, query, also=also, where=search.where, top_k=search.limit, threshold=search.threshold
+        )
+
+    async def _rewritten(self, thread: Thread, question: str, key: ApiKeyId | None) -> str | None:
+        return await self.rewrite(thread, question, key=key) if self.rewrite else None
 
 
-def _passage(knowledge_base: KnowledgeBaseId, document: DocumentSummary, chunk: Chunk) -> Passage:
+def _passage(document: DocumentSummary, chunk: Chunk) -> Passage:
     return Passage(
-        knowledge_base=knowledge_base, document=document.id, document_name=document.name, chunk=chunk, score=1.0
+        knowledge_base=document.knowledge_base,
+        document=document.id,
+        document_name=document.name,
+        chunk=chunk,
+        score=1.0,
     )
 
 

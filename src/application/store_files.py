@@ -9,7 +9,7 @@ from llm_backend.application.job_runner import JobRunner
 from llm_backend.application.knowledge import DeleteDocument
 from llm_backend.application.ports.clock import Clock, IdSource
 from llm_backend.application.ports.embedder import Embedders
-from llm_backend.application.ports.file_views import FileViews
+from llm_backend.application.ports.file_views import FileViews, Slice
 from llm_backend.application.ports.idempotency import IdempotencyKey
 from llm_backend.application.ports.jobs import JobId, Jobs
 from llm_backend.application.ports.unit_of_work import UnitOfWork, UnitOfWorkFactory
@@ -60,12 +60,24 @@ class AttachFiles:
     ids: IdSource
     now: Clock
 
-    async def __call__(self, owner: UserId, knowledge_base: KnowledgeBaseId, wanted: ToAttach) -> StoreFile:
+    async def __call__(
+        self,
+        owner: UserId,
+        knowledge_base: KnowledgeBaseId,
+        wanted: ToAttach,
+        *,
+        idempotency: IdempotencyKey | None = None,
+    ) -> StoreFile:
         """Raises `KnowledgeBaseNotFound`, `VectorStoreExpired`, `StoredFileNotFound`, `FileBelongsElsewhere`,
-        `InvalidAttributes`, `UnknownEmbeddingModel`, `EmbeddingFailed`, `Unavailable` or `StorageFull`."""
+        `InvalidAttributes`, `UnknownEmbeddingModel`, `EmbeddingFailed`, `IdempotencyMismatch`, `Unavailable` or
+        `StorageFull`."""
         store = await self._opened(owner, knowledge_base)
         async with self.transactions() as work:
+            if idempotency and await work.idempotency.outcome(owner, idempotency):
+                return await self.views.store_file(owner, knowledge_base, wanted.file)
             document = await self._attach(work, store, wanted)
+            if idempotency:
+                await work.idempotency.record(owner, idempotency, document.id, at=self.now())
             await work.commit()
         await self._enqueue([document])
         return await self.views.store_file(owner, knowledge_base, wanted.file)
@@ -194,7 +206,7 @@ async def _own_document(work: UnitOfWork, store: VectorStore, file: FileId) -> D
 
 @dataclass(frozen=True, slots=True)
 class ListStoreFiles:
-    """The files of a vector store, however far they have come, newest first."""
+    """The files of a vector store, however far they have come, by the time they were attached."""
 
     views: FileViews
 
@@ -202,15 +214,16 @@ class ListStoreFiles:
         self,
         owner: UserId,
         knowledge_base: KnowledgeBaseId,
+        part: Slice[FileId],
         *,
         batch: FileBatchId | None = None,
         status: FileStatus | None = None,
     ) -> Sequence[StoreFile]:
         """With `batch`, those of that batch. Raises `KnowledgeBaseNotFound`, `FileBatchNotFound`."""
-        found = await self.views.store_files(owner, knowledge_base, batch=batch)
+        found = await self.views.store_files(owner, knowledge_base, part, batch=batch, status=status)
         if batch is not None:
             await self.views.batch(owner, knowledge_base, batch)
-        return [file for file in found if status in {None, file.status}]
+        return found
 
 
 @dataclass(frozen=True, slots=True)

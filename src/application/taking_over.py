@@ -112,7 +112,10 @@ class TakeOverAnswers:
         if asked is None:
             return await self._close(orphan, events, after)
         request = replace(asked.request, so_far=_text(events))
-        if not self.runner.take_up(orphan.answer, request, events, orphan.grounding, after=after, kind=asked.kind):
+        taken = self.runner.take_up(
+            orphan.answer, request, events, orphan.grounding, after=after, kind=asked.kind, key=orphan.key
+        )
+        if not taken:
             await self.leases.release(answer)
             return False
         logger.info("an answer goes on in another process", extra={"answer": answer})
@@ -169,7 +172,7 @@ class TakeOverAnswers:
         if not await self.journal.finish(orphan.answer.id, after + 1, ending, message):
             return False
         shares = shares_of(asked.request, text, message.seams)
-        access = Access(user=orphan.answer.owner)
+        access = Access(user=orphan.answer.owner, key=orphan.key)
         self.record.shares(access, asked.kind, shares, conversation=orphan.answer.conversation)
         return True
 

@@ -59,7 +59,9 @@ class RecordUsage:
         )
         self._waiting.append(record)
 
-    def shares(self, access: Access, kind: UsageKind, shares: Sequence[Share], *, conversation: ConversationId) -> None:
+    def shares(
+        self, access: Access, kind: UsageKind, shares: Sequence[Share], *, conversation: ConversationId | None
+    ) -> None:
         """The same for an answer that several models may have written."""
         for share in shares:
             self(access, kind, share.model, share.tokens, is_estimated=share.is_estimated, conversation=conversation)

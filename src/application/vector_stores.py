@@ -9,7 +9,7 @@ from datetime import timedelta
 from llm_backend.application.knowledge import DeleteKnowledgeBase
 from llm_backend.application.ports.clock import Clock, IdSource
 from llm_backend.application.ports.embedder import Embedders
-from llm_backend.application.ports.file_views import FileViews
+from llm_backend.application.ports.file_views import FileViews, Slice
 from llm_backend.application.ports.idempotency import AlreadyRecorded, IdempotencyKey
 from llm_backend.application.ports.unit_of_work import UnitOfWorkFactory
 from llm_backend.application.retrieval import Retrieve
@@ -115,14 +115,14 @@ class UpdateVectorStore:
 
 @dataclass(frozen=True, slots=True)
 class ListVectorStores:
-    """The user's knowledge bases, newest first."""
+    """The user's knowledge bases, by the time they were made."""
 
     views: FileViews
     now: Clock
 
-    async def __call__(self, owner: UserId) -> Sequence[VectorStore]:
+    async def __call__(self, owner: UserId, part: Slice[KnowledgeBaseId]) -> Sequence[VectorStore]:
         now = self.now()
-        return [store.at(now) for store in await self.views.vector_stores(owner)]
+        return [store.at(now) for store in await self.views.vector_stores(owner, part)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,7 +55,7 @@ async def open_backend(settings: Settings | Path | str | None = None, **ports: U
         await stack.enter_async_context(key_uses.regularly(KEY_USES))
         in_passing = shelf_in_passing(adapters, record)
         await stack.enter_async_context(in_passing.runner)
-        backend = use_cases(settings, adapters, runner, jobs, key_uses, record, in_passing)
+        backend = use_cases(settings, adapters, runner, jobs, key_uses, record, in_passing, scratch.folder)
         take_over = take_over_answers(settings, adapters, runner, heartbeat, record)
         await stack.enter_async_context(take_over.regularly(heartbeat.every))
         await stack.enter_async_context(backend.keep_house.regularly(HOUSEKEEPING))

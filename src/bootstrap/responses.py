@@ -1,12 +1,16 @@
 """What responses are made of: where they live, and what is asked for them."""
 
+from pathlib import Path
+
 from llm_backend.application.answer_runner import AnswerRunner
 from llm_backend.application.answering import FollowAnswer
 from llm_backend.application.composing import ComposeRequest
 from llm_backend.application.composing_responses import ComposeResponse
+from llm_backend.application.files import FindFile
 from llm_backend.application.grounding import GroundAnswer
+from llm_backend.application.reading_inputs import ReadInputFiles
 from llm_backend.application.responses import PrepareResponse, Shelf
-from llm_backend.application.retrieval import Retrieve
+from llm_backend.application.sourcing import FindSources
 from llm_backend.application.usage import RecordUsage
 from llm_backend.bootstrap.adapters import Adapters
 from llm_backend.infrastructure.memory.store import MemoryStore
@@ -44,14 +48,20 @@ def compose_response(ports: Adapters) -> ComposeResponse:
     return ComposeResponse(compose, store.response_views, store.conversation_views)
 
 
+def read_input_files(ports: Adapters, find: FindFile, scratch: Path) -> ReadInputFiles:
+    return ReadInputFiles(find=find, blobs=ports.blobs, parser=ports.parser, ids=ports.ids, scratch=scratch)
+
+
 def prepare_response(
-    ports: Adapters, retrieve: Retrieve, ground: GroundAnswer, answering_model: str
+    ports: Adapters, read_files: ReadInputFiles, find: FindSources, ground: GroundAnswer, answering_model: str
 ) -> PrepareResponse:
     return PrepareResponse(
         conversations=ports.store.conversation_views,
         compose=compose_response(ports),
-        retrieve=retrieve,
+        read_files=read_files,
+        find=find,
         ground=ground,
+        files=ports.store.file_views,
         ids=ports.ids,
         now=ports.clock,
         answering_model=answering_model,

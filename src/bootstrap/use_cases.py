@@ -52,6 +52,7 @@ from llm_backend.application.knowledge import (
 from llm_backend.application.mending import IndexState, MendIndex, Reindex, WatchIndex
 from llm_backend.application.models import FindModel, ListModels
 from llm_backend.application.places import Places
+from llm_backend.application.recalling import RecallResponse
 from llm_backend.application.reindexing import (
     PREFIX,
     CancelReindexing,
@@ -72,7 +73,6 @@ from llm_backend.application.responses import (
     Shelf,
 )
 from llm_backend.application.retrieval import CorpusSummaries, Retrieve
-from llm_backend.application.rewriting import RewriteQuestion
 from llm_backend.application.sourcing import FindSources
 from llm_backend.application.store_files import (
     AttachFiles,
@@ -106,10 +106,10 @@ from llm_backend.application.vector_stores import (
     UseVectorStore,
 )
 from llm_backend.bootstrap.adapters import Adapters
-from llm_backend.bootstrap.responses import compose_response, prepare_response, stored_shelf
+from llm_backend.bootstrap.asking import answering_model, rewriting
+from llm_backend.bootstrap.responses import compose_response, prepare_response, read_input_files, stored_shelf
 from llm_backend.config import Settings
 from llm_backend.domain.usage import Price, PriceTable
-from llm_backend.infrastructure.llm.catalogue import is_written_out
 
 
 def answer_runner(settings: Settings, ports: Adapters, heartbeat: Heartbeat, record: RecordUsage) -> AnswerRunner:
@@ -188,6 +188,7 @@ def use_cases(
     key_uses: KeyUses,
     record: RecordUsage,
     in_passing: Shelf,
+    scratch: Path,
 ) -> Backend:
     """Everything the product can do, over these adapters."""
     limits, clock, ids, store = settings.limits, ports.clock, ports.ids, ports.store
@@ -222,12 +223,15 @@ def use_cases(
     check_reindexing = CheckReindexing(knowledge)
     vectors_kept_for = settings.rag.old_vectors_kept_for
     authenticate = Authenticate(ports.tokens, store.session_views)
+    ground = GroundAnswer(knowledge, ids, settings.rag.context_tokens)
+    find = FindSources(knowledge, retrieve, ports.folding, rewriting(settings, compose, record))
     ground_request = GroundRequest(
         knowledge=knowledge,
-        retrieve=retrieve,
-        ground=GroundAnswer(knowledge, ids, settings.rag.context_tokens),
+        find=find,
+        ground=ground,
         models=ports.chat_model,
-        model=_answering_model(settings),
+        model=answering_model(settings),
+        now=clock,
         answer_without_passages=settings.rag.answer_without_passages,
     )
     cancel = CancelDocument(transactions, ports.jobs, jobs, check)
@@ -239,10 +243,10 @@ def use_cases(
     delete_file = DeleteFile(transactions, ports.blobs, ports.passage_index, ports.jobs, jobs)
     use = UseVectorStore(transactions, files, clock)
     find_batch = FindFileBatch(files)
-    ground = GroundAnswer(knowledge, ids, settings.rag.context_tokens)
     follow_answer = FollowAnswer(store.journal, ports.stream_log, runner)
     stop_answer = StopAnswer(store.journal, store.leases, runner, ports.stop_signals)
-    prepare = prepare_response(ports, retrieve, ground, _answering_model(settings))
+    read_files = read_input_files(ports, find_file, scratch)
+    prepare = prepare_response(ports, read_files, find, ground, answering_model(settings))
     shelf = stored_shelf(ports, runner, follow_answer)
     read_items = ReadItems(store.conversation_views)
     places = Places(limits.completions_per_user)
@@ -275,7 +279,7 @@ def use_cases(
         ask_knowledge_base=AskKnowledgeBase(
             conversations=store.conversation_views,
             knowledge=knowledge,
-            find=FindSources(knowledge, retrieve, ports.folding, _rewriting(settings, compose, record)),
+            find=find,
             journal=store.journal,
             send=send,
             ground=ground,
@@ -284,15 +288,16 @@ def use_cases(
         find_answer=FindAnswer(store.journal),
         follow_answer=follow_answer,
         stop_answer=stop_answer,
-        open_conversation=OpenConversation(transactions, ports.catalogue, ids, clock),
+        open_conversation=OpenConversation(transactions, ports.catalogue, read_files, ids, clock),
         describe_conversation=DescribeConversation(transactions, read_items),
         read_items=read_items,
-        add_items=AddItems(transactions, read_items, clock),
+        add_items=AddItems(transactions, read_items, read_files, clock),
         remove_item=RemoveItem(transactions, read_items),
         respond=Respond(stored=shelf, in_passing=in_passing, prepare=prepare, streams_per_user=limits.streams_per_user),
         count_input=CountInput(prepare),
-        compact_response=CompactResponse(prepare, ports.chat_model),
+        compact_response=CompactResponse(prepare, ports.chat_model, transactions, record),
         find_response=FindResponse(store.response_views),
+        recall_response=RecallResponse(store.journal),
         cancel_response=CancelResponse(store.response_views, stop_answer),
         delete_response=DeleteResponse(shelf),
         forget_response=ForgetResponse(in_passing),
@@ -353,26 +358,6 @@ def use_cases(
         drain=Drain(runner, in_passing.runner, jobs),
         check_readiness=CheckReadiness(_parts(ports, state)),
     )
-
-
-def _rewriting(settings: Settings, compose: ComposeRequest, record: RecordUsage) -> RewriteQuestion | None:
-    """By the model that is asked, unless it is the demo, which can only quote."""
-    if not settings.rag.rewrite_follow_ups:
-        return None
-
-    def is_able(model: str) -> bool:
-        provider = next((one for one in settings.llm.providers if one.serves(model)), None)
-        return provider is None or provider.kind != "demo"
-
-    return RewriteQuestion(compose, record, is_able, settings.rag.rewrite_timeout)
-
-
-def _answering_model(settings: Settings) -> str:
-    """A name that somebody serves, if there is any; otherwise asking it says so."""
-    if settings.rag.answering_model:
-        return settings.rag.answering_model
-    names = (name for provider in settings.llm.providers for name in provider.models)
-    return next((name for name in names if is_written_out(name)), "")
 
 
 def record_usage(settings: Settings, ports: Adapters) -> RecordUsage:

@@ -4,11 +4,12 @@ more than the sentences that bear the statement, where they can be told."""
 import re
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 
 from llm_backend.domain.evidence import LEAST_TERMS, Evidence, SourceText
-from llm_backend.domain.ids import DocumentId
+from llm_backend.domain.filters import Attributes
+from llm_backend.domain.ids import DocumentId, FileId
 from llm_backend.domain.sentences import SENTENCE_END
 from llm_backend.domain.wording import plain, telling_terms
 
@@ -43,7 +44,8 @@ class Place:
 class Source:
     """What a prompt shows as source `[number]`: `text` stands from character `start` of the document on.
 
-    `verified` says that it was compared with the stored text. There is a place for each part, in order.
+    `verified` says that it was compared with the stored text. There is a place for each part, in order. `score` is the
+    best of its parts, from 0 to 1. `file` and its `attributes` are as they were when it was found.
     """
 
     number: int
@@ -53,6 +55,9 @@ class Source:
     text: str
     places: tuple[Place, ...]
     verified: bool = False
+    score: float | None = None
+    file: FileId | None = None
+    attributes: Attributes = field(default_factory=dict)
 
     @property
     def end(self) -> int:

@@ -150,7 +150,8 @@ class Conversations(Protocol):
         """Nobody else changes it before the end of this transaction."""
 
     async def rewrite(self, conversation: Conversation, message: Message) -> None:
-        """Put a message in the place of the one with its number. Nothing happens when that is gone."""
+        """Put a message in the place of the one with its number, and drop the events of the answer that this was, if it
+        was one: they say what it said. Nothing happens when it is gone."""
 
     async def remove(self, owner: UserId, conversation: ConversationId) -> None:
         """It and its messages, answers and events are gone with the commit. Raises `ConversationNotFound`."""

@@ -205,6 +205,13 @@ class ResponseNotFound(NotFound):
     default_message = "Response not found"
 
 
+class EventsForgotten(NotFound):
+    """Those of a response that ended long ago. The response itself is there."""
+
+    code = "events_forgotten"
+    default_message = "The events of this response are no longer kept: retrieve it, or stream it from its beginning"
+
+
 class PreviousResponseNotFound(NotFound):
     """Also when it is there, and one that it builds upon was deleted."""
 
@@ -356,6 +363,13 @@ class InvalidKnowledgeBaseName(Invalid):
 class UnknownEmbeddingModel(Invalid):
     code = "unknown_embedding_model"
     default_message = "No such embedding model is configured"
+
+
+class TokensNotUnderstood(Invalid):
+    """Numbers in the place of texts, for a model whose tokenizer nobody here has."""
+
+    code = "tokens_not_understood"
+    default_message = "This model takes texts, not the numbers of tokens: which words those are, only a tokenizer knows"
 
 
 class InvalidDimensions(Invalid):

@@ -1,8 +1,10 @@
-"""What is said in a conversation beyond plain text: pictures, calls of functions, and what came of them."""
+"""What is said in a conversation beyond plain text: pictures, files, calls of functions, and what came of them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TypeAlias
+
+from llm_backend.domain.ids import FileId
 
 
 class Speaker(StrEnum):
@@ -27,7 +29,25 @@ class ImagePart:
     detail: str | None = None
 
 
-Content: TypeAlias = TextPart | ImagePart
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FilePart:
+    """A document that somebody shows: the stored `file`, or what is in `url` (`data:`).
+
+    `text` is what it says, and None until it has been read. `mark` was drawn when it was read, for the fence round the
+    text in prompts: who wrote the document cannot know it.
+    """
+
+    name: str
+    file: FileId | None = None
+    url: str | None = field(default=None, repr=False)
+    text: str | None = field(default=None, repr=False)
+    mark: str = ""
+
+
+Shown: TypeAlias = TextPart | ImagePart
+"""What can be put before a model."""
+
+Content: TypeAlias = Shown | FilePart
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,10 +82,11 @@ class FunctionCall:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FunctionResult:
-    """What came of a call."""
+    """What came of a call. `parts` are there if files are among them; `output` is the text without these."""
 
     call_id: str
     output: str
+    parts: tuple[Content, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +108,22 @@ def texts_of(item: Item) -> list[str]:
     """Every text in it, for those who have to look at what will be stored."""
     match item:
         case Said():
-            return [part.text if isinstance(part, TextPart) else part.url + (part.detail or "") for part in item.parts]
+            return list(map(_text_of, item.parts))
         case FunctionCall():
             return [item.call_id, item.name, item.arguments]
         case FunctionResult():
-            return [item.call_id, item.output]
+            return [item.call_id, item.output, *map(_text_of, item.parts)]
         case Summary():
             return [item.text]
         case Removed():
             return []
+
+
+def _text_of(part: Content) -> str:
+    match part:
+        case TextPart():
+            return part.text
+        case ImagePart():
+            return part.url + (part.detail or "")
+        case FilePart():
+            return part.name + (part.url or "") + (part.text or "")

@@ -48,4 +48,5 @@ class Responses(Protocol):
     """The responses of everybody; each method sees only those of `owner`."""
 
     async def remove(self, owner: UserId, response: AnswerId) -> None:
-        """It is gone with the commit, and what is in no conversation with it. Raises `ResponseNotFound`."""
+        """It is gone with the commit, and with it what is in no conversation, and the events of what has ended. Raises
+        `ResponseNotFound`."""

@@ -166,6 +166,7 @@ def a_turn(
     started_at: datetime = NOON,
     idempotency: IdempotencyKey | None = None,
     grounding: Grounding | None = None,
+    key: ApiKeyId | None = None,
 ) -> Turn:
     """Question number `question` of a conversation, and the answer that is about to be written to it."""
     return Turn(
@@ -174,6 +175,7 @@ def a_turn(
         started_at=started_at,
         idempotency=idempotency,
         grounding=grounding,
+        key=key,
     )
 
 
@@ -208,6 +210,9 @@ def a_source(number: int = 1, *, document: str = "document-1", text: str = "a qu
         text=text,
         places=(Place(start=0, page=1, headings=("Top",)),),
         verified=True,
+        score=0.5,
+        file=FileId("file-1"),
+        attributes={"year": 2024, "final": True},
     )
 
 

@@ -30,6 +30,7 @@ class DiceEmbedder:
     name: str
     cosine_weight: float = 0.7
     related_cosine: float = 0.5
+    is_lexical: bool = False
 
     @property
     def space(self) -> EmbeddingSpace:

@@ -15,11 +15,12 @@ from llm_backend.application.composing import ComposeRequest
 from llm_backend.application.composing_responses import ComposeResponse
 from llm_backend.application.heartbeat import MISSES, Heartbeat
 from llm_backend.application.ports.answer_journal import NumberedEvent
+from llm_backend.application.ports.chat_model import ChatRequest, ChatTurn
 from llm_backend.application.taking_over import MOST_TAKEOVERS, TakeOverAnswers
 from llm_backend.application.usage import RecordUsage, ReportUsage
 from llm_backend.domain.answers import INTERRUPTION_GAP, Delta, Failed, FullText, is_last
-from llm_backend.domain.conversations import Message, MessageState, Seam
-from llm_backend.domain.ids import AnswerId, ConversationId, WriterId
+from llm_backend.domain.conversations import Message, MessageState, Role, Seam
+from llm_backend.domain.ids import AnswerId, ApiKeyId, ConversationId, WriterId
 from llm_backend.domain.prompting import Grounding
 from llm_backend.domain.usage import PriceTable, UsageGroup
 from llm_backend.infrastructure.memory.stop_signals import MemoryStopSignals
@@ -28,7 +29,7 @@ from llm_backend.infrastructure.memory.stream_log import MemoryStreamLog
 from llm_backend.infrastructure.security.ids import RandomIds
 from llm_backend.infrastructure.security.key_ring import FixedKeyRing
 from llm_backend.infrastructure.security.secret_box import AesGcmSecretBox
-from llm_backend.testing.builders import a_conversation, a_source, a_user
+from llm_backend.testing.builders import a_conversation, a_source, a_turn, a_user
 from llm_backend.testing.clock import ManualClock
 from llm_backend.testing.contracts.store import ALICE, given
 from llm_backend.testing.faults import Faults
@@ -219,6 +220,27 @@ async def test_the_process_that_ends_an_answer_accounts_for_those_that_are_gone(
         await b.read(answer)
 
     assert await cluster.used() == [(2, 2 + 1, 1)]  # eight characters as estimated, and what was counted of the rest
+
+
+@pytest.mark.parametrize("finishing", [True, False])
+async def test_the_key_by_which_an_answer_was_asked_for_is_charged_wherever_it_ends(
+    cluster: Cluster, finishing: bool
+) -> None:
+    key = ApiKeyId("a key")
+    async with (
+        cluster.replica("a", ScriptedChatModel("one ", "two ", FOREVER)) as a,
+        cluster.replica("b", ScriptedChatModel("one two three"), finishing=finishing) as b,
+    ):
+        turn = a_turn(100, key=key)
+        request = ChatRequest(model="gpt-x", turns=[ChatTurn(role=Role.USER, text="Hello")])
+        answer = await a.runner.begin(turn, request)
+        await cluster.stored(answer, "one two ")
+        await dead(a, b)
+        await b.take_over()
+        await b.read(answer)
+
+    sums = await ReportUsage(cluster.store.usage, cluster.record)(ALICE, UsageGroup.KEY)
+    assert {one.group for one in sums} == {key}
 
 
 @pytest.mark.parametrize("finishing", [True, False])

@@ -237,6 +237,7 @@ ELSEWHERE = {  # codes that no route of `/api/rag` answers with
     *("file_not_found", "file_batch_not_found", "file_content_missing", "file_belongs_elsewhere", "invalid_file_batch"),
     *("invalid_collection",),  # of the command `eval retrieval`
     *("invalid_input", "item_not_found", "previous_response_not_found", "response_not_found"),
+    *("events_forgotten", "tokens_not_understood"),
     *("invalid_file_expiry", "invalid_chunking", "invalid_metadata", "invalid_store_expiry", "vector_store_expired"),
 }
 

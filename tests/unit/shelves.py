@@ -104,6 +104,10 @@ class FailingEmbedder:
     def related_cosine(self) -> float:
         return self.inside.related_cosine
 
+    @property
+    def is_lexical(self) -> bool:
+        return self.inside.is_lexical
+
     async def embed_document(self, texts: Sequence[str]) -> Embedded:
         self._check()
         return await self.inside.embed_document(texts)
@@ -126,6 +130,7 @@ class LetterEmbedder:
 
     cosine_weight: float = 0.7
     related_cosine: float = 0.5
+    is_lexical: bool = False
 
     @property
     def space(self) -> EmbeddingSpace:

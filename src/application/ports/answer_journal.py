@@ -21,7 +21,7 @@ class Turn:
     """A question and the answer that is about to be written to it.
 
     `response` makes it one that can be built upon by its id; `opens` is the conversation that it has for itself. `key`
-    is that which is charged, if any, and is not stored.
+    is that which is charged, if any.
     """
 
     question: Message
@@ -92,5 +92,4 @@ class AnswerJournal(Protocol):
         """The stored events numbered above `after`; none when they have been forgotten."""
 
     async def forget_events_before(self, moment: datetime) -> int:
-        """Drop the events (not the messages) of answers that ended before, except those of responses, which can be
-        streamed again for ever; return how many answers."""
+        """Drop the events (not the messages) of answers that ended before; return how many answers."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from llm_backend.domain.answers import Answer
-from llm_backend.domain.ids import AnswerId, WriterId
+from llm_backend.domain.ids import AnswerId, ApiKeyId, WriterId
 from llm_backend.domain.prompting import Grounding
 
 
@@ -14,7 +14,7 @@ class OpenAnswer:
     """An answer that has not ended, and what it takes to go on with it.
 
     `writer` is the process that holds it, or nobody, once that has let go of it. `takeovers` counts how often it
-    changed hands.
+    changed hands. `key` is that which is charged, if any.
     """
 
     answer: Answer
@@ -23,6 +23,7 @@ class OpenAnswer:
     takeovers: int = 0
     wanted_to_stop: bool = False
     grounding: Grounding | None = None
+    key: ApiKeyId | None = None
 
 
 class AnswerLeases(Protocol):

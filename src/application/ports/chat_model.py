@@ -6,7 +6,7 @@ from typing import Protocol
 
 from llm_backend.domain.answers import Delta
 from llm_backend.domain.conversations import Role, TokenUsage
-from llm_backend.domain.items import Content, FunctionCall
+from llm_backend.domain.items import FunctionCall, Shown
 from llm_backend.domain.secrets import Secret
 
 
@@ -20,7 +20,7 @@ class ChatTurn:
 
     role: Role
     text: str
-    parts: Sequence[Content] = ()
+    parts: Sequence[Shown] = ()
     calls: Sequence[FunctionCall] = ()
     result_of: str | None = None
 

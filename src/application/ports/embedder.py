@@ -29,6 +29,10 @@ class Embedder(Protocol):
     def space(self) -> EmbeddingSpace: ...
 
     @property
+    def is_lexical(self) -> bool:
+        """Whether it goes by spellings alone, so that any words do for which nobody asks for a meaning."""
+
+    @property
     def cosine_weight(self) -> float:
         """The share, 0 to 1, that the cosine should have in a fused score; the rest is the full-text score's."""
 

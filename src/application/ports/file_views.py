@@ -1,12 +1,31 @@
 """Looking at files and vector stores without a unit of work."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 from llm_backend.domain.files import Purpose, StoredFile
 from llm_backend.domain.ids import DocumentId, FileBatchId, FileId, KnowledgeBaseId, UserId
-from llm_backend.domain.vector_stores import FileBatch, StoreFile, VectorStore
+from llm_backend.domain.vector_stores import FileBatch, FileStatus, StoreFile, VectorStore
+
+Id = TypeVar("Id", bound=str)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slice(Generic[Id]):
+    """A part of a list: at most `limit` of what comes after one thing and before another, without these. With `before`
+    alone it is what comes right before that. Nothing, when one of them does not exist."""
+
+    limit: int
+    newest_first: bool = True
+    after: Id | None = None
+    before: Id | None = None
+
+    @property
+    def ends(self) -> bool:
+        """Whether all that is known is where it ends."""
+        return self.before is not None and self.after is None
 
 
 class FileViews(Protocol):
@@ -29,16 +48,23 @@ class FileViews(Protocol):
     async def file(self, owner: UserId, file: FileId) -> StoredFile:
         """Also an expired one. The document that a file has become stands for the file. Raises `StoredFileNotFound`."""
 
-    async def vector_stores(self, owner: UserId) -> Sequence[VectorStore]:
-        """Newest first."""
+    async def vector_stores(self, owner: UserId, part: Slice[KnowledgeBaseId] | None = None) -> Sequence[VectorStore]:
+        """A part of them; all, newest first, without."""
 
     async def vector_store(self, owner: UserId, knowledge_base: KnowledgeBaseId) -> VectorStore:
         """Raises `KnowledgeBaseNotFound`."""
 
     async def store_files(
-        self, owner: UserId, knowledge_base: KnowledgeBaseId, *, batch: FileBatchId | None = None
+        self,
+        owner: UserId,
+        knowledge_base: KnowledgeBaseId,
+        part: Slice[FileId] | None = None,
+        *,
+        batch: FileBatchId | None = None,
+        status: FileStatus | None = None,
     ) -> Sequence[StoreFile]:
-        """Newest first; with `batch`, those of that batch. Raises `KnowledgeBaseNotFound`."""
+        """A part of them; all, newest first, without. With `batch`, those of that batch; with `status`, those that have
+        come so far. Raises `KnowledgeBaseNotFound`."""
 
     async def store_file(self, owner: UserId, knowledge_base: KnowledgeBaseId, file: FileId) -> StoreFile:
         """The newest, where a file was attached again. Raises `KnowledgeBaseNotFound` or `StoredFileNotFound`."""

@@ -5,9 +5,10 @@ from typing import Any
 
 import msgspec
 
-from llm_backend.domain.ids import AnswerId
+from llm_backend.domain.ids import AnswerId, FileId
 from llm_backend.domain.items import (
     Content,
+    FilePart,
     FunctionCall,
     FunctionResult,
     ImagePart,
@@ -30,9 +31,20 @@ class _Image(msgspec.Struct, tag="image", tag_field="is", frozen=True, omit_defa
     detail: str | None = None
 
 
+class _File(msgspec.Struct, tag="file", tag_field="is", frozen=True, omit_defaults=True):
+    name: str
+    file: str | None = None
+    url: str | None = None
+    text: str | None = None
+    mark: str = ""
+
+
+_Part = _Text | _Image | _File
+
+
 class _Said(msgspec.Struct, tag="said", tag_field="is", frozen=True):
     speaker: str
-    parts: list[_Text | _Image]
+    parts: list[_Part]
 
 
 class _Call(msgspec.Struct, tag="call", tag_field="is", frozen=True):
@@ -41,9 +53,10 @@ class _Call(msgspec.Struct, tag="call", tag_field="is", frozen=True):
     arguments: str
 
 
-class _Result(msgspec.Struct, tag="result", tag_field="is", frozen=True):
+class _Result(msgspec.Struct, tag="result", tag_field="is", frozen=True, omit_defaults=True):
     call_id: str
     output: str
+    parts: list[_Part] = []
 
 
 class _Summary(msgspec.Struct, tag="summary", tag_field="is", frozen=True):
@@ -117,19 +130,25 @@ def metadata_from(value: str) -> dict[str, str]:
 def _stored(item: Item) -> _Stored:
     match item:
         case Said():
-            return _Said(item.speaker.value, [_stored_part(part) for part in item.parts])
+            return _Said(item.speaker.value, list(map(_stored_part, item.parts)))
         case FunctionCall():
             return _Call(item.call_id, item.name, item.arguments)
         case FunctionResult():
-            return _Result(item.call_id, item.output)
+            return _Result(item.call_id, item.output, list(map(_stored_part, item.parts)))
         case Summary():
             return _Summary(item.text)
         case Removed():
             return _Removed()
 
 
-def _stored_part(part: Content) -> _Text | _Image:
-    return _Text(part.text) if isinstance(part, TextPart) else _Image(part.url, part.detail)
+def _stored_part(part: Content) -> _Part:
+    match part:
+        case TextPart():
+            return _Text(part.text)
+        case ImagePart():
+            return _Image(part.url, part.detail)
+        case FilePart():
+            return _File(part.name, part.file, part.url, part.text, part.mark)
 
 
 def _item(stored: _Stored) -> Item:
@@ -139,12 +158,20 @@ def _item(stored: _Stored) -> Item:
         case _Call():
             return FunctionCall(call_id=stored.call_id, name=stored.name, arguments=stored.arguments)
         case _Result():
-            return FunctionResult(call_id=stored.call_id, output=stored.output)
+            parts = tuple(map(_part, stored.parts))
+            return FunctionResult(call_id=stored.call_id, output=stored.output, parts=parts)
         case _Summary():
             return Summary(stored.text)
         case _Removed():
             return Removed()
 
 
-def _part(stored: _Text | _Image) -> Content:
-    return TextPart(stored.text) if isinstance(stored, _Text) else ImagePart(stored.url, stored.detail)
+def _part(stored: _Part) -> Content:
+    match stored:
+        case _Text():
+            return TextPart(stored.text)
+        case _Image():
+            return ImagePart(stored.url, stored.detail)
+        case _File():
+            file = FileId(stored.file) if stored.file else None
+            return FilePart(name=stored.name, file=file, url=stored.url, text=stored.text, mark=stored.mark)

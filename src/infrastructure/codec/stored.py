@@ -10,7 +10,7 @@ import msgspec
 from llm_backend.domain.citations import Citation, Claim, Place, Source
 from llm_backend.domain.conversations import Seam
 from llm_backend.domain.filters import Attributes
-from llm_backend.domain.ids import DocumentId
+from llm_backend.domain.ids import DocumentId, FileId
 from llm_backend.domain.knowledge import Relevance
 from llm_backend.domain.prompting import Grounding
 
@@ -58,6 +58,9 @@ class StoredSource(msgspec.Struct, omit_defaults=True, frozen=True):
     verified: bool
     page: int | None = None
     places: tuple[StoredPlace, ...] = ()
+    score: float | None = None
+    file: str | None = None
+    attributes: dict[str, str | bool | int | float] = {}
 
 
 class StoredSeam(msgspec.Struct, frozen=True):
@@ -164,6 +167,9 @@ def _stored_source(source: Source) -> StoredSource:
         quote=source.text,
         verified=source.verified,
         places=tuple(StoredPlace(place.start, place.page, place.headings) for place in source.places),
+        score=source.score,
+        file=source.file,
+        attributes=dict(source.attributes),
     )
 
 
@@ -177,6 +183,9 @@ def _source_from(stored: StoredSource) -> Source:
         text=stored.quote,
         places=tuple(Place(start=place.start, page=place.page, headings=place.headings) for place in places),
         verified=stored.verified,
+        score=stored.score,
+        file=FileId(stored.file) if stored.file else None,
+        attributes=stored.attributes,
     )
 
 

@@ -23,6 +23,7 @@ class HashEmbedder:
 
     cosine_weight: float = 0.4
     related_cosine: float = 0.35
+    is_lexical: bool = True
 
     @property
     def space(self) -> EmbeddingSpace:

@@ -56,6 +56,10 @@ class OnnxEmbedder:
     def related_cosine(self) -> float:
         return self._related_cosine
 
+    @property
+    def is_lexical(self) -> bool:
+        return False
+
     async def embed_document(self, texts: Sequence[str]) -> Embedded:
         """Raises `EmbeddingModelMissing` too."""
         return Embedded(vectors=await self._embed([self._wording.of_document(text) for text in texts]))

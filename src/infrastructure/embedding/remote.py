@@ -109,6 +109,10 @@ class RemoteEmbedder:
     def related_cosine(self) -> float:
         return self._related_cosine
 
+    @property
+    def is_lexical(self) -> bool:
+        return False
+
     async def embed_document(self, texts: Sequence[str]) -> Embedded:
         vectors: list[Vector] = []
         for batch in _batches([self._wording.of_document(text) for text in texts], self._batch):

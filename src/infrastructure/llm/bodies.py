@@ -3,7 +3,7 @@
 from typing import Any
 
 from llm_backend.application.ports.chat_model import ChatTurn
-from llm_backend.domain.items import Content, FunctionCall, TextPart
+from llm_backend.domain.items import FunctionCall, Shown, TextPart
 
 
 def message_of(turn: ChatTurn) -> dict[str, Any]:
@@ -18,7 +18,7 @@ def _tool_call(call: FunctionCall) -> dict[str, Any]:
     return {"id": call.call_id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
 
 
-def _part(part: Content) -> dict[str, Any]:
+def _part(part: Shown) -> dict[str, Any]:
     if isinstance(part, TextPart):
         return {"type": "text", "text": part.text}
     detail = {"detail": part.detail} if part.detail else {}

@@ -79,7 +79,7 @@ class MemoryAnswerJournal:
     async def forget_events_before(self, moment: datetime) -> int:
         async with self.place.lock:
             tables = self.place.tables
-            rows = [row for row in tables.answers.values() if row.response is None]
+            rows = tables.answers.values()
             ended = {row.answer.id for row in rows if row.ended_at and row.ended_at < moment}
             with_events = ended & tables.events.keys()
             for answer in with_events:
@@ -110,6 +110,7 @@ def _begin(tables: Tables, turn: Turn, me: WriterId) -> None:
         writer=me,
         response=turn.response,
         started_at=turn.started_at,
+        key=turn.key,
     )
     if key is not None:
         outcome = Outcome(fingerprint=key.fingerprint, outcome=str(answer.id), at=turn.started_at)

@@ -35,6 +35,7 @@ class MemoryAnswerLeases:
                 takeovers=row.takeovers,
                 wanted_to_stop=row.stop_wanted,
                 grounding=row.grounding,
+                key=row.key,
             )
             for row in self._open()
         ]

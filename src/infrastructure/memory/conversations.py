@@ -50,6 +50,10 @@ class MemoryConversations:
         said = self.place.tables.messages
         before = said.get(conversation.id, ())
         said[conversation.id] = tuple(message if one.number == message.number else one for one in before)
+        answers = [row.answer for row in self.place.tables.answers.values()]
+        for answer in answers:
+            if (answer.conversation, answer.number) == (conversation.id, message.number):
+                self.place.tables.events.pop(answer.id, None)
 
     async def remove(self, owner: UserId, conversation: ConversationId) -> None:
         tables = self.place.tables

@@ -1,17 +1,21 @@
 """Looking at files and vector stores in memory."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import TypeVar
 
+from llm_backend.application.ports.file_views import Id, Slice
 from llm_backend.domain.errors import StoredFileNotFound
 from llm_backend.domain.files import Purpose, StoredFile
 from llm_backend.domain.ids import DocumentId, FileBatchId, FileId, KnowledgeBaseId, UserId
 from llm_backend.domain.knowledge import Document, DocumentState, KnowledgeBase
-from llm_backend.domain.vector_stores import FileBatch, FileCounts, StoreFile, StoreSettings, VectorStore
+from llm_backend.domain.vector_stores import FileBatch, FileCounts, FileStatus, StoreFile, StoreSettings, VectorStore
 from llm_backend.infrastructure.memory.knowledge import is_seen, knowledge_base_of
 from llm_backend.infrastructure.memory.tables import Place
 from llm_backend.infrastructure.memory.vector_stores import batch_of
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,21 +54,30 @@ class MemoryFileViews:
             raise StoredFileNotFound
         return found.get(file) or next(iter(found.values()))
 
-    async def vector_stores(self, owner: UserId) -> Sequence[VectorStore]:
+    async def vector_stores(self, owner: UserId, part: Slice[KnowledgeBaseId] | None = None) -> Sequence[VectorStore]:
         shelves = [one for one in self.place.tables.knowledge_bases.values() if one.owner == owner]
-        return [self._store(shelf) for shelf in reversed(shelves)]
+        return [self._store(shelf) for shelf in _sliced(shelves[::-1], part, lambda shelf: shelf.id)]
 
     async def vector_store(self, owner: UserId, knowledge_base: KnowledgeBaseId) -> VectorStore:
         return self._store(knowledge_base_of(self.place.tables, owner, knowledge_base))
 
     async def store_files(
-        self, owner: UserId, knowledge_base: KnowledgeBaseId, *, batch: FileBatchId | None = None
+        self,
+        owner: UserId,
+        knowledge_base: KnowledgeBaseId,
+        part: Slice[FileId] | None = None,
+        *,
+        batch: FileBatchId | None = None,
+        status: FileStatus | None = None,
     ) -> Sequence[StoreFile]:
         found = self._files_of(knowledge_base_of(self.place.tables, owner, knowledge_base))
-        if batch is None:
-            return found
-        row = self.place.tables.file_batches.get(batch)
-        return [one for one in found if row and one.document.id in row.documents]
+        row = self.place.tables.file_batches.get(batch) if batch else None
+        wanted = {
+            one.file
+            for one in found
+            if status in {None, one.status} and (batch is None or (row and one.document.id in row.documents))
+        }
+        return _sliced(found, part, lambda one: one.file, wanted)
 
     async def store_file(self, owner: UserId, knowledge_base: KnowledgeBaseId, file: FileId) -> StoreFile:
         for one in await self.store_files(owner, knowledge_base):
@@ -110,6 +123,22 @@ class MemoryFileViews:
             document=replace(document),
             chunking=attachment.chunking if attachment else None,
         )
+
+
+def _sliced(
+    newest_first: Sequence[T], part: Slice[Id] | None, id_of: Callable[[T], Id], wanted: Collection[Id] | None = None
+) -> Sequence[T]:
+    """Of those that are wanted (None: all). Neighbours need not be."""
+    listed = newest_first if part is None or part.newest_first else newest_first[::-1]
+    ids = [id_of(one) for one in listed]
+    if part is None:
+        return [one for one in listed if wanted is None or id_of(one) in wanted]
+    if {part.after, part.before} - {None, *ids}:
+        return []
+    start = ids.index(part.after) + 1 if part.after else 0
+    end = ids.index(part.before) if part.before else len(ids)
+    between = [one for one in listed[start:end] if wanted is None or id_of(one) in wanted]
+    return between[-part.limit :] if part.ends else between[: part.limit]
 
 
 def _place(file: StoredFile) -> tuple[datetime, FileId]:

@@ -21,7 +21,9 @@ class MemoryResponses:
         tables = self.place.tables
         conversation = _row_of(tables, owner, response).answer.conversation
         if tables.conversations[conversation].listed:
-            tables.answers[response] = _row_of(tables, owner, response).without_response()
+            row = tables.answers[response] = _row_of(tables, owner, response).without_response()
+            if row.ended_at is not None:
+                tables.events.pop(response, None)
         else:
             await MemoryConversations(self.place).remove(owner, conversation)
 

@@ -45,6 +45,7 @@ class AnswerRow:
     stop_wanted: bool = False
     response: ResponseRequest | None = None
     started_at: datetime
+    key: ApiKeyId | None = None
 
     def without_response(self) -> "AnswerRow":
         return replace(self, response=None)

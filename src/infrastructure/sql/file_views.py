@@ -7,25 +7,42 @@ from typing import Any
 import msgspec
 from sqlalchemy import (
     BigInteger,
-    Select,
+    BindParameter,
+    CompoundSelect,
+    Integer,
+    ScalarSelect,
     Text,
     and_,
+    asc,
     bindparam,
+    case,
     cast,
+    desc,
     exists,
     func,
     literal_column,
     null,
     or_,
     select,
+    text,
+    tuple_,
     union_all,
 )
 
-from llm_backend.domain.errors import FileBatchNotFound, KnowledgeBaseNotFound, StoredFileNotFound
+from llm_backend.application.ports.file_views import Slice
+from llm_backend.domain.errors import FileBatchNotFound, IngestionCancelled, KnowledgeBaseNotFound, StoredFileNotFound
 from llm_backend.domain.files import Purpose, StoredFile
 from llm_backend.domain.ids import DocumentId, FileBatchId, FileId, KnowledgeBaseId, UserId
 from llm_backend.domain.knowledge import DocumentState, KnowledgeBase
-from llm_backend.domain.vector_stores import FileBatch, FileCounts, StoreFile, StoreSettings, VectorStore, file_status
+from llm_backend.domain.vector_stores import (
+    FileBatch,
+    FileCounts,
+    FileStatus,
+    StoreFile,
+    StoreSettings,
+    VectorStore,
+    file_status,
+)
 from llm_backend.infrastructure.sql.dialects import IsMember, UtcTime
 from llm_backend.infrastructure.sql.files_mapping import (
     BATCH_COLUMNS,
@@ -41,6 +58,7 @@ from llm_backend.infrastructure.sql.mapping import KNOWLEDGE_BASE_COLUMNS, knowl
 from llm_backend.infrastructure.sql.ports import Reader
 from llm_backend.infrastructure.sql.rows import (
     DELETED,
+    FAILED,
     documents,
     file_attachments,
     file_batch_documents,
@@ -49,6 +67,7 @@ from llm_backend.infrastructure.sql.rows import (
     knowledge_bases,
     vector_stores,
 )
+from llm_backend.infrastructure.sql.slices import in_order, slices, values_of, way_of
 from llm_backend.infrastructure.sql.statements import Query, Row
 
 _OWNER = bindparam("owner", type_=BigInteger)
@@ -58,46 +77,57 @@ _BATCH = bindparam("batch", type_=Text)
 
 # Files ---------------------------------------------------------------------------------------------------------------
 
+_NOW, _PURPOSE = bindparam("now", type_=UtcTime), bindparam("purpose", type_=Text)
+_MADE, _AFTER = bindparam("made", type_=UtcTime), bindparam("after", type_=Text)
+_LIMIT = bindparam("limit", type_=BigInteger)
+_ASSISTANTS = literal_column(f"'{Purpose.ASSISTANTS.value}'", Text)
+_IS_ATTACHED = exists().where(file_attachments.c.document_id == documents.c.id)
+
 _UPLOADED = select(*FILE_COLUMNS).where(files.c.owner == _OWNER)
 _DOCUMENTS = select(
     documents.c.id,
     documents.c.owner,
     documents.c.name,
-    literal_column(f"'{Purpose.ASSISTANTS.value}'", Text).label("purpose"),
+    _ASSISTANTS.label("purpose"),
     documents.c.size,
     documents.c.sha256,
     documents.c.created_at,
     cast(null(), UtcTime).label("expires_at"),
-).where(
-    documents.c.owner == _OWNER,
-    documents.c.state != DELETED,
-    ~exists().where(file_attachments.c.document_id == documents.c.id),
-)
-_either = union_all(_UPLOADED, _DOCUMENTS).subquery("either")
-_ALL = select(*(_either.c[column.name] for column in FILE_COLUMNS))
-_LIVE = _ALL.where(
-    or_(_either.c.expires_at.is_(None), _either.c.expires_at > bindparam("now", type_=UtcTime)),
-    or_(bindparam("purpose", type_=Text) == "", _either.c.purpose == bindparam("purpose", type_=Text)),
-)
-_MADE, _AFTER = bindparam("made", type_=UtcTime), bindparam("after", type_=Text)
-_EARLIER = or_(_either.c.created_at < _MADE, and_(_either.c.created_at == _MADE, _either.c.id < _AFTER))
-_LATER = or_(_either.c.created_at > _MADE, and_(_either.c.created_at == _MADE, _either.c.id > _AFTER))
-_LIMIT = bindparam("limit", type_=BigInteger)
-_NEWEST = (_either.c.created_at.desc(), _either.c.id.desc())
-_OLDEST = (_either.c.created_at, _either.c.id)
-_PAGES: Mapping[tuple[bool, bool], Select[Any]] = {  # by whether the newest come first, and whether it goes on
-    (True, False): _LIVE.order_by(*_NEWEST).limit(_LIMIT),
-    (True, True): _LIVE.where(_EARLIER).order_by(*_NEWEST).limit(_LIMIT),
-    (False, False): _LIVE.order_by(*_OLDEST).limit(_LIMIT),
-    (False, True): _LIVE.where(_LATER).order_by(*_OLDEST).limit(_LIMIT),
+).where(documents.c.owner == _OWNER, documents.c.state != DELETED, ~_IS_ATTACHED)
+
+
+def _page(*, newest_first: bool, goes_on: bool) -> CompoundSelect[Any]:
+    """Both kinds, each read from its index from where the page begins, and merged."""
+    live = _UPLOADED.where(
+        or_(files.c.expires_at.is_(None), files.c.expires_at > _NOW), or_(_PURPOSE == "", files.c.purpose == _PURPOSE)
+    )
+    meant = _DOCUMENTS.where(or_(_PURPOSE == "", _PURPOSE == _ASSISTANTS))
+    if goes_on:
+        last = tuple_(_MADE, _AFTER)
+        file, document = tuple_(files.c.created_at, files.c.id), tuple_(documents.c.created_at, documents.c.id)
+        live = live.where(file < last if newest_first else file > last)
+        meant = meant.where(document < last if newest_first else document > last)
+    ordered = desc if newest_first else asc
+    return union_all(live, meant).order_by(ordered(text("created_at")), ordered(text("id"))).limit(_LIMIT)
+
+
+_PAGES: Mapping[tuple[bool, bool], CompoundSelect[Any]] = {  # by whether the newest come first, and whether it goes on
+    (newest, goes_on): _page(newest_first=newest, goes_on=goes_on)
+    for newest in (True, False)
+    for goes_on in (True, False)
 }
+# The file itself, and the one that a document was before it became that.
 _FILE_OF_DOCUMENT = (
     select(file_attachments.c.file_id)
     .join(documents, documents.c.id == file_attachments.c.document_id)
     .where(documents.c.id == _FILE, documents.c.owner == _OWNER, documents.c.state != DELETED)
     .scalar_subquery()
 )
-_BY_ID = _ALL.where(or_(_either.c.id == _FILE, _either.c.id == _FILE_OF_DOCUMENT))
+_BY_ID = union_all(
+    _UPLOADED.where(files.c.id == _FILE),
+    _UPLOADED.where(files.c.id == _FILE_OF_DOCUMENT),
+    _DOCUMENTS.where(documents.c.id == _FILE),
+)
 
 # Vector stores -------------------------------------------------------------------------------------------------------
 
@@ -105,8 +135,19 @@ _STORES = (
     select(*KNOWLEDGE_BASE_COLUMNS, *SETTINGS_COLUMNS)
     .outerjoin(vector_stores, vector_stores.c.knowledge_base_id == knowledge_bases.c.id)
     .where(knowledge_bases.c.owner == _OWNER)
-    .order_by(knowledge_bases.c.sequence.desc())
 )
+_neighbours = knowledge_bases.alias("neighbours")
+
+
+def _place_of_store(store: BindParameter[str]) -> ScalarSelect[int]:
+    found = select(_neighbours.c.sequence).where(_neighbours.c.id == store, _neighbours.c.owner == _OWNER)
+    return found.scalar_subquery()
+
+
+_ALL_STORES = _STORES.order_by(knowledge_bases.c.sequence.desc())
+_STORE_PAGES = slices(_STORES, knowledge_bases.c.sequence, _place_of_store)
+_ONE_STORE = _STORES.where(knowledge_bases.c.id == _SHELF)
+_MEMBERS = bindparam("members", type_=Text)
 _COUNTS = (
     select(
         documents.c.knowledge_base_id,
@@ -115,24 +156,69 @@ _COUNTS = (
         func.count(),
         cast(func.sum(documents.c.size), BigInteger),
     )
-    .where(documents.c.owner == _OWNER, documents.c.state != DELETED, documents.c.knowledge_base_id.is_not(None))
+    .where(IsMember(documents.c.knowledge_base_id, _MEMBERS), documents.c.state != DELETED)
     .group_by(documents.c.knowledge_base_id, documents.c.state, documents.c.reason)
 )
+
+# Files of a vector store ---------------------------------------------------------------------------------------------
+
 _STORE_FILES = (
     select(*STORE_FILE_COLUMNS)
     .outerjoin(file_attachments, file_attachments.c.document_id == documents.c.id)
     .where(documents.c.knowledge_base_id == _SHELF, documents.c.owner == _OWNER, documents.c.state != DELETED)
-    .order_by(documents.c.sequence.desc())
 )
 _IN_BATCH = exists().where(
     file_batch_documents.c.batch_id == _BATCH, file_batch_documents.c.document_id == documents.c.id
 )
-_IS_FILE = or_(file_attachments.c.file_id == _FILE, and_(file_attachments.c.file_id.is_(None), documents.c.id == _FILE))
+_CANCELLED = literal_column(f"'{IngestionCancelled.code}'", Text)
+_WAS_CANCELLED = case(
+    (documents.c.reason == _CANCELLED, literal_column("1", Integer)), else_=literal_column("0", Integer)
+)
+_IS_SO_FAR = and_(
+    documents.c.state == bindparam("state", type_=Text),
+    or_(documents.c.state != FAILED, bindparam("cancelled", type_=Integer) == _WAS_CANCELLED),
+)
+_there = documents.alias("there")
+_as_file = file_attachments.alias("as_file")
+_became = file_attachments.alias("became")
+
+
+def _place_of_file(file: BindParameter[str]) -> ScalarSelect[int]:
+    """The newest, where a file was attached again. What is done to shelf and owner hides the indexes from SQLite by
+    which it would look at all that is there, rather than at what has these names."""
+    names = union_all(select(cast(file, Text)), select(_became.c.document_id).where(_became.c.file_id == file))
+    return (
+        select(func.max(_there.c.sequence))
+        .outerjoin(_as_file, _as_file.c.document_id == _there.c.id)
+        .where(
+            _there.c.id.in_(names),
+            func.coalesce(_as_file.c.file_id, _there.c.id) == file,
+            func.coalesce(_there.c.knowledge_base_id, "") == _SHELF,
+            _there.c.owner + 0 == _OWNER,
+            _there.c.state != DELETED,
+        )
+        .scalar_subquery()
+    )
+
+
+_NEWEST_FIRST = documents.c.sequence.desc()
+_ALL_STORE_FILES = _STORE_FILES.order_by(_NEWEST_FIRST)
+_ALL_BATCH_FILES = _STORE_FILES.where(_IN_BATCH).order_by(_NEWEST_FIRST)
+_FILE_PAGES = slices(_STORE_FILES, documents.c.sequence, _place_of_file)
+_FILE_PAGES_SO_FAR = slices(_STORE_FILES.where(_IS_SO_FAR), documents.c.sequence, _place_of_file)
+_BATCH_PAGES = slices(_STORE_FILES.where(_IN_BATCH), documents.c.sequence, _place_of_file)
+_BATCH_PAGES_SO_FAR = slices(_STORE_FILES.where(_IN_BATCH, _IS_SO_FAR), documents.c.sequence, _place_of_file)
+_PAGES_OF_FILES = {  # by whether they are those of a batch, and those that have come so far
+    (False, False): _FILE_PAGES,
+    (False, True): _FILE_PAGES_SO_FAR,
+    (True, False): _BATCH_PAGES,
+    (True, True): _BATCH_PAGES_SO_FAR,
+}
+_ONE_STORE_FILE = _STORE_FILES.where(documents.c.sequence == _place_of_file(_FILE))
+_FILES_OF = _STORE_FILES.where(IsMember(documents.c.id, _MEMBERS))
 _BATCH_ROW = select(*BATCH_COLUMNS).where(
     file_batches.c.id == _BATCH, file_batches.c.owner == _OWNER, file_batches.c.knowledge_base_id == _SHELF
 )
-_IS_MEMBER = IsMember(documents.c.id, bindparam("members", type_=Text))
-_ONE_STORE = knowledge_bases.c.id == _SHELF
 
 
 class SqlFileViews:
@@ -142,14 +228,18 @@ class SqlFileViews:
         self._reader = reader
         self._pages = {way: reader.prepare(statement) for way, statement in _PAGES.items()}
         self._by_id = reader.prepare(_BY_ID)
-        self._stores = reader.prepare(_STORES)
-        self._store = reader.prepare(_STORES.where(_ONE_STORE))
+        self._stores = reader.prepare(_ALL_STORES)
+        self._store_pages = {way: reader.prepare(statement) for way, statement in _STORE_PAGES.items()}
+        self._store = reader.prepare(_ONE_STORE)
         self._counts = reader.prepare(_COUNTS)
-        self._counts_of_one = reader.prepare(_COUNTS.where(documents.c.knowledge_base_id == _SHELF))
-        self._store_files = reader.prepare(_STORE_FILES)
-        self._batch_files = reader.prepare(_STORE_FILES.where(_IN_BATCH))
-        self._store_file = reader.prepare(_STORE_FILES.where(_IS_FILE).limit(1))
-        self._files_of = reader.prepare(_STORE_FILES.where(_IS_MEMBER))
+        self._store_files = reader.prepare(_ALL_STORE_FILES)
+        self._batch_files = reader.prepare(_ALL_BATCH_FILES)
+        self._file_pages = {
+            (of_batch, so_far): {way: reader.prepare(statement) for way, statement in pages.items()}
+            for (of_batch, so_far), pages in _PAGES_OF_FILES.items()
+        }
+        self._store_file = reader.prepare(_ONE_STORE_FILE)
+        self._files_of = reader.prepare(_FILES_OF)
         self._batch = reader.prepare(_BATCH_ROW)
 
     async def files(
@@ -177,27 +267,52 @@ class SqlFileViews:
             raise StoredFileNotFound
         return min(map(file_from, found), key=lambda one: one.id != file)
 
-    async def vector_stores(self, owner: UserId) -> Sequence[VectorStore]:
-        values = {"owner": owner}
-        shelves, counts = await self._reader.fetch(Query(self._stores, values), Query(self._counts, values))
-        return [_store_from(row, counts) for row in shelves]
+    async def vector_stores(self, owner: UserId, part: Slice[KnowledgeBaseId] | None = None) -> Sequence[VectorStore]:
+        if part is None:
+            (found,) = await self._reader.fetch(Query(self._stores, {"owner": owner}))
+        else:
+            statement = self._store_pages[way_of(part)]
+            (found,) = await self._reader.fetch(Query(statement, {"owner": owner, **values_of(part)}))
+            found = in_order(found, part)
+        counts = await self._counted([knowledge_base_from(row[: len(KNOWLEDGE_BASE_COLUMNS)]).id for row in found])
+        return [_store_from(row, counts) for row in found]
+
+    async def _counted(self, shelves: Sequence[KnowledgeBaseId]) -> Sequence[Row]:
+        if not shelves:
+            return ()
+        (counts,) = await self._reader.fetch(Query(self._counts, {"members": msgspec.json.encode(shelves).decode()}))
+        return counts
 
     async def vector_store(self, owner: UserId, knowledge_base: KnowledgeBaseId) -> VectorStore:
-        values = {"owner": owner, "shelf": knowledge_base}
-        shelf, counts = await self._reader.fetch(Query(self._store, values), Query(self._counts_of_one, values))
+        members = msgspec.json.encode([knowledge_base]).decode()
+        one, all_of_it = {"owner": owner, "shelf": knowledge_base}, {"members": members}
+        shelf, counts = await self._reader.fetch(Query(self._store, one), Query(self._counts, all_of_it))
         if not shelf:
             raise KnowledgeBaseNotFound
         return _store_from(shelf[0], counts)
 
     async def store_files(
-        self, owner: UserId, knowledge_base: KnowledgeBaseId, *, batch: FileBatchId | None = None
+        self,
+        owner: UserId,
+        knowledge_base: KnowledgeBaseId,
+        part: Slice[FileId] | None = None,
+        *,
+        batch: FileBatchId | None = None,
+        status: FileStatus | None = None,
     ) -> Sequence[StoreFile]:
-        values = {"owner": owner, "shelf": knowledge_base, "batch": batch}
-        statement = self._store_files if batch is None else self._batch_files
+        values = {"owner": owner, "shelf": knowledge_base, "batch": batch, **_so_far(status)}
+        if part is None:
+            statement = self._store_files if batch is None else self._batch_files
+        else:
+            statement = self._file_pages[batch is not None, status is not None][way_of(part)]
+            values |= values_of(part)
         shelf, found = await self._reader.fetch(Query(self._store, values), Query(statement, values))
         if not shelf:
             raise KnowledgeBaseNotFound
-        return list(map(store_file_from, found))
+        files = list(map(store_file_from, found))
+        if part is None:
+            return [file for file in files if status in {None, file.status}]
+        return in_order(files, part)
 
     async def store_file(self, owner: UserId, knowledge_base: KnowledgeBaseId, file: FileId) -> StoreFile:
         values = {"owner": owner, "shelf": knowledge_base, "file": file}
@@ -222,6 +337,18 @@ class SqlFileViews:
         if not found:
             raise FileBatchNotFound
         return batch_from(found[0])
+
+
+def _so_far(status: FileStatus | None) -> Mapping[str, object]:
+    match status:
+        case None:
+            return {}
+        case FileStatus.IN_PROGRESS:
+            return {"state": DocumentState.PENDING, "cancelled": 0}
+        case FileStatus.COMPLETED:
+            return {"state": DocumentState.READY, "cancelled": 0}
+        case _:
+            return {"state": DocumentState.FAILED, "cancelled": int(status is FileStatus.CANCELLED)}
 
 
 def _store_from(row: Row, counts: Sequence[Row]) -> VectorStore:

@@ -169,9 +169,8 @@ _EVENTS = (
     .order_by(answer_events.c.first)
 )
 
-# Forgetting. The search starts from the events, of which only the last day's and those of responses are there, not
-# from all answers; it reads, and only what it finds is deleted, a slice at a time, so that nobody who writes has to
-# wait long.
+# Forgetting. The search starts from the events, of which only the last day's are there, not from all answers; it reads,
+# and only what it finds is deleted, a slice at a time, so that nobody who writes has to wait long.
 FORGOTTEN_AT_ONCE = 200  # answers
 _OUTDATED = (
     select(answer_events.c.answer_id)
@@ -179,8 +178,7 @@ _OUTDATED = (
     .where(
         exists().where(
             answers.c.id == answer_events.c.answer_id, answers.c.ended_at < bindparam("moment", type_=UtcTime)
-        ),
-        ~exists().where(responses.c.answer_id == answer_events.c.answer_id),
+        )
     )
     .limit(FORGOTTEN_AT_ONCE)
 )

@@ -297,6 +297,7 @@ def answer_values(turn: Turn) -> Values:
         "takeovers": 0,
         "stop_wanted": False,
         "grounding": grounding_value(turn.grounding) if turn.grounding else None,
+        "key_id": turn.key,
     }
 
 
@@ -307,11 +308,12 @@ OPEN_ANSWER_COLUMNS = (
     rows.answers.c.takeovers,
     rows.answers.c.stop_wanted,
     rows.answers.c.grounding,
+    rows.answers.c.key_id,
 )
 
 
 def open_answer_from(row: Row) -> OpenAnswer:
-    *answer, model, writer, takeovers, stop_wanted, grounding = row
+    *answer, model, writer, takeovers, stop_wanted, grounding, key = row
     return OpenAnswer(
         answer=answer_from(answer),
         model=model,
@@ -319,6 +321,7 @@ def open_answer_from(row: Row) -> OpenAnswer:
         takeovers=takeovers,
         wanted_to_stop=bool(stop_wanted),
         grounding=None if grounding is None else grounding_from(grounding),
+        key=None if key is None else ApiKeyId(key),
     )
 
 

@@ -35,7 +35,10 @@ from llm_backend.infrastructure.sql.rows import answers, conversations, messages
 from llm_backend.infrastructure.sql.statements import Query
 
 _MESSAGE = tuple(column.name for column in MESSAGE_COLUMNS)
-_OPENED = ("id", "conversation_id", "number", "state", "started_at", "takeovers", "stop_wanted", "grounding", "writer")
+_OPENED = (
+    *("id", "conversation_id", "number", "state", "started_at", "takeovers", "stop_wanted", "grounding", "key_id"),
+    "writer",
+)
 
 
 def _inserting(table: Table, names: tuple[str, ...], prefix: str, source: FromClause, *, given: bool) -> Insert:

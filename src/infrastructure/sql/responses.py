@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import BigInteger, Integer, Select, and_, bindparam, literal, select
+from sqlalchemy import BigInteger, ColumnElement, Integer, Select, and_, bindparam, literal, select
 
 from llm_backend.domain.errors import ResponseNotFound
 from llm_backend.domain.ids import AnswerId, UserId
@@ -21,7 +21,7 @@ _question = messages.alias("question")
 _reply = messages.alias("reply")
 
 
-def _whole() -> Select[Any]:
+def _whole(is_owned: ColumnElement[bool]) -> Select[Any]:
     """Every response of the owner, each with what was said in it."""
     asked = [_question.c[column.name] for column in MESSAGE_COLUMNS]
     said = [_reply.c[column.name] for column in MESSAGE_COLUMNS]
@@ -36,11 +36,11 @@ def _whole() -> Select[Any]:
         .join(conversations, conversations.c.id == answers.c.conversation_id)
         .join(_question, of_question)
         .outerjoin(_reply, of_reply)
-        .where(conversations.c.owner == _OWNER)
+        .where(is_owned)
     )
 
 
-_FIND = _whole().where(responses.c.answer_id == _RESPONSE)
+_FIND = _whole(conversations.c.owner == _OWNER).where(responses.c.answer_id == _RESPONSE)
 
 _one = (
     select(responses.c.answer_id, responses.c.previous, literal(1, Integer).label("depth"))
@@ -53,7 +53,12 @@ _lineage = _one.union_all(
     .join(_one, _earlier.c.answer_id == _one.c.previous)
     .where(_one.c.depth < _LIMIT)
 )
-_LINEAGE = _whole().join(_lineage, _lineage.c.answer_id == responses.c.answer_id).order_by(_lineage.c.depth.desc())
+# The sum hides the index by owner from SQLite, which would otherwise begin with all conversations that a user has.
+_LINEAGE = (
+    _whole(conversations.c.owner + 0 == _OWNER)
+    .join(_lineage, _lineage.c.answer_id == responses.c.answer_id)
+    .order_by(_lineage.c.depth.desc())
+)
 
 
 class SqlResponseViews:

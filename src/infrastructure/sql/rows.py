@@ -149,6 +149,7 @@ answers = Table(
     Column("takeovers", Integer, nullable=False, server_default="0"),
     Column("stop_wanted", Boolean, nullable=False, server_default=false()),
     Column("grounding", Text),  # what of its prompt is not in the conversation
+    Column("key_id", Text),  # which is charged, also by another process
     UniqueConstraint("conversation_id", "number"),
 )
 Index(
@@ -231,7 +232,7 @@ documents = Table(
     Column("sequence", Serial, primary_key=True),
     Column("id", Text, nullable=False, unique=True),
     Column("knowledge_base_id", Text, ForeignKey("knowledge_bases.id", ondelete="SET NULL")),
-    Column("owner", BigInteger, ForeignKey("users.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("owner", BigInteger, ForeignKey("users.id", ondelete="CASCADE"), nullable=False),
     Column("name", Text, nullable=False),
     Column("file_type", Text, nullable=False),
     Column("size", BigInteger, nullable=False),
@@ -242,6 +243,8 @@ documents = Table(
     Column("reason", Text),
     Column("attributes", Text),
     Column("replaces", Boolean, nullable=False, server_default=false()),
+    Index(None, "owner", "created_at", "id"),
+    Index(None, "knowledge_base_id", "sequence"),
     Index(None, "knowledge_base_id", "state", "sequence"),
     Index(None, "knowledge_base_id", "name"),
     Index(None, "state", "id"),

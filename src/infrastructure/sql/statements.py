@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from sqlalchemy import ClauseElement, Select
+from sqlalchemy import ClauseElement, SelectBase
 from sqlalchemy.engine import Dialect
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.types import TypeEngine
@@ -73,13 +73,13 @@ def prepare(statement: ClauseElement, dialect: Dialect) -> Prepared:
     compiled = statement.compile(dialect=dialect)
     assert isinstance(compiled, SQLCompiler)
     names = compiled.positiontup or []
-    columns = statement.selected_columns if isinstance(statement, Select) else ()
+    columns = statement.selected_columns if isinstance(statement, SelectBase) else ()
     found = ((index, _reader(column.type, dialect)) for index, column in enumerate(columns))
     return Prepared(
         text=str(compiled),
         parameters=tuple(_parameter(compiled, name, dialect) for name in names),
         converters=tuple((index, convert) for index, convert in found if convert),
-        returns_rows=isinstance(statement, Select),
+        returns_rows=isinstance(statement, SelectBase),
     )
 
 

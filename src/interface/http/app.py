@@ -108,6 +108,7 @@ def _dependencies(backend: Backend, options: HttpOptions) -> dict[str, Provide]:
             cancel=backend.cancel_response,
             delete=backend.delete_response,
             forget=backend.forget_response,
+            recall=backend.recall_response,
             follow=backend.follow_answer,
             keep_alive=options.keep_alive,
         ),

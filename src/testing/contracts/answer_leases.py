@@ -8,7 +8,7 @@ import asyncio
 from llm_backend.application.ports.answer_journal import Part
 from llm_backend.application.ports.answer_leases import OpenAnswer
 from llm_backend.domain.answers import AnswerState, Delta, Done
-from llm_backend.domain.ids import AnswerId, WriterId
+from llm_backend.domain.ids import AnswerId, ApiKeyId, WriterId
 from llm_backend.domain.knowledge import Relevance
 from llm_backend.domain.prompting import Grounding
 from llm_backend.testing.builders import (
@@ -24,6 +24,7 @@ from llm_backend.testing.contracts.answer_events import HUNDRED, given_a_convers
 from llm_backend.testing.contracts.store import ALICE, Store, given
 
 OTHER = WriterId("another process")
+KEY = ApiKeyId("8a1c1d2e-0000-4000-8000-00000000000a")
 THIRD = WriterId("a third one")
 GROUNDING = Grounding(
     instructions="Use these.\n[1] 日本",
@@ -74,7 +75,7 @@ class AnswerLeasesContract:
             a_conversation(30),
         )
         await store.journal.begin(a_turn(100, grounding=GROUNDING))
-        await store.journal_of(OTHER).begin(a_turn(200, owner=2, conversation=20))
+        await store.journal_of(OTHER).begin(a_turn(200, owner=2, conversation=20, key=KEY))
         await store.journal.begin(a_turn(300, conversation=30))
         await store.journal.finish(AnswerId(300), 1, [], a_reply(2))
 
@@ -82,7 +83,7 @@ class AnswerLeasesContract:
 
         assert found == [
             OpenAnswer(answer=an_answer(100), model="gpt-x", writer=store.leases.me, grounding=GROUNDING),
-            OpenAnswer(answer=an_answer(200, owner=2, conversation=20), model="glm-y", writer=OTHER),
+            OpenAnswer(answer=an_answer(200, owner=2, conversation=20), model="glm-y", writer=OTHER, key=KEY),
         ]
         assert await store.leases.mine() == {HUNDRED: False}
         assert await store.leases_of(OTHER).mine() == {AnswerId(200): False}

@@ -72,6 +72,9 @@ class EmbedderContract:
             assert len(one) == 4 * embedder.space.dimensions
             assert not any(one) or length(one) == pytest.approx(1.0, abs=1e-4)
 
+    async def test_lexical_ones_have_statistics(self, embedder: Embedder) -> None:
+        assert ((await embedder.embed_document(TEXTS)).statistics is not None) is embedder.is_lexical
+
     def test_the_weights_are_shares(self, embedder: Embedder) -> None:
         assert 0 <= embedder.cosine_weight <= 1
         assert 0 < embedder.related_cosine <= 1

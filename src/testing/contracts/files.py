@@ -1,12 +1,17 @@
 """What every adapter of `Files`, `VectorStores` and `FileViews` keeps. Provide a fixture `store` (see
-`contracts.store`)."""
+`contracts.store`).
+
+Long because: the three are views of the same things, and are tried with the same ones.
+"""
 
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 
+from llm_backend.application.ports.file_views import Slice
 from llm_backend.domain.errors import (
     FileBatchNotFound,
     IngestionCancelled,
@@ -54,6 +59,23 @@ def a_batch(id: str = "batch-1", *, owner: UserId = ALICE, knowledge_base: str =
 
 async def listed(store: Store, owner: UserId = ALICE, *, now: datetime = NOON, limit: int = 100) -> list[str]:
     return [file.id for file in await store.file_views.files(owner, now=now, limit=limit)]
+
+
+SLICES: list[tuple[Slice[Any], str]] = [  # of "abcde", in the order in which they were made
+    (Slice(limit=2), "ed"),
+    (Slice(limit=9, newest_first=False), "abcde"),
+    (Slice(limit=2, after="d"), "cb"),
+    (Slice(limit=9, newest_first=False, after="c"), "de"),
+    (Slice(limit=2, before="b"), "dc"),
+    (Slice(limit=2, newest_first=False, before="d"), "bc"),
+    (Slice(limit=9, after="e", before="b"), "dc"),
+    (Slice(limit=1, newest_first=False, after="a", before="e"), "b"),
+    (Slice(limit=9, after="a"), ""),
+    (Slice(limit=9, after="nobody"), ""),
+    (Slice(limit=9, before="nobody"), ""),
+    (Slice(limit=9, after="x"), ""),
+    (Slice(limit=0), ""),
+]
 
 
 class FilesContract:
@@ -207,6 +229,65 @@ class VectorStoresContract:
         assert [one.base for one in found] == [a_knowledge_base("shelf-3"), a_knowledge_base("shelf-1")]
         assert all(one.settings == StoreSettings(last_active_at=NOON) for one in found)
         assert all(one.counts == FileCounts() and one.bytes_used == 0 for one in found)
+
+    @pytest.mark.parametrize(("part", "expected"), SLICES)
+    async def test_a_part_of_the_stores_is_read(
+        self, store: Store, part: Slice[KnowledgeBaseId], expected: str
+    ) -> None:
+        await given(store, a_user(1), a_user(2))
+        await given(store, *(a_knowledge_base(name) for name in "abcde"), a_knowledge_base("x", owner=2))
+
+        found = await store.file_views.vector_stores(ALICE, part)
+
+        assert "".join(one.base.id for one in found) == expected
+
+    @pytest.mark.parametrize(("part", "expected"), SLICES)
+    async def test_a_part_of_the_files_is_read(self, store: Store, part: Slice[FileId], expected: str) -> None:
+        await given_users(store)
+        await given_files(store, a_file("b"), a_file("d"))
+        for name in "abcde":
+            if name in "bd":
+                await given_attached(store, a_document(f"document-{name}"), FileId(name))
+            else:
+                await given_pending(store, a_document(name))
+
+        found = await store.file_views.store_files(ALICE, SHELF, part)
+        pending = await store.file_views.store_files(ALICE, SHELF, part, status=FileStatus.IN_PROGRESS)
+        failed = await store.file_views.store_files(ALICE, SHELF, part, status=FileStatus.FAILED)
+
+        assert "".join(one.file for one in found) == expected
+        assert found == pending
+        assert not failed
+
+    async def test_files_are_listed_by_batch_and_by_how_far_they_have_come(self, store: Store) -> None:
+        await given_users(store)
+        await given_files(store, *(a_file(name) for name in "abc"))
+        for name in "abc":
+            await given_attached(store, a_document(f"document-{name}"), FileId(name), batch=a_batch(f"batch-{name}"))
+        await given_pending(store, a_document("d"))
+        async with store.transactions() as work:
+            await work.documents.mark_failed(DocumentId("document-a"), "document_unreadable")
+            await work.documents.cancel(ALICE, DocumentId("document-b"), IngestionCancelled.code)
+            await work.commit()
+        views, batch = store.file_views, FileBatchId("batch-a")
+        whole: Slice[FileId] = Slice(limit=9)
+
+        by_status = {
+            status: [one.file for one in await views.store_files(ALICE, SHELF, whole, status=status)]
+            for status in FileStatus
+        }
+        of_batch = await views.store_files(ALICE, SHELF, whole, batch=batch)
+        cancelled = await views.store_files(ALICE, SHELF, whole, batch=batch, status=FileStatus.CANCELLED)
+
+        assert by_status == {
+            FileStatus.IN_PROGRESS: ["d", "c"],
+            FileStatus.COMPLETED: [],
+            FileStatus.FAILED: ["a"],
+            FileStatus.CANCELLED: ["b"],
+        }
+        assert ([one.file for one in of_batch], list(cancelled)) == (["a"], [])
+        with pytest.raises(KnowledgeBaseNotFound):
+            await views.store_files(BOB, SHELF, whole)
 
     async def test_files_are_counted_by_how_far_they_have_come(self, store: Store) -> None:
         await given_users(store)

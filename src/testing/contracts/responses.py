@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from llm_backend.application.ports.answer_journal import Turn
+from llm_backend.application.ports.answer_journal import Part, Turn
 from llm_backend.domain.answers import AnswerState, CallPiece, Delta, Done, FullText
 from llm_backend.domain.conversations import Conversation, Message, TokenUsage
 from llm_backend.domain.errors import (
@@ -13,8 +13,9 @@ from llm_backend.domain.errors import (
     IdempotencyMismatch,
     ResponseNotFound,
 )
-from llm_backend.domain.ids import AnswerId, ConversationId
+from llm_backend.domain.ids import AnswerId, ConversationId, FileId
 from llm_backend.domain.items import (
+    FilePart,
     FunctionCall,
     FunctionResult,
     ImagePart,
@@ -45,6 +46,14 @@ ITEMS: tuple[Item, ...] = (
     Said(speaker=Speaker.USER, parts=(TextPart("看"), ImagePart("data:image/png;base64,AA==", "low"), ImagePart("u"))),
     FunctionCall(call_id="call_1", name="weather", arguments='{"city": "Köln"}'),
     FunctionResult(call_id="call_1", output="☀"),
+    Said(
+        speaker=Speaker.USER,
+        parts=(
+            FilePart(name="合同.pdf", url="data:application/pdf;base64,AA==", text="不可抗力 is …", mark="m"),
+            FilePart(name="b.txt", file=FileId("f"), text="B", mark="n"),
+        ),
+    ),
+    FunctionResult(call_id="call_2", output="see", parts=(TextPart("see"), FilePart(name="c", text="C", mark="o"))),
     Summary("They talked"),
     Removed(),
 )
@@ -253,17 +262,38 @@ class ResponsesContract:
         assert [one.answer.id for one in found] == [101, 102]
         assert found[0].request.previous == 100
 
-    async def test_the_events_of_responses_are_never_forgotten(self, store: Store) -> None:
+    async def test_the_events_of_responses_are_forgotten_like_those_of_answers(self, store: Store) -> None:
         await given(store, a_user(1), a_conversation(10))
         await store.journal.begin(a_response_turn(100))
         await ended(store, 100)
-        await store.journal.begin(a_turn(101))
-        await ended(store, 101)
 
         assert await store.journal.forget_events_before(NOON.replace(year=2030)) == 1
 
-        assert len(await store.journal.events(AnswerId(100))) == 3
-        assert not await store.journal.events(AnswerId(101))
+        assert not await store.journal.events(AnswerId(100))
+        assert (await store.response_views.find(ALICE, AnswerId(100))).reply is not None
+
+    @pytest.mark.parametrize("conversation", [None, 10])
+    async def test_the_events_of_a_removed_response_go_at_once(self, store: Store, conversation: int | None) -> None:
+        await given(store, a_user(1), a_conversation(10))
+        await store.journal.begin(a_response_turn(100, conversation=conversation))
+        await ended(store, 100)
+
+        async with store.transactions() as work:
+            await work.responses.remove(ALICE, AnswerId(100))
+            await work.commit()
+
+        assert not await store.journal.events(AnswerId(100))
+
+    async def test_a_removed_response_that_is_still_written_in_a_conversation_keeps_them(self, store: Store) -> None:
+        await given(store, a_user(1), a_conversation(10))
+        await store.journal.begin(a_response_turn(100, conversation=10))
+        await store.journal.checkpoint([Part(AnswerId(100), 1, [Delta("a")])])
+
+        async with store.transactions() as work:
+            await work.responses.remove(ALICE, AnswerId(100))
+            await work.commit()
+
+        assert await store.journal.events(AnswerId(100)) == [(1, Delta("a"))]
 
 
 class ConversationItemsContract:

@@ -14,13 +14,12 @@ from langchain_tests.integration_tests import ChatModelIntegrationTests, Embeddi
 PIXEL = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 )
-NO_FILES = "The server refuses files as parts of a message under /v1/responses"
 
 
 @pytest.fixture(autouse=True)
 def internet(monkeypatch: pytest.MonkeyPatch) -> None:
     """LangChain's tests take a picture, a document and a sound from the internet; here those are small and at hand."""
-    contents = {".png": PIXEL, ".jpg": PIXEL, ".pdf": b"%PDF-1.4\n%%EOF", ".wav": _silence()}
+    contents = {".png": PIXEL, ".jpg": PIXEL, ".pdf": _document("Dummy PDF file"), ".wav": _silence()}
 
     def get(url: str, **_: Any) -> httpx.Response:
         (content,) = [content for ending, content in contents.items() if url.endswith(ending)]
@@ -35,6 +34,28 @@ def _silence() -> bytes:
             sound.setparams((1, 2, 8000, 0, "NONE", ""))
             sound.writeframes(bytes(16))
         return file.getvalue()
+
+
+def _document(text: str) -> bytes:
+    """A PDF of one page that says `text`."""
+    drawn = f"BT /F1 12 Tf 72 720 Td ({text}) Tj ET".encode()
+    objects = [
+        b"<< /Type /Catalog /Pages 2 0 R >>",
+        b"<< /Type /Pages /Kids [3 0 R] /Count 1 >>",
+        (
+            b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] /Contents 4 0 R "
+            b"/Resources << /Font << /F1 << /Type /Font /Subtype /Type1 /BaseFont /Helvetica >> >> >> >>"
+        ),
+        b"<< /Length %d >>\nstream\n%b\nendstream" % (len(drawn), drawn),
+    ]
+    file, places = b"%PDF-1.4\n", list[int]()
+    for number, content in enumerate(objects, start=1):
+        places.append(len(file))
+        file += b"%d 0 obj\n%b\nendobj\n" % (number, content)
+    table = b"".join(b"%010d 00000 n \n" % place for place in places)
+    size = len(objects) + 1
+    trailer = b"trailer\n<< /Size %d /Root 1 0 R >>\nstartxref\n%d\n%%%%EOF\n" % (size, len(file))
+    return file + b"xref\n0 %d\n0000000000 65535 f \n%b%b" % (size, table, trailer)
 
 
 class TestChatCompletions(ChatModelIntegrationTests):  # type: ignore[misc]
@@ -93,14 +114,6 @@ class TestResponses(TestChatCompletions):
     @property
     def supports_pdf_tool_message(self) -> bool:
         return True
-
-    @pytest.mark.xfail(reason=NO_FILES, strict=True)
-    def test_pdf_inputs(self, model: BaseChatModel) -> None:
-        super().test_pdf_inputs(model)
-
-    @pytest.mark.xfail(reason=NO_FILES, strict=True)
-    def test_pdf_tool_message(self, model: BaseChatModel) -> None:
-        super().test_pdf_tool_message(model)
 
 
 class TestEmbeddings(EmbeddingsIntegrationTests):  # type: ignore[misc]

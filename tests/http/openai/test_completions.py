@@ -10,13 +10,18 @@ from typing import Any
 
 import pytest
 from httpx import ASGITransport, AsyncClient, Response
+from msgspec import Raw
+from msgspec.json import encode
 
 from llm_backend.config import Settings
 from llm_backend.config.sections import Limits
 from llm_backend.domain.errors import UpstreamCutOff, UpstreamRejectedKey, UpstreamTimeout, UpstreamUnavailable
+from llm_backend.domain.prompting import OUTLINE
+from llm_backend.infrastructure.embedding.configured import ConfiguredEmbedders
 from llm_backend.interface.http.app import create_app
+from llm_backend.interface.http.openai.completions import talk_in
 from llm_backend.testing.scripted_chat_model import ScriptedChatModel
-from tests.http.backends import memory_backend
+from tests.http.backends import NamedEmbedder, memory_backend
 from tests.http.clients import Client
 from tests.http.openai.test_frame import error_of
 
@@ -179,6 +184,37 @@ async def test_a_knowledge_base_is_a_model_that_answers_from_it(alice: Client, m
     assert asked.turns[1].text == "不可抗力条款"
 
 
+async def test_it_outlines_whole_documents_for_those_who_ask_about_them(
+    alice: Client, model: ScriptedChatModel
+) -> None:
+    kb = await alice.new_knowledge_base()
+    await alice.new_document(kb)
+    messages = [
+        {"role": "user", "content": "Hello"},
+        {"role": "assistant", "content": "Hello!"},
+        {"role": "user", "content": "What is this document about?"},
+    ]
+
+    reply = await alice.post("/v1/chat/completions", {"model": f"kb:{kb}", "messages": messages})
+
+    assert reply.status_code == 200, reply.text
+    assert OUTLINE in model.requests[-1].turns[0].text
+
+
+def test_what_was_said_before_a_question_is_read_as_well() -> None:
+    said = [
+        *({"role": "user", "content": f"{number}"} for number in range(9)),
+        {"role": "tool", "content": "x"},
+        {"role": "user", "content": [{"type": "text", "text": "Who"}, {"type": "image_url"}, {"text": "pays?"}]},
+        {"role": "assistant", "content": "Wait"},
+    ]
+
+    talk = talk_in([Raw(encode(one)) for one in said])
+
+    assert talk.question == "Who\npays?"
+    assert talk.before == [("user", f"{number}") for number in range(1, 9)]
+
+
 async def test_a_knowledge_base_that_knows_nothing_says_so(alice: Client) -> None:
     kb = await alice.new_knowledge_base()
 
@@ -216,6 +252,26 @@ async def test_each_form_of_input_has_a_vector_for_each_text(alice: Client, give
     decoded = [array("f", b64decode(entry["embedding"])).tolist() for entry in base64["data"]]
     assert decoded == [pytest.approx(entry["embedding"]) for entry in floats["data"]]
     assert floats["usage"]["prompt_tokens"] > 0
+
+
+@pytest.fixture
+async def meaningful(tmp_path: Path) -> AsyncIterator[Client]:
+    """Whose embedding model goes by the meaning of words, or says so."""
+    embedder = NamedEmbedder(name="meaningful", is_lexical=False)
+    embedders = ConfiguredEmbedders([embedder], default="meaningful")
+    async with memory_backend(tmp_path, embedders=embedders) as backend:
+        transport = ASGITransport(create_app(backend))  # type: ignore[arg-type]
+        async with AsyncClient(transport=transport, base_url="http://test") as http:
+            yield await Client(http).new_user()
+
+
+async def test_token_numbers_are_no_words_to_a_model_that_goes_by_meaning(meaningful: Client) -> None:
+    texts = await meaningful.post("/v1/embeddings", {"model": "meaningful", "input": ["a", "b"]})
+    numbers: list[Any] = [[1, 2], [[1, 2], [3]], ["a", [1]]]
+    refused = [await meaningful.post("/v1/embeddings", {"model": "meaningful", "input": given}) for given in numbers]
+
+    assert texts.status_code == 200
+    assert {(reply.status_code, error_of(reply)["code"]) for reply in refused} == {(400, "tokens_not_understood")}
 
 
 async def test_vectors_can_be_shorter(alice: Client) -> None:

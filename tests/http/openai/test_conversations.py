@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 
+from llm_backend.domain.answers import CallPiece
 from llm_backend.testing.scripted_chat_model import FOREVER, ScriptedChatModel
 from tests.http.clients import Client
 from tests.http.openai.test_frame import error_of
-from tests.http.openai.test_responses import MODEL, respond, streamed, text_of
+from tests.http.openai.test_responses import MODEL, WEATHER, respond, streamed, text_of
 
 
 async def a_conversation(client: Client, *texts: str, **fields: Any) -> str:
@@ -88,6 +89,23 @@ async def test_no_more_than_twenty_items_at_once(alice: Client) -> None:
     assert (many.status_code, enough.status_code) == (400, 200)
 
 
+async def test_a_repeated_request_adds_its_items_once(alice: Client) -> None:
+    name, other = await a_conversation(alice, "one"), await a_conversation(alice)
+    headers = {"Idempotency-Key": "once"}
+    body = {"items": [{"role": "user", "content": "two"}, {"role": "assistant", "content": "three"}]}
+
+    first, *again = await asyncio.gather(
+        *(alice.post(f"/v1/conversations/{name}/items", body, headers=headers) for _ in range(4))
+    )
+    differently = await alice.post(f"/v1/conversations/{name}/items", {"items": body["items"][:1]}, headers=headers)
+    elsewhere = await alice.post(f"/v1/conversations/{other}/items", body, headers=headers)
+
+    assert first.status_code == 200, first.text
+    assert [reply.json() for reply in again] == [first.json()] * 3
+    assert said(await items_of(alice, name)) == [("user", "one"), ("user", "two"), ("assistant", "three")]
+    assert (differently.status_code, elsewhere.status_code) == (409, 409)
+
+
 async def test_a_conversation_of_one_door_goes_on_at_the_other(alice: Client, model: ScriptedChatModel) -> None:
     number = await alice.new_conversation(model=MODEL)
     await alice.post(f"/api/chat/{number}", {"message": "First"})
@@ -141,6 +159,24 @@ async def test_a_removed_message_is_neither_shown_nor_told_to_the_model(
     history = await alice.history(int(name.removeprefix("conv_")))
     assert [message["content"] for message in history] == [text_of(response), "Next", text_of(response)]
     assert (await alice.get(f"/v1/responses/{response['id']}")).status_code == 200
+
+
+async def test_a_removed_answer_is_not_in_its_response_any_more_nor_in_its_stream(
+    alice: Client, model: ScriptedChatModel
+) -> None:
+    name = await a_conversation(alice)
+    model.play_next("Secret", CallPiece("", 0, "{}", "c1", "weather"))
+    response = await respond(alice, "Tell", conversation=name, tools=[WEATHER])
+    message, call = response["output"]
+    await alice.request("DELETE", f"/v1/conversations/{name}/items/{message['id']}")
+
+    found = await alice.get(f"/v1/responses/{response['id']}")
+    stream = await alice.get(f"/v1/responses/{response['id']}?stream=true")
+
+    assert found.status_code == 200, found.text
+    assert found.json()["output"] == [call]
+    assert stream.status_code == 200
+    assert "Secret" not in stream.text
 
 
 async def test_one_answer_at_a_time(alice: Client, model: ScriptedChatModel) -> None:

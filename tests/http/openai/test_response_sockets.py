@@ -15,7 +15,7 @@ from llm_backend.interface.http.options import HttpOptions
 from llm_backend.testing.scripted_chat_model import ScriptedChatModel
 from tests.http.clients import PASSWORD, Client
 from tests.http.openai.test_frame import error_of
-from tests.http.openai.test_responses import MODEL, WEATHER, respond, text_of
+from tests.http.openai.test_responses import MODEL, WEATHER, a_shelf_of_two, respond, text_of
 from tests.live import serving
 
 TEXT = "Rust 是一种系统编程语言"
@@ -60,6 +60,17 @@ async def test_basic_text_and_streaming(socket: Socket, alice: Client) -> None:
     assert (events[0]["type"], events[-1]["type"]) == ("response.created", "response.completed")
     assert "".join(event.get("delta", "") for event in events) == text_of(events[-1]["response"]) == TEXT
     assert (await alice.get(f"/v1/responses/{events[-1]['response']['id']}")).json() == events[-1]["response"]
+
+
+async def test_what_a_search_has_found_is_told_to_those_who_ask_for_it(socket: Socket, alice: Client) -> None:
+    store, *_ = await a_shelf_of_two(alice)
+    tools = [{"type": "file_search", "vector_store_ids": [store]}]
+
+    told = await socket.ask("When does the buyer pay?", tools=tools, include=["file_search_call.results"])
+    untold = await socket.ask("When does the buyer pay?", tools=tools)
+
+    assert len(told[-1]["response"]["output"][0]["results"]) == 2
+    assert untold[-1]["response"]["output"][0]["results"] is None
 
 
 async def test_a_system_prompt(socket: Socket, model: ScriptedChatModel) -> None:
@@ -137,6 +148,23 @@ async def test_a_response_goes_on_without_the_connection(url: str, alice: Client
 
 
 # Compaction ----------------------------------------------------------------------------------------------------------
+
+
+async def test_a_repeated_request_asks_for_one_summary(alice: Client, model: ScriptedChatModel) -> None:
+    first = await respond(alice)
+    model.play_next("They spoke", " of Rust.\n")
+    model.play_next("Something else")
+    body, headers = {"model": MODEL, "previous_response_id": first["id"]}, {"Idempotency-Key": "once"}
+    keyed = await alice.with_key()
+
+    replies = [await keyed.post("/v1/responses/compact", body, headers=headers) for _ in range(2)]
+    other = await keyed.post("/v1/responses/compact", {**body, "input": "More"}, headers=headers)
+
+    assert replies[0].status_code == 200, replies[0].text
+    assert replies[0].json() == replies[1].json()
+    assert (other.status_code, len(model.requests)) == (409, 2)
+    of_key, _ = (await alice.get("/api/usage", params={"group_by": "key"})).json()["usage"]
+    assert of_key["requests"] == 1
 
 
 async def test_compaction_takes_the_place_of_what_was_said(alice: Client, model: ScriptedChatModel) -> None:

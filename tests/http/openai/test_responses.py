@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -10,9 +12,11 @@ from openai.types.responses import Response as PublishedResponse
 from openai.types.responses import ResponseStreamEvent
 from pydantic import TypeAdapter
 
+from llm_backend.application.backend import Backend
 from llm_backend.application.ports.chat_model import Completion
 from llm_backend.domain.answers import CallPiece
 from llm_backend.domain.errors import UpstreamCutOff, UpstreamRateLimited, UpstreamUnavailable
+from llm_backend.domain.prompting import OUTLINE
 from llm_backend.testing.scripted_chat_model import FOREVER, ScriptedChatModel
 from tests.http.clients import Client
 from tests.http.openai.test_frame import error_of
@@ -312,6 +316,10 @@ async def test_what_breaks_off_has_failed_and_keeps_its_text(alice: Client, mode
     assert events[-1]["type"] == "response.failed"
     assert events[-1]["response"]["error"]["code"] == "rate_limit_exceeded"
     assert events[-1]["response"]["completed_at"] is None
+    assert [event["type"].removeprefix("response.") for event in events[-4:]] == [
+        "output_text.done", "content_part.done", "output_item.done", "failed",
+    ]  # fmt: skip
+    assert events[-2]["item"] == events[-1]["response"]["output"][0]
     stored = (await alice.get(f"/v1/responses/{events[-1]['response']['id']}")).json()
     assert stored == events[-1]["response"]
 
@@ -324,7 +332,7 @@ async def test_what_breaks_off_has_failed_and_keeps_its_text(alice: Client, mode
         {"input": 5},
         {"input": [{"type": "message", "role": "nobody", "content": "x"}]},
         {"input": [{"type": "unheard_of"}]},
-        {"input": [{"role": "user", "content": [{"type": "input_file", "file_id": "file-1"}]}]},
+        {"input": [{"role": "user", "content": [{"type": "input_audio", "data": "AA=="}]}]},
         {"tools": [{"type": "web_search"}]},
         {"tools": [{"type": "function"}]},
         {"tool_choice": {"type": "unheard_of"}, "tools": [WEATHER]},
@@ -403,7 +411,24 @@ async def test_one_that_runs_can_be_cancelled(alice: Client, model: ScriptedChat
 
     assert cancelled.json()["status"] == "cancelled"
     assert again.json() == cancelled.json() == events[-1]["response"]
-    assert events[-1]["type"] == "response.incomplete"
+    assert [event["type"].removeprefix("response.") for event in events] == [
+        "created", "queued", "in_progress", "output_item.added", "content_part.added", "output_text.delta",
+        "output_text.done", "content_part.done", "output_item.done", "incomplete",
+    ]  # fmt: skip
+    assert [event["sequence_number"] for event in events] == list(range(len(events)))
+    assert events[-2]["item"]["status"] == "incomplete"
+    assert await rest_of(alice, queued["id"]) == events
+
+
+async def test_a_call_that_was_broken_off_ends_incomplete(alice: Client, model: ScriptedChatModel) -> None:
+    model.play_next("Wait", CallPiece("", 0, '{"ci', "c1", "weather"), UpstreamCutOff())
+
+    events = await streamed(alice, tools=[WEATHER])
+
+    assert [event["type"].removeprefix("response.") for event in events[-3:]] == [
+        "function_call_arguments.delta", "output_item.done", "failed",
+    ]  # fmt: skip
+    assert (events[-2]["item"]["status"], events[-2]["item"]["arguments"]) == ("incomplete", '{"ci')
 
 
 async def test_one_that_runs_can_be_deleted(alice: Client, model: ScriptedChatModel) -> None:
@@ -444,6 +469,24 @@ async def test_a_running_response_is_resumed_after_every_event(alice: Client, mo
     assert [event["sequence_number"] for event in whole] == list(range(len(whole)))
     assert rests == [whole[after + 1 :] for after in range(len(rests))]
     assert await rest_of(alice, queued["id"]) == whole
+
+
+async def test_what_nobody_remembers_piece_by_piece_is_streamed_whole(
+    alice: Client, model: ScriptedChatModel, backend: Backend
+) -> None:
+    model.play_next("a", "b", CallPiece("", 0, "{}", "c1", "weather"))
+    before = await streamed(alice, tools=[WEATHER])
+    name = before[-1]["response"]["id"]
+    forgetting = replace(backend.keep_house, events_kept_for=timedelta(seconds=-60))
+    await forgetting()
+
+    after = await rest_of(alice, name)
+    refused = await alice.get(f"/v1/responses/{name}?stream=true&starting_after=3")
+
+    assert [event["delta"] for event in after if event["type"].endswith("delta")] == ["ab", "{}"]
+    assert after[-1]["response"] == before[-1]["response"]
+    assert [event["sequence_number"] for event in after] == list(range(len(after)))
+    assert (refused.status_code, error_of(refused)["code"]) == (404, "events_forgotten")
 
 
 # Documents -----------------------------------------------------------------------------------------------------------
@@ -488,6 +531,77 @@ async def test_documents_are_searched_and_cited(alice: Client, model: ScriptedCh
         )
         if after < len(events) - 1:
             assert events_of(resumed) == events[after + 1 :]
+
+
+async def a_shelf_of_two(client: Client) -> tuple[str, str, str]:
+    """A vector store, and its files of 2023 and of 2024."""
+    store = await client.new_vector_store()
+    old = await client.new_file("old.txt", b"The buyer pays within ten days.")
+    new = await client.new_file("new.txt", b"The buyer pays within thirty days.")
+    await client.new_file_batch(store, [old, new])
+    for file, year in ((old, 2023), (new, 2024)):
+        await client.post(f"/v1/vector_stores/{store}/files/{file}", {"attributes": {"year": year}})
+    return store, old, new
+
+
+async def searched(client: Client, store: str, said: str = "When does the buyer pay?", **tool: Any) -> dict[str, Any]:
+    """The call of the search, with its results."""
+    tools = [{"type": "file_search", "vector_store_ids": [store], **tool}]
+    response = await respond(client, said, tools=tools, include=["file_search_call.results"])
+    assert response["tools"] == tools
+    call: dict[str, Any] = response["output"][0]
+    return call
+
+
+async def test_what_was_found_is_told_with_scores_and_attributes(alice: Client) -> None:
+    store, old, new = await a_shelf_of_two(alice)
+
+    found = (await searched(alice, store))["results"]
+
+    assert {(one["file_id"], one["filename"], one["attributes"]["year"]) for one in found} == {
+        (old, "old.txt", 2023),
+        (new, "new.txt", 2024),
+    }
+    assert all(0 < one["score"] <= 1 for one in found)
+    assert {one["text"] for one in found} == {"The buyer pays within ten days.", "The buyer pays within thirty days."}
+
+
+async def test_a_search_goes_by_filters_and_limits(alice: Client) -> None:
+    store, _, new = await a_shelf_of_two(alice)
+    since = {"type": "gte", "key": "year", "value": 2024}
+
+    filtered = await searched(alice, store, filters=since)
+    fewer = await searched(alice, store, max_num_results=1)
+    none = await searched(alice, store, ranking_options={"ranker": "auto", "score_threshold": 1.0})
+    nobodys = await searched(alice, store, filters={"type": "eq", "key": "year", "value": 1999})
+    odd = [{"type": "file_search", "vector_store_ids": [store], "filters": {"type": "eq", "key": "year"}}]
+    refused = await alice.post("/v1/responses", {"model": MODEL, "input": "Hi", "tools": odd})
+
+    assert [one["file_id"] for one in filtered["results"]] == [new]
+    assert len(fewer["results"]) == 1
+    assert (none["results"], nobodys["results"]) == ([], [])
+    assert (refused.status_code, error_of(refused)["code"]) == (400, "invalid_filter")
+
+
+async def test_a_follow_up_is_searched_for_by_what_it_means_as_well(alice: Client, model: ScriptedChatModel) -> None:
+    store, *_ = await a_shelf_of_two(alice)
+    tools = [{"type": "file_search", "vector_store_ids": [store]}]
+    first = await respond(alice, "When does the buyer pay?", tools=tools)
+    model.play_next("buyer pays days")
+
+    second = await respond(alice, "And if not?", tools=tools, previous_response_id=first["id"])
+
+    assert first["output"][0]["queries"] == ["When does the buyer pay?"]
+    assert second["output"][0]["queries"] == ["And if not?", "buyer pays days"]
+    assert "thirty days" in model.requests[-1].turns[0].text
+
+
+async def test_whole_documents_are_told_by_their_outline(alice: Client, model: ScriptedChatModel) -> None:
+    store, *_ = await a_shelf_of_two(alice)
+
+    await searched(alice, store, "What are these documents about?")
+
+    assert OUTLINE in model.requests[-1].turns[0].text
 
 
 async def test_a_vector_store_of_somebody_else_is_not_searched(alice: Client, bob: Client) -> None:

@@ -140,6 +140,18 @@ async def test_a_repeated_request_makes_one_store(alice: Client) -> None:
     assert other.status_code == 409
 
 
+async def test_a_repeated_request_attaches_a_file_once(alice: Client) -> None:
+    store, file, other = await alice.new_vector_store(), await alice.new_file(), await alice.new_file("other.txt")
+    path, headers = f"/v1/vector_stores/{store}/files", {"Idempotency-Key": "once"}
+
+    replies = [await alice.post(path, {"file_id": file}, headers=headers) for _ in range(2)]
+    differently = await alice.post(path, {"file_id": other}, headers=headers)
+
+    assert {(reply.status_code, reply.json()["id"]) for reply in replies} == {(200, file)}
+    assert differently.status_code == 409
+    assert [one["id"] for one in (await alice.get(path)).json()["data"]] == [file]
+
+
 @pytest.mark.parametrize(
     "fields",
     [

@@ -25,6 +25,13 @@ _GET = select(*CONVERSATION_COLUMNS).where(_OWNED)
 _IS_ANSWERED = exists().where(
     rows.answers.c.conversation_id == conversations.c.id, rows.answers.c.state == rows.RUNNING
 )
+_DROP_EVENTS = delete(rows.answer_events).where(
+    rows.answer_events.c.answer_id.in_(
+        select(rows.answers.c.id).where(
+            rows.answers.c.conversation_id == bindparam("conversation"), rows.answers.c.number == bindparam("number")
+        )
+    )
+)
 _REMOVE = delete(conversations).where(_OWNED)
 
 
@@ -69,6 +76,8 @@ class SqlConversations:
     async def rewrite(self, conversation: Conversation, message: Message) -> None:
         place = and_(rows.messages.c.conversation_id == conversation.id, rows.messages.c.number == message.number)
         await self._transaction.execute(update(rows.messages).where(place).values(message_values(message)))
+        values = {"conversation": conversation.id, "number": message.number}
+        await self._transaction.execute(_DROP_EVENTS, values)
 
     async def remove(self, owner: UserId, conversation: ConversationId) -> None:
         result = await self._transaction.execute(_REMOVE, {"conversation": conversation, "owner": owner})

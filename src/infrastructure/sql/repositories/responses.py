@@ -1,10 +1,10 @@
 """Responses. They are written by the journal, with the answers that they are, and read by the views."""
 
-from sqlalchemy import and_, bindparam, delete, false, select
+from sqlalchemy import and_, bindparam, delete, exists, false, select
 
 from llm_backend.domain.errors import ResponseNotFound
 from llm_backend.domain.ids import AnswerId, UserId
-from llm_backend.infrastructure.sql.rows import answers, conversations, responses
+from llm_backend.infrastructure.sql.rows import RUNNING, answer_events, answers, conversations, responses
 from llm_backend.infrastructure.sql.transaction import Transaction
 
 _FIND = (
@@ -14,6 +14,11 @@ _FIND = (
     .where(answers.c.id == bindparam("response"), conversations.c.owner == bindparam("owner"))
 )
 _REMOVE = delete(responses).where(responses.c.answer_id == bindparam("response"))
+# An answer that is still written needs its events: for those who read along, and for whoever may have to take it over.
+_REMOVE_EVENTS = delete(answer_events).where(
+    answer_events.c.answer_id == bindparam("response"),
+    exists().where(answers.c.id == answer_events.c.answer_id, answers.c.state != RUNNING),
+)
 _REMOVE_UNLISTED = delete(conversations).where(
     and_(conversations.c.id == bindparam("conversation"), conversations.c.listed.is_(false()))
 )
@@ -31,3 +36,4 @@ class SqlResponses:
             raise ResponseNotFound
         await self._transaction.execute(_REMOVE_UNLISTED, {"conversation": found[0]})
         await self._transaction.execute(_REMOVE, {"response": response})
+        await self._transaction.execute(_REMOVE_EVENTS, {"response": response})

@@ -2,15 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Annotated, Any
 
 import msgspec
 from litestar import Controller, post
 from litestar.types import ASGIApp, Receive, Scope, Send
 
-from llm_backend.application.completions import CompleteChat, StreamChat
+from llm_backend.application.answering import RECALLED_FOR_SEARCH
+from llm_backend.application.completions import CompleteChat, StreamChat, Talk
 from llm_backend.application.ports.completions import VerbatimRequest
 from llm_backend.domain import api_keys
+from llm_backend.domain.conversations import Role
 from llm_backend.domain.errors import InvalidMessage
 from llm_backend.interface.http.documentation import SIGNED_IN
 from llm_backend.interface.http.openai.auth import good_for
@@ -74,21 +77,26 @@ class CompletionsController(Controller):
         verbatim = VerbatimRequest(model=asked.model, content=body, shows_usage=_wants_usage(asked))
         access = request.access
         if asked.stream:
-            return EventStream(lambda pour: chats.stream(access, verbatim, lambda: question_in(asked.messages), pour))
-        reply = await chats.complete(access, verbatim, lambda: question_in(asked.messages))
+            return EventStream(lambda pour: chats.stream(access, verbatim, lambda: talk_in(asked.messages), pour))
+        reply = await chats.complete(access, verbatim, lambda: talk_in(asked.messages))
         return JsonBytes(reply.content)
 
 
-def question_in(messages: Sequence[msgspec.Raw]) -> str:
-    """The text of what a user said last. Raises `InvalidMessage`."""
-    for raw in reversed(messages):
-        said = decoded(bytes(raw), MessageIn)
-        if said.role == "user":
-            parts = said.content if isinstance(said.content, list) else [TextPart(said.content)]
-            text = "\n".join(part.text for part in parts if part.text)
-            if text.strip():
-                return text
+def talk_in(messages: Sequence[msgspec.Raw]) -> Talk:
+    """The text of what a user said last, and some of what was said before. Raises `InvalidMessage`."""
+    said = (decoded(bytes(raw), MessageIn) for raw in reversed(messages))
+    texts = ((Role(one.role), _text_of(one)) for one in said if one.role in {Role.USER, Role.ASSISTANT})
+    backwards = ((role, text) for role, text in texts if text.strip())
+    for role, text in backwards:
+        if role is Role.USER:
+            before = list(islice(backwards, RECALLED_FOR_SEARCH))
+            return Talk(question=text, before=before[::-1])
     raise InvalidMessage
+
+
+def _text_of(said: MessageIn) -> str:
+    parts = said.content if isinstance(said.content, list) else [TextPart(said.content)]
+    return "\n".join(part.text for part in parts if part.text)
 
 
 def _wants_usage(asked: CompletionIn) -> bool:

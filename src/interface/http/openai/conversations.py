@@ -70,7 +70,7 @@ class OpenAiConversationsController(Controller):
     tags = TAGS
     opt = good_for(api_keys.Scope.CHAT)
 
-    @post("/", status_code=200, operation_class=RepeatableOperation, responses=openai_failures(409, 413, 507))
+    @post("/", status_code=200, operation_class=RepeatableOperation, responses=openai_failures(404, 409, 413, 415, 507))
     async def create(
         self, data: Body[NewConversationIn], open_conversation: Asked[OpenConversation], request: OpenAiRequest
     ) -> ConversationOut:
@@ -114,13 +114,19 @@ class OpenAiConversationsController(Controller):
         await delete_conversation(request.owner, named_conversation(conversation_id))
         return DeletedConversationOut(conversation_id)
 
-    @post("/{conversation_id:str}/items", status_code=200, responses=openai_failures(404, 409, 413, 507))
+    @post(
+        "/{conversation_id:str}/items",
+        status_code=200,
+        operation_class=RepeatableOperation,
+        responses=openai_failures(404, 409, 413, 415, 507),
+    )
     async def add(
         self, conversation_id: FromPath[str], data: Body[ItemsIn], add_items: Asked[AddItems], request: OpenAiRequest
     ) -> Page[ItemOut]:
         """Say up to 20 things, without asking for an answer."""
         named = named_conversation(conversation_id)
-        messages = await add_items(request.owner, named, items_in(data.items, "items"))
+        repeated = idempotency(request.scope, data)
+        messages = await add_items(request.owner, named, items_in(data.items, "items"), idempotency=repeated)
         return page_of([placed_out(one, named) for one in placed(messages)], lambda item: item.id)
 
     @get("/{conversation_id:str}/items", dependencies={"page": page_query()}, responses=openai_failures(404))

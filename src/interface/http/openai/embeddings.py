@@ -94,7 +94,8 @@ class EmbeddingsController(Controller):
 
 
 async def _own(embed: EmbedTexts, request: OpenAiRequest, asked: EmbeddingIn) -> JsonBytes:
-    vectors = await embed(request.access, asked.model, texts_in(asked.input), dimensions=asked.dimensions)
+    texts, are_tokens = texts_in(asked.input), _has_tokens(asked.input)
+    vectors = await embed(request.access, asked.model, texts, dimensions=asked.dimensions, are_tokens=are_tokens)
     return JsonBytes(_encode(embeddings_out(vectors, as_base64=asked.encoding_format == "base64")))
 
 

@@ -11,6 +11,9 @@ from litestar import Request
 from litestar.di import Provide
 from litestar.params import QueryParameter
 
+from llm_backend.application.ports.file_views import Id, Slice
+from llm_backend.domain.errors import NotFound
+
 T = TypeVar("T")
 
 _INDEXED = re.compile(r"\[\d*\]")
@@ -60,6 +63,23 @@ def page_of(items: Iterable[T], id_of: Callable[[T], str], *, has_more: bool = F
     data = list(items)
     first, last = (id_of(data[0]), id_of(data[-1])) if data else (None, None)
     return Page(data, first, last, has_more)
+
+
+def slice_of(query: PageQuery, id_in: Callable[[str], Id]) -> Slice[Id]:
+    """What to look up for it: one more than is wanted, which tells whether there is more; and nothing at all when a
+    neighbour cannot exist, as it has no id that `id_in` takes."""
+    try:
+        after, before = (id_in(text) if text else None for text in (query.after, query.before))
+    except NotFound:
+        return Slice(limit=0)
+    return Slice(limit=query.limit + 1, newest_first=query.newest_first, after=after, before=before)
+
+
+def sliced_page(found: Sequence[T], query: PageQuery, id_of: Callable[[T], str]) -> Page[T]:
+    """The page, of what was looked up by `slice_of`."""
+    ends = query.before and not query.after
+    wanted = found[-query.limit :] if ends else found[: query.limit]
+    return page_of(wanted, id_of, has_more=len(found) > query.limit)
 
 
 def cut(items: Sequence[T], query: PageQuery, id_of: Callable[[T], str]) -> Page[T]:

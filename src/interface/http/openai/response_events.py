@@ -18,6 +18,7 @@ from llm_backend.domain.outputs import CallSection, Outline, TextSection
 from llm_backend.domain.responses import Response
 from llm_backend.interface.http.openai.item_ids import placed_id
 from llm_backend.interface.http.openai.response_objects import (
+    CUT,
     FunctionCallOut,
     ItemOut,
     OutputTextOut,
@@ -54,6 +55,7 @@ class ResponseEvents:
         self._parts: dict[int, OutputTextOut] = {}
         self._closed: set[int] = set()
         self._done = Done()
+        self._is_broken_off = False
         self._before = 1 if response.request.searched else 0  # items that come before those of the model
 
     def opening(self) -> list[Wire]:
@@ -151,7 +153,7 @@ class ResponseEvents:
             )
         self._tell("response.output_text.done", **self._where(place), text=part.text, logprobs=[])
         self._tell("response.content_part.done", **self._where(place), part=part)
-        self._tell("response.output_item.done", output_index=self._index(place), item=self._item(place))
+        self._tell_done(place)
 
     # Calls -----------------------------------------------------------------------------------------------------------
 
@@ -176,7 +178,7 @@ class ResponseEvents:
             name=section.name,
             arguments=section.arguments,
         )
-        self._tell("response.output_item.done", output_index=self._index(place), item=self._item(place))
+        self._tell_done(place)
 
     # The end ---------------------------------------------------------------------------------------------------------
 
@@ -196,21 +198,29 @@ class ResponseEvents:
         self._tell_response(f"response.{out.status}", out)
 
     def _break_off(self, code: str) -> None:
-        for unmarked in self._texts.values():
-            unmarked.finish()
-        out = broken_off(self._whole("incomplete"), code)
+        """What has begun ends as well, incomplete: nobody shall wait for the rest of an item."""
+        self._is_broken_off = True
+        self._close_texts()
+        for section in self._outline.sections:
+            if isinstance(section, CallSection):
+                self._tell_done(section.place)
+        out = broken_off(self._whole(), code)
         self._tell_response("response.incomplete" if code == STOPPED else "response.failed", out)
 
-    def _whole(self, status: Status | None = None) -> ResponseOut:
+    def _whole(self) -> ResponseOut:
         out = begun_out(self._response)
         if self._response.request.searched:
             out.output.append(file_search_out(self._response, with_results=self._with_results))
-        out.output += [self._item(section.place, status) for section in self._outline.sections]
+        out.output += [self._item(section.place) for section in self._outline.sections]
         out.usage = usage_out(self._done.usage)
         return out
 
-    def _item(self, place: int, status: Status | None = None) -> ItemOut:
-        status = status or ("incomplete" if self._done.finish_reason in {"length", "content_filter"} else "completed")
+    def _tell_done(self, place: int) -> None:
+        self._tell("response.output_item.done", output_index=self._index(place), item=self._item(place))
+
+    def _item(self, place: int) -> ItemOut:
+        is_cut = self._is_broken_off or self._done.finish_reason in CUT
+        status: Status = "incomplete" if is_cut else "completed"
         section = self._outline.sections[place]
         if isinstance(section, TextSection):
             return answer_out(self._id(place), status, [self._part(place)])

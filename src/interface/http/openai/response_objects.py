@@ -6,16 +6,17 @@ from typing import Any, Literal, TypeAlias
 
 import msgspec
 
-from llm_backend.application.composing_responses import said_of
-from llm_backend.application.conversation_items import PlacedItem
+from llm_backend.application.conversation_items import PlacedItem, placed
 from llm_backend.domain.answers import STOPPED
 from llm_backend.domain.citations import Citation, Source, cited
 from llm_backend.domain.conversations import MessageState, TokenUsage
 from llm_backend.domain.errors import UpstreamRateLimited
 from llm_backend.domain.items import (
     Content,
+    FilePart,
     FunctionCall,
     FunctionResult,
+    ImagePart,
     Item,
     Removed,
     Said,
@@ -101,7 +102,16 @@ class InputImageOut(msgspec.Struct, tag="input_image"):
     file_id: str | None = None
 
 
-ContentOut: TypeAlias = OutputTextOut | InputTextOut | InputImageOut
+class InputFileOut(msgspec.Struct, tag="input_file"):
+    """As it was sent: by its id, or with its content."""
+
+    filename: str
+    file_id: str | None
+    file_data: str | None
+
+
+InputOut: TypeAlias = InputTextOut | InputImageOut | InputFileOut
+ContentOut: TypeAlias = OutputTextOut | InputOut
 
 
 class MessageItemOut(msgspec.Struct, tag="message"):
@@ -122,7 +132,7 @@ class FunctionCallOut(msgspec.Struct, tag="function_call"):
 class FunctionResultOut(msgspec.Struct, tag="function_call_output"):
     id: str
     call_id: str
-    output: str
+    output: str | list[InputOut]
     status: Status
 
 
@@ -220,15 +230,15 @@ class ResponseOut(msgspec.Struct, kw_only=True):
 # Items ---------------------------------------------------------------------------------------------------------------
 
 
-def placed_out(placed: PlacedItem, conversation: int, sources: Sequence[Source] | None = None) -> ItemOut:
+def placed_out(one: PlacedItem, conversation: int, sources: Sequence[Source] | None = None) -> ItemOut:
     """With citations of `sources`; where nobody has them any more, with those that are stored with the message."""
-    message = placed.message
+    message = one.message
     whole = message.state is MessageState.COMPLETE and message.reason not in CUT
-    name = placed_id(placed.item, conversation, message.number, placed.index)
+    name = placed_id(one.item, conversation, message.number, one.index)
     status: Status = "completed" if whole else "incomplete"
-    if sources is None and not placed.index:
-        return item_out(placed.item, name, status, lambda text: annotated(text, message.citations))
-    return item_out(placed.item, name, status, lambda text: annotated(text, cited(text, sources or ())))
+    if sources is None and not one.index:
+        return item_out(one.item, name, status, lambda text: annotated(text, message.citations))
+    return item_out(one.item, name, status, lambda text: annotated(text, cited(text, sources or ())))
 
 
 def item_out(item: Item, name: str, status: Status, texted: Callable[[str], OutputTextOut]) -> ItemOut:
@@ -240,7 +250,7 @@ def item_out(item: Item, name: str, status: Status, texted: Callable[[str], Outp
         case FunctionCall():
             return FunctionCallOut(name, item.call_id, item.name, item.arguments, status)
         case FunctionResult():
-            return FunctionResultOut(name, item.call_id, item.output, status)
+            return FunctionResultOut(name, item.call_id, list(map(_part_out, item.parts)) or item.output, status)
         case Summary():
             return CompactionOut(name, sealed_out(item))
         case Removed():
@@ -287,17 +297,22 @@ def file_search_out(response: Response, *, with_results: bool = False) -> FileSe
 
 
 def _result_out(source: Source) -> SearchResultOut:
-    return SearchResultOut(uuid_id(FILE, source.document), source.document_name, source.text)
+    file = uuid_id(FILE, source.file or source.document)
+    return SearchResultOut(file, source.document_name, source.text, dict(source.attributes), source.score)
 
 
 def _texts(parts: Iterable[Content]) -> Iterator[TextPart]:
     return (part for part in parts if isinstance(part, TextPart))
 
 
-def _part_out(part: Content) -> ContentOut:
-    if isinstance(part, TextPart):
-        return InputTextOut(part.text)
-    return InputImageOut(part.url, part.detail or "auto")
+def _part_out(part: Content) -> InputOut:
+    match part:
+        case TextPart():
+            return InputTextOut(part.text)
+        case ImagePart():
+            return InputImageOut(part.url, part.detail or "auto")
+        case FilePart():
+            return InputFileOut(part.name, uuid_id(FILE, part.file) if part.file else None, part.url)
 
 
 # Responses -----------------------------------------------------------------------------------------------------------
@@ -311,12 +326,9 @@ def response_out(response: Response, *, with_results: bool = False) -> ResponseO
         out.output.append(file_search_out(response, with_results=with_results))
     if reply is None:
         return out
-    items = reply.items or ([said_of(reply)] if reply.text else [])
     conversation = response.answer.conversation
-    out.output += [
-        placed_out(PlacedItem(message=reply, index=index, item=item), conversation, response.sources)
-        for index, item in enumerate(items)
-    ]
+    there = placed([reply]) if reply.items or reply.text else ()
+    out.output += [placed_out(one, conversation, response.sources) for one in there]
     out.usage = usage_out(reply.usage)
     if reply.state is MessageState.COMPLETE:
         return completed(out, int(reply.created_at.timestamp()), reply.reason)

@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 from msgspec import Meta
 
-from llm_backend.application.responses import DocumentSearch, WantedResponse
+from llm_backend.application.responses import USUALLY_FOUND, WantedResponse
+from llm_backend.application.sourcing import DocumentSearch
 from llm_backend.domain.errors import (
     ConversationNotFound,
     InvalidInput,
@@ -18,6 +19,7 @@ from llm_backend.domain.errors import (
 from llm_backend.domain.ids import AnswerId, ConversationId, KnowledgeBaseId
 from llm_backend.domain.items import (
     Content,
+    FilePart,
     FunctionCall,
     FunctionResult,
     ImagePart,
@@ -29,9 +31,12 @@ from llm_backend.domain.items import (
 )
 from llm_backend.domain.responses import ResponseRequest
 from llm_backend.interface.http.errors import InvalidBody
-from llm_backend.interface.http.openai.ids import CONVERSATION, RESPONSE, VECTOR_STORE, number_in, uuid_in
+from llm_backend.interface.http.openai.ids import CONVERSATION, RESPONSE, VECTOR_STORE, file_in, number_in, uuid_in
 from llm_backend.interface.http.openai.response_objects import DEFAULTS
+from llm_backend.interface.http.rest.filters import FilterIn, condition_of
 
+UNNAMED_FILE = "file"
+RESULTS = "file_search_call.results"
 Name = Annotated[str, Meta(min_length=1, max_length=255)]
 T = TypeVar("T")
 Object = dict[str, Any]
@@ -83,7 +88,9 @@ class FunctionTool(msgspec.Struct, kw_only=True):
     strict: bool | None = None
 
 
-class RankingOptions(msgspec.Struct):
+class RankingOptions(msgspec.Struct, omit_defaults=True):
+    """Rankers go by many names; there is one here, and it is used whatever is named."""
+
     ranker: str | None = None
     score_threshold: Annotated[float, Meta(ge=0, le=1)] | None = None
 
@@ -93,12 +100,21 @@ class FileSearchTool(msgspec.Struct, kw_only=True):
     vector_store_ids: Annotated[list[str], Meta(min_length=1, max_length=16)]
     max_num_results: Annotated[int, Meta(ge=1, le=50)] | None = None
     ranking_options: RankingOptions | None = None
-    filters: None = None
+    filters: FilterIn | None = None
 
 
 class MessageIn(msgspec.Struct, kw_only=True):
     role: Literal["system", "developer", "user", "assistant"]
     content: str | list[Object]
+
+
+class FileIn(msgspec.Struct, kw_only=True):
+    """A stored file, or one that is sent along: in base64, bare or as a data: URL."""
+
+    file_id: str | None = None
+    file_data: str | None = None
+    file_url: str | None = None
+    filename: str | None = None
 
 
 class CallIn(msgspec.Struct, kw_only=True):
@@ -117,8 +133,8 @@ class CompactionIn(msgspec.Struct, kw_only=True):
 
 
 def wanted_response(body: ResponseIn) -> WantedResponse:
-    """Raises `InvalidBody`, `InvalidInput`, `PreviousResponseNotFound`, `ConversationNotFound` or
-    `KnowledgeBaseNotFound`."""
+    """Raises `InvalidBody`, `InvalidInput`, `InvalidFilter`, `PreviousResponseNotFound`, `ConversationNotFound`,
+    `KnowledgeBaseNotFound` or `StoredFileNotFound`."""
     tools = [_tool(tool, f"tools[{place}]") for place, tool in enumerate(body.tools or [])]
     request = ResponseRequest(
         model=body.model,
@@ -135,6 +151,11 @@ def wanted_response(body: ResponseIn) -> WantedResponse:
         stored=body.store is not False,
         search=_search([tool for tool in tools if isinstance(tool, FileSearchTool)], body.tool_choice),
     )
+
+
+def wants_results(body: ResponseIn) -> bool:
+    """Whether what a search has found is to be told."""
+    return RESULTS in (body.include or [])
 
 
 def conversation_in(named: str | ConversationIn | None) -> ConversationId | None:
@@ -160,7 +181,7 @@ def _previous(named: str | None) -> AnswerId | None:
 
 
 def items_in(given: str | Sequence[Object], where: str = "input") -> list[Item]:
-    """Raises `InvalidBody` or `InvalidInput`."""
+    """Raises `InvalidBody`, `InvalidInput` or `StoredFileNotFound`."""
     if isinstance(given, str):
         return [Said.plain(Speaker.USER, given)]
     return [item for place, one in enumerate(given) for item in _item(one, f"{where}[{place}]")]
@@ -176,15 +197,19 @@ def _item(given: Object, where: str) -> Iterator[Item]:
             yield FunctionCall(call_id=call.call_id, name=call.name, arguments=call.arguments)
         case "function_call_output":
             result = _as(ResultIn, given, where)
-            parts = _parts(result.output, f"{where}.output")
-            text = "\n".join(part.text for part in parts if isinstance(part, TextPart))
-            yield FunctionResult(call_id=result.call_id, output=text)
+            yield _result(result.call_id, tuple(_parts(result.output, f"{where}.output")))
         case "compaction":
             yield Summary(_summary(_as(CompactionIn, given, where), where))
         case kind if kind in _LEFT_OUT:
             pass
         case kind:
             raise InvalidInput(f"Items of the type {kind!r} are not supported: {where}")
+
+
+def _result(call_id: str, parts: tuple[Content, ...]) -> FunctionResult:
+    text = "\n".join(part.text for part in parts if isinstance(part, TextPart))
+    has_files = any(isinstance(part, FilePart) for part in parts)
+    return FunctionResult(call_id=call_id, output=text, parts=parts if has_files else ())
 
 
 def _parts(content: str | Sequence[Object], where: str) -> Iterator[Content]:
@@ -204,8 +229,24 @@ def _part(part: Object, where: str) -> Content:
         case {"type": "input_image", "image_url": str(url)}:
             detail = part.get("detail")
             return ImagePart(url, detail if isinstance(detail, str) else None)
+        case {"type": "input_file"}:
+            return _file(_as(FileIn, part, where), where)
         case _:
             raise InvalidInput(f"This part of a message is not supported: {where}")
+
+
+def _file(given: FileIn, where: str) -> FilePart:
+    """Its text is yet to be read. Raises `InvalidBody`, `StoredFileNotFound`."""
+    if given.file_url is not None:  # whoever fetches what a body names can be sent anywhere in the server's network
+        raise InvalidBody(
+            "Files are not fetched from addresses: upload it and give its file_id, or send it as file_data",
+            param=f"{where}.file_url",
+        )
+    if (given.file_data is None) is (given.file_id is None):
+        raise InvalidBody("A file is given either by its file_id or as file_data", param=where)
+    if given.file_id is not None:
+        return FilePart(name=given.filename or "", file=file_in(given.file_id))
+    return FilePart(name=given.filename or UNNAMED_FILE, url=given.file_data)
 
 
 def _summary(given: CompactionIn, where: str) -> str:
@@ -238,11 +279,16 @@ def _tool(given: Object, where: str) -> FunctionTool | FileSearchTool:
 def _search(tools: Sequence[FileSearchTool], choice: object) -> DocumentSearch | None:
     if not tools or choice == "none":
         return None
-    limits = [tool.max_num_results or 20 for tool in tools]
-    thresholds = [tool.ranking_options.score_threshold or 0.0 for tool in tools if tool.ranking_options]
+    if any(tool.filters != tools[0].filters for tool in tools):
+        raise InvalidInput("Several file_search tools must have the same filters: there is one search for all of them")
+    limits = [tool.max_num_results or USUALLY_FOUND for tool in tools]
+    ranked = [tool.ranking_options.score_threshold for tool in tools if tool.ranking_options]
     shelves = [_knowledge_base(name) for tool in tools for name in tool.vector_store_ids]
     return DocumentSearch(
-        knowledge_bases=list(dict.fromkeys(shelves)), limit=max(limits), threshold=max(thresholds, default=0.0)
+        knowledge_bases=list(dict.fromkeys(shelves)),
+        limit=max(limits),
+        where=condition_of(tools[0].filters) if tools[0].filters else None,
+        threshold=max((threshold for threshold in ranked if threshold is not None), default=None),
     )
 
 

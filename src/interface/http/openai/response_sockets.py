@@ -19,7 +19,7 @@ from llm_backend.interface.http.errors import logger, openai_object, openai_stat
 from llm_backend.interface.http.openai.auth import good_for
 from llm_backend.interface.http.openai.ids import RESPONSE, number_in
 from llm_backend.interface.http.openai.response_events import ResponseEvents, Wire
-from llm_backend.interface.http.openai.response_requests import ResponseIn, wanted_response
+from llm_backend.interface.http.openai.response_requests import ResponseIn, wanted_response, wants_results
 from llm_backend.interface.http.openai.response_streams import ResponseDesk
 from llm_backend.interface.http.openai_errors import ErrorObject
 from llm_backend.interface.http.requests import decoded, header
@@ -86,7 +86,8 @@ class Talk:
             event = ErrorEvent(openai_status(error), openai_object(error).error)
             await self.socket.send_text(_encode(event).decode())
         else:
-            await self._tell_all(access.user, begun, wanted)
+            events = ResponseEvents(begun.response, with_results=wants_results(body))
+            await self._tell_all(access.user, begun, wanted, events)
 
     async def _wanted(self, owner: UserId, body: CreateIn) -> WantedResponse:
         """With what the previous response rests on, if only this connection knows of it."""
@@ -99,8 +100,7 @@ class Talk:
             return replace(wanted, earlier=before)
         return wanted
 
-    async def _tell_all(self, owner: UserId, begun: Begun, wanted: WantedResponse) -> None:
-        events = ResponseEvents(begun.response)
+    async def _tell_all(self, owner: UserId, begun: Begun, wanted: WantedResponse, events: ResponseEvents) -> None:
         passing = begun.shelf is self.desk.respond.in_passing
         try:
             await self._tell(events.opening())

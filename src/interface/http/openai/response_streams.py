@@ -1,6 +1,6 @@
 """Replies that follow a response to its end: as a stream, or in one piece."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import timedelta
@@ -11,6 +11,9 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 
 from llm_backend.application.answering import FollowAnswer
 from llm_backend.application.compacting import CompactResponse
+from llm_backend.application.ports.answer_journal import NumberedEvent
+from llm_backend.application.ports.stream_log import LogReader
+from llm_backend.application.recalling import RecallResponse
 from llm_backend.application.responses import (
     Begun,
     CancelResponse,
@@ -29,6 +32,8 @@ from llm_backend.interface.http.following import AnswerStream, Opening
 from llm_backend.interface.http.openai.completions import JsonBytes
 from llm_backend.interface.http.openai.response_events import ResponseEvents, ResponseFraming
 from llm_backend.interface.http.openai.response_objects import response_out
+
+Follow = Callable[[LogReader], Awaitable[None]]
 
 _encode = msgspec.json.Encoder().encode
 
@@ -57,19 +62,27 @@ class ResponseDesk:
     delete: DeleteResponse
     forget: ForgetResponse
     follow: FollowAnswer
+    recall: RecallResponse
     keep_alive: timedelta
 
-    def stream(self, owner: UserId, begun: Begun, *, with_results: bool) -> ASGIApp:
-        """The events of a response that has just begun. What fails at once is a status, if nobody else looks for it."""
+    async def stream(self, owner: UserId, begun: Begun, *, with_results: bool) -> ASGIApp:
+        """The events of a response that has just begun. What fails at once is a status, if nobody else looks for it.
+        The repeated request for one that has ended gives its events once more."""
+        if begun.response.reply is not None:
+            return await self.resume(owner, begun.response, with_results=with_results)
         opening = Opening.RESUMED if begun.response.request.background else Opening.SENT
         events = ResponseEvents(begun.response, with_results=with_results)
-        stream = self._stream(owner, begun.shelf.follow, begun.response, events, opening)
+        follow = partial(begun.shelf.follow.push, owner, begun.response.answer.id)
+        stream = self._stream(follow, events, opening)
         return self._let_go_after(stream, owner, begun)
 
-    def resume(self, owner: UserId, response: Response, after: int, *, with_results: bool) -> ASGIApp:
-        """Those that come after number `after`."""
+    async def resume(self, owner: UserId, response: Response, after: int = -1, *, with_results: bool) -> ASGIApp:
+        """Those that come after number `after`. Raises `EventsForgotten`."""
         events = ResponseEvents(response, after, with_results=with_results)
-        return self._stream(owner, self.follow, response, events, Opening.RESUMED)
+        recalled = await self.recall(response, from_start=after < 0)
+        if recalled is not None:
+            return self._stream(partial(_once_more, recalled), events, Opening.RESUMED)
+        return self._stream(partial(self.follow.push, owner, response.answer.id), events, Opening.RESUMED)
 
     def whole(self, owner: UserId, begun: Begun, *, with_results: bool) -> ASGIApp:
         """The response when it has ended. What it failed of without a word is the status."""
@@ -95,22 +108,19 @@ class ResponseDesk:
                 last = batch[-1][1]
         return last if isinstance(last, Failed) else None
 
-    def _stream(
-        self, owner: UserId, follow: FollowAnswer, response: Response, events: ResponseEvents, opening: Opening
-    ) -> ASGIApp:
-        return ResponseStream(
-            follow=partial(follow.push, owner, response.answer.id),
-            after=0,
-            framing=ResponseFraming(events),
-            opening=opening,
-            keep_alive=self.keep_alive,
-        )
+    def _stream(self, follow: Follow, events: ResponseEvents, opening: Opening) -> ASGIApp:
+        framing = ResponseFraming(events)
+        return ResponseStream(follow=follow, after=0, framing=framing, opening=opening, keep_alive=self.keep_alive)
 
     def _let_go_after(self, app: ASGIApp, owner: UserId, begun: Begun) -> ASGIApp:
         """What is not stored is nobody's once its reader has gone."""
         if begun.shelf is not self.respond.in_passing:
             return app
         return _Afterwards(app, partial(self.forget, owner, begun.response))
+
+
+async def _once_more(events: Sequence[NumberedEvent], reader: LogReader) -> None:
+    reader.take(events)
 
 
 @dataclass(frozen=True, slots=True)

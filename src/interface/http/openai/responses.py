@@ -33,12 +33,11 @@ from llm_backend.interface.http.openai.response_objects import (
     sealed_out,
     usage_out,
 )
-from llm_backend.interface.http.openai.response_requests import ResponseIn, wanted_response
+from llm_backend.interface.http.openai.response_requests import RESULTS, ResponseIn, wanted_response, wants_results
 from llm_backend.interface.http.openai.response_streams import ResponseDesk
 from llm_backend.interface.http.rest.parameters import Asked, Body
 
 TAGS = ["OpenAI"]
-RESULTS = "file_search_call.results"
 
 _encode = msgspec.json.Encoder().encode
 _WHOLE = {200: ResponseSpec(ResponseOut, generate_examples=False, description="The response, or its stream of events")}
@@ -73,18 +72,18 @@ class ResponsesController(Controller):
         "/",
         status_code=200,
         operation_class=RepeatableOperation,
-        responses=_WHOLE | openai_failures(404, 409, 413, 429, 507, *UPSTREAM),
+        responses=_WHOLE | openai_failures(404, 409, 413, 415, 429, 507, *UPSTREAM),
     )
     async def create(
         self, data: Body[ResponseIn], response_desk: Asked[ResponseDesk], request: OpenAiRequest
     ) -> ASGIApp:
         """Answer, on top of a previous response, in a conversation, or afresh: whole, as a stream, or in the
         background."""
-        owner, with_results = request.owner, RESULTS in (data.include or [])
+        owner, with_results = request.owner, wants_results(data)
         repeated, key = idempotency(request.scope, data), request.access.key
         begun = await response_desk.respond(owner, wanted_response(data), idempotency=repeated, key=key)
         if data.stream:
-            return response_desk.stream(owner, begun, with_results=with_results)
+            return await response_desk.stream(owner, begun, with_results=with_results)
         if data.background:
             return JsonBytes(_encode(begun_out(begun.response, queued=True)))
         return response_desk.whole(owner, begun, with_results=with_results)
@@ -93,7 +92,7 @@ class ResponsesController(Controller):
         "/input_tokens",
         status_code=200,
         opt=good_for(api_keys.Scope.CHAT, changes=False),
-        responses=openai_failures(404, 413),
+        responses=openai_failures(404, 413, 415),
     )
     async def count(
         self, data: Body[ResponseIn], response_desk: Asked[ResponseDesk], request: OpenAiRequest
@@ -104,14 +103,16 @@ class ResponsesController(Controller):
     @post(
         "/compact",
         status_code=200,
+        operation_class=RepeatableOperation,
         opt=good_for(api_keys.Scope.CHAT),
-        responses=openai_failures(404, 409, 413, *UPSTREAM),
+        responses=openai_failures(404, 409, 413, 415, *UPSTREAM),
     )
     async def compact(
         self, data: Body[ResponseIn], response_desk: Asked[ResponseDesk], request: OpenAiRequest
     ) -> CompactedOut:
         """Sum up what such a response would build upon, as an item that takes its place in a later input."""
-        return compacted_out(await response_desk.compact(request.owner, wanted_response(data)))
+        repeated = idempotency(request.scope, data)
+        return compacted_out(await response_desk.compact(request.access, wanted_response(data), idempotency=repeated))
 
     @get("/{response_id:str}", responses=_WHOLE | openai_failures(404))
     async def find(
@@ -122,11 +123,12 @@ class ResponsesController(Controller):
         stream: Annotated[bool, QueryParameter()] = False,
         starting_after: Annotated[int, QueryParameter(ge=-1, le=LARGEST_ID)] = -1,
     ) -> ASGIApp:
-        """A response as it is now; or the stream of its events, all or those after number `starting_after`."""
+        """A response as it is now; or the stream of its events, all or those after number `starting_after`, for as
+        long as they are kept."""
         response = await response_desk.find(request.owner, response_in(response_id))
         with_results = RESULTS in values_of(request, "include")
         if stream:
-            return response_desk.resume(request.owner, response, starting_after, with_results=with_results)
+            return await response_desk.resume(request.owner, response, starting_after, with_results=with_results)
         return JsonBytes(_encode(response_out(response, with_results=with_results)))
 
     @post("/{response_id:str}/cancel", status_code=200, responses=openai_failures(404, 507))

@@ -23,10 +23,11 @@ from llm_backend.domain.errors import DomainError, Invalid, Unsupported
 from llm_backend.domain.files import USUAL_CHUNKING, Chunking
 from llm_backend.domain.vector_stores import FileStatus, StoreFile
 from llm_backend.interface.http.documentation import SIGNED_IN, RepeatableOperation
+from llm_backend.interface.http.idempotency import idempotency
 from llm_backend.interface.http.openai.auth import good_for
 from llm_backend.interface.http.openai.documentation import openai_failures
 from llm_backend.interface.http.openai.ids import FILE, VECTOR_STORE, file_in, uuid_id, vector_store_in
-from llm_backend.interface.http.openai.lists import Page, PageQuery, cut, page_query
+from llm_backend.interface.http.openai.lists import Page, PageQuery, page_query, slice_of, sliced_page
 from llm_backend.interface.http.openai.requests import OpenAiRequest
 from llm_backend.interface.http.openai.vector_stores import ChunkingIn, ContentOut, ValueOut, chunking_in
 from llm_backend.interface.http.rest.parameters import Asked, Body
@@ -101,7 +102,7 @@ class StoreFilesController(Controller):
     tags = TAGS
     opt: Any = good_for(Scope.FILES)
 
-    @post("/", status_code=200, operation_class=RepeatableOperation, responses=openai_failures(404, 413, 507))
+    @post("/", status_code=200, operation_class=RepeatableOperation, responses=openai_failures(404, 409, 413, 507))
     async def attach(
         self,
         vector_store_id: FromPath[str],
@@ -112,7 +113,8 @@ class StoreFilesController(Controller):
         """Attach a file, which is read in afterwards. One that is there already stays as it is, so that a repeated
         request does no harm."""
         store = vector_store_in(vector_store_id)
-        return store_file_out(await attach_files(request.owner, store, to_attach(data)))
+        repeated = idempotency(request.scope, data)
+        return store_file_out(await attach_files(request.owner, store, to_attach(data), idempotency=repeated))
 
     @get("/", dependencies={"page": page_query()}, responses=openai_failures(404))
     async def list_all(
@@ -125,7 +127,8 @@ class StoreFilesController(Controller):
     ) -> Page[StoreFileOut]:
         """The files of a vector store, however far they have come."""
         store = vector_store_in(vector_store_id)
-        return store_files_page(await list_store_files(request.owner, store, status=filter), page)
+        found = await list_store_files(request.owner, store, slice_of(page, file_in), status=filter)
+        return store_files_page(found, page)
 
     @get("/{file_id:str}", responses=openai_failures(404))
     async def find(
@@ -185,9 +188,8 @@ def to_attach(data: AttachIn) -> ToAttach:
     return ToAttach(file=file_in(data.file_id), attributes=data.attributes, chunking=chunking)
 
 
-def store_files_page(newest_first: Sequence[StoreFile], page: PageQuery) -> Page[StoreFileOut]:
-    found = newest_first if page.newest_first else newest_first[::-1]
-    return cut(list(map(store_file_out, found)), page, lambda file: file.id)
+def store_files_page(found: Sequence[StoreFile], page: PageQuery) -> Page[StoreFileOut]:
+    return sliced_page(list(map(store_file_out, found)), page, lambda file: file.id)
 
 
 def store_file_out(file: StoreFile) -> StoreFileOut:

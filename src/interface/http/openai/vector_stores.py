@@ -28,7 +28,7 @@ from llm_backend.interface.http.idempotency import idempotency
 from llm_backend.interface.http.openai.auth import good_for
 from llm_backend.interface.http.openai.documentation import openai_failures
 from llm_backend.interface.http.openai.ids import FILE, VECTOR_STORE, file_in, uuid_id, vector_store_in
-from llm_backend.interface.http.openai.lists import Page, PageQuery, cut, page_query
+from llm_backend.interface.http.openai.lists import Page, PageQuery, page_query, slice_of, sliced_page
 from llm_backend.interface.http.openai.requests import OpenAiRequest
 from llm_backend.interface.http.rest.filters import FilterIn, condition_of
 from llm_backend.interface.http.rest.parameters import Asked, Body
@@ -87,7 +87,8 @@ class RankingIn(msgspec.Struct):
 
 
 class SearchIn(msgspec.Struct):
-    """`query` is one question or several. `rewrite_query` is accepted, and the question is searched for as it is."""
+    """`query` is one question or several. `rewrite_query` is accepted, and the question is searched for as it is: what
+    there is to rewrite it by is in a conversation, and so in `file_search` of responses."""
 
     query: str | list[str]
     filters: FilterIn | None = None
@@ -194,8 +195,8 @@ class VectorStoresController(Controller):
         page: NamedDependency[PageQuery],
     ) -> Page[VectorStoreOut]:
         """The user's knowledge bases."""
-        found = [vector_store_out(store) for store in await list_vector_stores(request.owner)]
-        return cut(found if page.newest_first else found[::-1], page, lambda store: store.id)
+        found = await list_vector_stores(request.owner, slice_of(page, vector_store_in))
+        return sliced_page(list(map(vector_store_out, found)), page, lambda store: store.id)
 
     @get("/{vector_store_id:str}", responses=openai_failures(404))
     async def find(

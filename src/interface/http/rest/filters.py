@@ -10,7 +10,7 @@ from llm_backend.domain.filters import DEEPEST, Combination, Comparison, Conditi
 ValueIn: TypeAlias = str | bool | int | float
 
 
-class FilterIn(msgspec.Struct, forbid_unknown_fields=True):
+class FilterIn(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     """`{"type": "gte", "key": "year", "value": 2024}` compares, `{"type": "and", "filters": […]}` combines. `key` is
     the name of an attribute, or `doc_id`, `doc_name` or `file_type`."""
 
