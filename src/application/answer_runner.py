@@ -55,6 +55,7 @@ Result = TypeVar("Result")
 REMEMBERED_ANSWERS = 4096
 CHECKPOINTS_AT_ONCE = 100  # answers whose events are encoded before anything else is looked after
 KEPT_IN_MEMORY = timedelta(hours=24)  # the text of an answer that no database takes
+A_MOMENT = timedelta(seconds=1)  # beyond a patience, to hear what became of it
 PATIENCE_AT_THE_END = timedelta(seconds=10)  # with a database that is away at shutdown
 # Where answers can be taken over, nothing more is told of one that this process has not known to hold for that long, or
 # once its last sign of life is that old: two thirds of the time after which others take it for dead (see `heartbeat`).
@@ -178,11 +179,17 @@ class AnswerRunner:
 
     async def stop(self, answer: AnswerId) -> bool:
         """End an answer where it is and wait until its text is stored. False when it did not end here: it is written
-        elsewhere, or goes on there."""
+        elsewhere, or goes on there.
+
+        Raises `Unavailable` or `StorageFull` when the text cannot be stored for longer than `store_patience`; it is
+        kept, and stored when that is possible again.
+        """
         writing = self._writing.get(answer)
         if writing is None:
             return False
-        await self._cut_short([writing], STOPPED)
+        await self._cut_short([writing], STOPPED, patience=self.store_patience + A_MOMENT)
+        if writing.task and not writing.task.done():
+            raise writing.trouble or Unavailable
         return writing.has_ended
 
     def stop_soon(self, answer: AnswerId) -> None:
@@ -194,7 +201,7 @@ class AnswerRunner:
         """Give up whatever is being written in a conversation that is gone."""
         self._recent = {key: answer for key, answer in self._recent.items() if answer.conversation != conversation}
         gone = [writing for writing in self._writing.values() if writing.answer.conversation == conversation]
-        await self._cut_short(gone, STOPPED)
+        await self._cut_short(gone, STOPPED, patience=self.store_patience + A_MOMENT)
 
     async def drain(self) -> None:
         """Take no more answers, let the running ones go on for `grace`, then store what there is of the rest and hand
@@ -205,11 +212,11 @@ class AnswerRunner:
             await asyncio.wait(tasks, timeout=grace.total_seconds())
         await self._cut_short(list(self._writing.values()), HANDED_OVER if self.hands_over else INTERRUPTED)
 
-    async def _cut_short(self, writings: Sequence[Writing], reason: str) -> None:
+    async def _cut_short(self, writings: Sequence[Writing], reason: str, *, patience: timedelta | None = None) -> None:
         for writing in writings:
             writing.cut(reason)
         if tasks := [writing.task for writing in writings if writing.task]:
-            await asyncio.wait(tasks)
+            await asyncio.wait(tasks, timeout=None if patience is None else patience.total_seconds())
 
     # One answer ------------------------------------------------------------------------------------------------------
 
@@ -402,6 +409,7 @@ class AnswerRunner:
         try:
             writing.has_ended = await self._patiently(finish)
         except (Unavailable, StorageFull) as error:
+            writing.trouble = error
             self.log.append(writing.answer.id, [failed(error)])  # readers need wait no longer, but the text can
             writing.has_ended = await self._patiently(finish, patience=KEPT_IN_MEMORY)
             return

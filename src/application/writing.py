@@ -64,6 +64,7 @@ class Writing:
     asking: bool = False  # the model is at work: this, and not the storing before and after it, may be cancelled
     is_ending: bool = False  # no more checkpoints: the end carries all that is unsaved
     has_ended: bool = False  # here, and durably
+    trouble: DomainError | None = None  # why it is not, though the patience with the database has come to its end
     cut_short: str | None = None  # STOPPED, INTERRUPTED, LOST or HANDED_OVER, once there is a reason to
 
     @property

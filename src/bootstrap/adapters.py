@@ -170,7 +170,7 @@ async def _shared(settings: Settings, stack: AsyncExitStack, parts: dict[str, Pa
     from llm_backend.infrastructure.redis.rate_limiter import RedisRateLimiter
 
     options = _redis_options(settings)
-    redis = await stack.enter_async_context(RedisConnection.open(settings.redis.address, **options))
+    redis = await stack.enter_async_context(RedisConnection.open(settings.redis.address.reveal(), **options))
     parts["redis"] = Part(check=redis.check, essential=False)
     return RedisRateLimiter(redis, MemoryRateLimiter()), RedisCache(redis)
 
@@ -188,7 +188,7 @@ async def _relay(settings: Settings, stack: AsyncExitStack) -> tuple[StreamLog, 
 
     options = _redis_options(settings)
     connection = await stack.enter_async_context(
-        RedisConnection.open(settings.redis.address, **options, patience=PATIENCE)
+        RedisConnection.open(settings.redis.address.reveal(), **options, patience=PATIENCE)
     )
     log = await stack.enter_async_context(RedisStreamLog(MemoryStreamLog(), connection))
     return log, await stack.enter_async_context(RedisStopSignals(connection))

@@ -53,7 +53,7 @@ async def open_backend(settings: Settings | Path | str | None = None, **ports: U
         jobs = await stack.enter_async_context(job_runner(settings, adapters, scratch.folder))
         key_uses = KeyUses(adapters.store.transactions)
         await stack.enter_async_context(key_uses.regularly(KEY_USES))
-        in_passing = shelf_in_passing(adapters, record)
+        in_passing = shelf_in_passing(adapters, record, settings.server.shutdown_grace)
         await stack.enter_async_context(in_passing.runner)
         backend = use_cases(settings, adapters, runner, jobs, key_uses, record, in_passing, scratch.folder)
         take_over = take_over_answers(settings, adapters, runner, heartbeat, record)

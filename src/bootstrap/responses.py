@@ -1,5 +1,6 @@
 """What responses are made of: where they live, and what is asked for them."""
 
+from datetime import timedelta
 from pathlib import Path
 
 from llm_backend.application.answer_runner import AnswerRunner
@@ -28,11 +29,17 @@ def stored_shelf(ports: Adapters, runner: AnswerRunner, follow: FollowAnswer) ->
     )
 
 
-def shelf_in_passing(ports: Adapters, record: RecordUsage) -> Shelf:
+def shelf_in_passing(ports: Adapters, record: RecordUsage, grace: timedelta) -> Shelf:
     """For responses that are not to be stored. Its runner is yet to be started."""
     store, log = MemoryStore(), MemoryStreamLog()
     runner = AnswerRunner(
-        model=ports.chat_model, journal=store.journal, leases=store.leases, log=log, now=ports.clock, record=record
+        model=ports.chat_model,
+        journal=store.journal,
+        leases=store.leases,
+        log=log,
+        now=ports.clock,
+        record=record,
+        grace=grace,
     )
     return Shelf(
         journal=store.journal,

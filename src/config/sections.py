@@ -72,7 +72,7 @@ class Redis(Struct, frozen=True, kw_only=True):
     Revocations are in the database and looked at on every request, so that an outage here never revives a token.
     """
 
-    address: str | None = None
+    address: Secret | None = None  # as it may contain a password
     """`localhost:6379`, or a URL that begins with redis://, rediss:// or unix://. Of a cluster, those of several of its
     servers, between commas."""
     cluster: bool = False
@@ -85,6 +85,11 @@ class Redis(Struct, frozen=True, kw_only=True):
 
     def _faults(self) -> Iterator[tuple[str, str]]:
         addresses = self._addresses
+        if self.address is not None and not all(map(_is_redis, filter(None, addresses))):
+            yield (
+                "address",
+                "must be of the form localhost:6379, or redis://user:password@host:port (quoted as in URLs)",
+            )
         if not self.cluster and len(addresses) > 1:
             yield "address", "must be one; several are those of a Redis Cluster, with `cluster: true`"
         if self.cluster and not all(addresses):
@@ -99,7 +104,7 @@ class Redis(Struct, frozen=True, kw_only=True):
 
     @property
     def _addresses(self) -> list[str]:
-        return [address.strip() for address in (self.address or "").split(",")]
+        return [address.strip() for address in (self.address.reveal() if self.address else "").split(",")]
 
 
 def _without_credentials(address: str) -> str:
@@ -257,6 +262,18 @@ class Limits(Struct, frozen=True, kw_only=True):
     """Of one account from one address. Each alone, the account or the address, may fail ten times as often."""
     registrations_per_address: RateLimit | None = RateLimit(count=60, period=timedelta(hours=1))
     idempotency_kept_for: timedelta = timedelta(hours=24)
+
+
+def _is_redis(address: str) -> bool:
+    url = address if "://" in address else f"redis://{address}"
+    try:
+        parts = urlsplit(url)
+        if parts.scheme == "unix":
+            return bool(parts.path)
+        is_database = parts.path.removeprefix("/").isdecimal() or parts.path in {"", "/"}
+        return parts.scheme in {"redis", "rediss"} and bool(parts.hostname) and is_database and parts.port != 0
+    except ValueError:  # a port that is none
+        return False
 
 
 def _is_database(url: str) -> bool:

@@ -24,7 +24,8 @@ MakeError = Callable[[], BaseException]
 
 @dataclass(slots=True, kw_only=True)
 class Faults:
-    """Raise an error at call number `at` (from 1) of the wrapped ports, and only there.
+    """Raise an error at call number `at` (from 1) of the wrapped ports, and only there; or, with `lasting`, at all that
+    come after it as well, until `lasting` is taken back.
 
     Calls are those of methods; opening a unit of work counts as one. With `only`, methods of other names are not
     counted. With `afterwards`, the call is carried out and its result lost: the answer of a
@@ -35,6 +36,7 @@ class Faults:
     at: int = 1
     only: Collection[str] | None = None
     afterwards: bool = False
+    lasting: bool = False
     calls: list[str] = field(default_factory=list)
 
     @property
@@ -54,7 +56,7 @@ class Faults:
         if not self.counts(method):
             return False
         self.calls.append(method)
-        strikes = len(self.calls) == self.at
+        strikes = len(self.calls) == self.at or (self.lasting and self.struck)
         if strikes and not self.afterwards:
             raise self.error()
         return strikes

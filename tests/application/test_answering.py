@@ -5,9 +5,11 @@ from pathlib import Path
 import pytest
 
 from llm_backend import Backend, Settings, open_backend
+from llm_backend.application.answer_runner import AnswerRunner
 from llm_backend.application.ports.answer_journal import Part
-from llm_backend.application.ports.chat_model import ChatModel
+from llm_backend.application.ports.chat_model import ChatModel, ChatRequest
 from llm_backend.application.ports.idempotency import IdempotencyKey
+from llm_backend.application.usage import RecordUsage
 from llm_backend.domain.answers import AnswerEvent, Continued, Delta, Done, Failed, FullText
 from llm_backend.domain.conversations import Message, MessageState, Seam
 from llm_backend.domain.errors import (
@@ -18,15 +20,20 @@ from llm_backend.domain.errors import (
     InvalidMessage,
     MessageTooLong,
     ShuttingDown,
+    StorageFull,
     TooManyStreams,
     UpstreamCutOff,
     UpstreamUnavailable,
 )
 from llm_backend.domain.ids import AnswerId, ConversationId, UserId
+from llm_backend.domain.usage import PriceTable
 from llm_backend.infrastructure.llm.fallback import FallbackChatModel
 from llm_backend.infrastructure.llm.routed import Route, RoutedChatModel
 from llm_backend.infrastructure.memory.store import MemoryStore
-from llm_backend.testing.builders import a_turn
+from llm_backend.infrastructure.memory.stream_log import MemoryStreamLog
+from llm_backend.testing.builders import a_conversation, a_turn, a_user
+from llm_backend.testing.clock import ManualClock
+from llm_backend.testing.contracts.store import given
 from llm_backend.testing.faults import Faults, faults_at_every_call
 from llm_backend.testing.scripted_chat_model import FOREVER, ScriptedChatModel, Step
 
@@ -357,6 +364,29 @@ async def test_a_database_that_is_away_for_a_moment_costs_no_answer(
         assert faults.struck
         assert events[-1] == FullText("Hello, world")
         assert (await history(backend, ada, conversation))[-1].text == "Hello, world"
+
+
+async def test_stopping_does_not_wait_for_ever_for_a_database_that_takes_nothing(store: MemoryStore) -> None:
+    full = Faults(error=StorageFull, only={"finish", "checkpoint"}, lasting=True)
+    log, record = MemoryStreamLog(), RecordUsage(log=store.usage, prices=PriceTable(), now=ManualClock())
+    runner = AnswerRunner(
+        model=ScriptedChatModel("some text", FOREVER),
+        journal=full.wrap(store.journal),
+        leases=store.leases,
+        log=log,
+        now=ManualClock(),
+        record=record,
+        store_patience=timedelta(0),
+    )
+    await given(store, a_user(1), a_conversation(10))
+    async with runner:
+        answer = await runner.begin(a_turn(100), ChatRequest(model="m", turns=()))
+
+        with pytest.raises(StorageFull):
+            await runner.stop(answer)
+
+        full.lasting = False
+    assert (await store.conversation_views.thread(UserId(1), ConversationId(10))).messages[-1].text == "some text"
 
 
 async def test_a_question_that_could_not_be_stored_is_not_asked(

@@ -1,11 +1,13 @@
 """Streams through the reverse proxy of deploy/nginx.conf, with the real nginx."""
 
 import asyncio
+import json
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import websockets
 from httpx import AsyncClient, HTTPError
 
 from tests.conftest import require_binary
@@ -69,6 +71,22 @@ async def test_pieces_pass_the_proxy_while_the_model_still_writes(
             rest = [piece async for piece in pieces]
 
     assert plain_events(first + b"".join(rest))[-1] == ("full_response", text(8))
+
+
+async def test_a_websocket_passes_the_proxy(server: ServerProcess, tmp_path: Path) -> None:
+    async with nginx(server, tmp_path) as client:
+        user = await client.new_user()
+        url = str(client.http.base_url.join("/v1/responses")).replace("http", "ws", 1)
+        headers = {"Authorization": f"Bearer {user.token}"}
+
+        async with websockets.connect(url, additional_headers=headers) as connection:
+            await connection.send(json.dumps({"type": "response.create", "model": "ok", "input": "What?"}))
+            async with asyncio.timeout(SOON):
+                kinds = [json.loads(await connection.recv())["type"]]
+                while kinds[-1] != "response.completed":
+                    kinds.append(json.loads(await connection.recv())["type"])
+
+    assert kinds[0] == "response.created"
 
 
 async def test_a_replica_that_is_away_is_noticed_by_nobody(

@@ -149,7 +149,7 @@ class TestTheOldProduct:
         settings = Settings.from_file(a_file(tmp_path, OF_THE_OLD_PRODUCT % A_SECRET), environ={})
 
         assert settings.server.port == 8080
-        assert settings.redis == Redis(address="localhost:6379", password=None, db=0)
+        assert settings.redis == Redis(address=Secret("localhost:6379"), password=None, db=0)
         assert settings.database_file == Path("llm_backend.db")
         assert settings.sqlite.max_open_conns == 10
         assert settings.jwt.secret == Secret(A_SECRET)
@@ -286,7 +286,8 @@ rag: {threshold: 0.25}
 
         settings = Settings.from_mapping({"redis": {"address": addresses, "cluster": True}})
 
-        assert settings.redis.address == addresses
+        assert settings.redis.address == Secret(addresses)
+        assert "hush" not in repr(settings)
         assert settings.redis.place == "redis://node-1:6379,node-2:6379"
 
     @pytest.mark.parametrize(
@@ -294,11 +295,14 @@ rag: {threshold: 0.25}
         [
             ("address", {"address": "node-1:6379,node-2:6379"}),
             ("address", {"cluster": True}),
+            ("address", {"address": "rediss://:Sec/ret@host:6379"}),
+            ("address", {"address": "redis://:12/ret@host"}),
+            ("address", {"address": "http://host:6379"}),
             ("address", {"address": "node-1:6379,", "cluster": True}),
             ("db", {"address": "node-1:6379", "cluster": True, "db": 1}),
         ],
     )
-    def test_what_makes_no_redis_cluster_is_a_fault(self, key: str, redis: dict[str, object]) -> None:
+    def test_what_makes_no_redis_is_a_fault(self, key: str, redis: dict[str, object]) -> None:
         with pytest.raises(ConfigurationError, match=rf"redis\.{key}"):
             Settings.from_mapping({"redis": redis})
 
@@ -315,7 +319,7 @@ class TestEnvironment:
     def test_names_in_braces_are_taken_from_it(self, tmp_path: Path) -> None:
         path = a_file(tmp_path, "redis: {address: '${HOST}:${PORT:-6379}'}")
 
-        assert Settings.from_file(path, environ={"HOST": "cache"}).redis.address == "cache:6379"
+        assert Settings.from_file(path, environ={"HOST": "cache"}).redis.address == Secret("cache:6379")
 
     def test_two_dollars_keep_the_braces(self, tmp_path: Path) -> None:
         path = a_file(tmp_path, "redis: {password: 'a$$${HOME}'}")

@@ -32,6 +32,7 @@ from llm_backend.infrastructure.parsing.protocol import (
 logger = logging.getLogger(__name__)
 
 _START_SECONDS = 30
+_ENDED_FROM_OUTSIDE = frozenset({signal.SIGTERM, signal.SIGHUP, signal.SIGINT})
 _CRASHES = frozenset({signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE})
 
 
@@ -147,7 +148,8 @@ class _Worker:
         return self._process.is_alive
 
     async def read(self, file: Path, name: str) -> Reply:
-        """Raises `DocumentTooLarge` when time or memory do not suffice, `DocumentUnreadable` after a crash."""
+        """Raises `DocumentTooLarge` when time or memory do not suffice, `DocumentUnreadable` after a crash, and
+        `Unavailable` when somebody has ended the process."""
         self.files_read += 1
         request = Request(path=str(await asyncio.to_thread(file.absolute)), name=name)
         try:
@@ -174,12 +176,14 @@ class _Worker:
         header = await self._process.reader.readexactly(LENGTH_BYTES)
         return await self._process.reader.readexactly(int.from_bytes(header, "big"))
 
-    async def _cause_of_death(self) -> DocumentTooLarge | DocumentUnreadable:
+    async def _cause_of_death(self) -> DocumentTooLarge | DocumentUnreadable | Unavailable:
         """Rust aborts when memory runs out, the kernel sends SIGXCPU or SIGKILL: too large, all of them."""
         code = await self._process.wait()
         logger.warning("A process that read a document ended with status %s", code)
         if -code in _CRASHES:
             return DocumentUnreadable()
+        if -code in _ENDED_FROM_OUTSIDE:
+            return Unavailable("Documents cannot be read at the moment")
         return DocumentTooLarge("Reading the document takes too much time or memory")
 
 

@@ -48,6 +48,12 @@ def _private_pipes() -> tuple[BinaryIO, BinaryIO]:
 
 
 def _confine(limits: ParsingLimits) -> None:
+    for politely in (
+        signal.SIGTERM,
+        signal.SIGHUP,
+        signal.SIGINT,
+    ):  # meant for the server, sent to all of its processes
+        signal.signal(politely, signal.SIG_IGN)
     _limit(resource.RLIMIT_AS, limits.memory)
     _limit(resource.RLIMIT_CORE, 0)
     _limit(resource.RLIMIT_FSIZE, limits.unpacked)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import signal
 import sys
 from collections.abc import AsyncIterator
@@ -116,6 +117,22 @@ async def test_a_reading_that_is_cancelled_kills_its_process_at_once(tmp_path: P
 
         assert processes_in(scratch) == []
         assert left_in(scratch) == []
+
+
+@needs_proc
+@pytest.mark.parametrize("politely", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+async def test_what_asks_the_server_to_end_does_not_end_a_reading(
+    politely: signal.Signals, tmp_path: Path, scratch: Path
+) -> None:
+    """A supervisor sends it to all processes of a service; the document must not be taken for a bad one."""
+    async with SandboxedParser(scratch=scratch) as parser:
+        await parsed(parser, tmp_path, "small.json", b"{}")
+        reading = asyncio.ensure_future(parsed(parser, tmp_path, "rows.csv", b"number,name\n" * 20_000))
+        (process,) = await until(count=1, folder=scratch)
+
+        os.kill(process, politely)
+
+        assert (await reading).text
 
 
 @needs_proc
