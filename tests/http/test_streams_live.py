@@ -18,6 +18,7 @@ from llm_backend.interface.http.app import create_app
 from llm_backend.interface.http.options import HttpOptions
 from llm_backend.interface.http.server import HttpServer
 from llm_backend.testing.scripted_chat_model import FOREVER, ScriptedChatModel
+from tests.http.apps import app_over
 from tests.http.clients import Client
 from tests.live import serving
 
@@ -27,8 +28,9 @@ SOON = 10.0  # seconds, after which a test that waits for something has failed
 
 @pytest.fixture
 async def server(backend: Backend, options: HttpOptions) -> AsyncIterator[HttpServer]:
-    async with serving(create_app(backend, options), drain=backend.drain) as server:
-        yield server
+    with app_over(backend, options) as app:
+        async with serving(app, drain=backend.drain) as server:
+            yield server
 
 
 @pytest.fixture

@@ -19,8 +19,8 @@ from llm_backend.config.models import ModelPrice
 from llm_backend.domain.secrets import Secret
 from llm_backend.infrastructure.memory.passage_index import MemoryPassageIndex
 from llm_backend.infrastructure.memory.store import MemoryStore
-from llm_backend.interface.http.app import create_app
 from llm_backend.interface.http.server import HttpServer
+from tests.http.apps import app_over
 from tests.http.backends import FastPasswords
 from tests.http.clients import PASSWORD
 from tests.live import serving
@@ -69,8 +69,9 @@ async def backend(upstream: Upstream, tmp_path: Path) -> AsyncIterator[Backend]:
 
 @pytest.fixture
 async def live(backend: Backend) -> AsyncIterator[HttpServer]:
-    async with serving(create_app(backend), drain=backend.drain) as live:
-        yield live
+    with app_over(backend) as app:
+        async with serving(app, drain=backend.drain) as live:
+            yield live
 
 
 @pytest.fixture
