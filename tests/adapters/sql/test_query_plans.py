@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import ClauseElement, Select, UpdateBase
 
-from llm_backend.infrastructure.sql import SqlStore, jobs, journal, leases, views
+from llm_backend.infrastructure.sql import jobs, journal, leases, views
 from llm_backend.infrastructure.sql.repositories import documents, reindexings
 from llm_backend.infrastructure.sql.sqlite import SqliteReader
+from tests.databases import SqliteTemplate
 
 STATEMENTS: dict[str, ClauseElement] = {
     f"{module.__name__.rpartition('.')[2]}{name}": statement
@@ -22,7 +23,10 @@ NO_TABLE = ("SCAN CONSTANT ROW", "SCAN json_each")
 
 
 @pytest.mark.parametrize("name", sorted(STATEMENTS.keys() - EVERYTHING))
-async def test_a_statement_neither_scans_a_table_nor_sorts(path: Path, sqlite_store: SqlStore, name: str) -> None:
+async def test_a_statement_neither_scans_a_table_nor_sorts(
+    path: Path, sqlite_template: SqliteTemplate, name: str
+) -> None:
+    sqlite_template.copy_to(path)
     reader = SqliteReader(path)
     prepared = reader.prepare(STATEMENTS[name])
     await reader.close()
