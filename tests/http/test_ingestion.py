@@ -16,7 +16,7 @@ from llm_backend.domain.errors import DocumentEmpty, DocumentEncrypted, Document
 from llm_backend.interface.http.options import HttpOptions
 from tests.http.apps import app_over
 from tests.http.backends import PlainTextParser
-from tests.http.clients import Client
+from tests.http.clients import NO_CERTIFICATES, Client
 from tests.live import serving
 
 SOON = 20.0  # seconds, after which a test that waits for something has failed
@@ -27,7 +27,10 @@ KEY = {"Idempotency-Key": "3f1c"}
 async def served(backend: Backend, user: Client, **options: Any) -> AsyncIterator[Client]:
     """The same user on a real socket."""
     with app_over(backend, HttpOptions(**options)) as app:
-        async with serving(app) as server, AsyncClient(base_url=server.url, timeout=SOON) as http:
+        async with (
+            serving(app) as server,
+            AsyncClient(base_url=server.url, timeout=SOON, verify=NO_CERTIFICATES) as http,
+        ):
             yield Client(http, user.token)
 
 

@@ -19,7 +19,7 @@ from llm_backend.interface.http.options import HttpOptions
 from llm_backend.interface.http.server import HttpServer
 from llm_backend.testing.scripted_chat_model import FOREVER, ScriptedChatModel
 from tests.http.apps import app_over
-from tests.http.clients import Client
+from tests.http.clients import NO_CERTIFICATES, Client
 from tests.live import serving
 
 STRICT = {"Accept": "text/event-stream"}
@@ -35,7 +35,7 @@ async def server(backend: Backend, options: HttpOptions) -> AsyncIterator[HttpSe
 
 @pytest.fixture
 async def client(server: HttpServer) -> AsyncIterator[Client]:
-    async with AsyncClient(base_url=server.url, timeout=SOON) as http:
+    async with AsyncClient(base_url=server.url, timeout=SOON, verify=NO_CERTIFICATES) as http:
         yield Client(http)
 
 

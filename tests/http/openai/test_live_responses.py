@@ -11,7 +11,7 @@ from llm_backend.domain.answers import CallPiece
 from llm_backend.interface.http.options import HttpOptions
 from llm_backend.testing.scripted_chat_model import ScriptedChatModel
 from tests.http.apps import app_over
-from tests.http.clients import Client
+from tests.http.clients import NO_CERTIFICATES, Client
 from tests.live import serving
 
 MODEL = "gpt-4o"
@@ -32,7 +32,8 @@ async def sdk(backend: Backend, options: HttpOptions, alice: Client) -> AsyncIte
     with app_over(backend, options) as app:
         async with (
             serving(app) as server,
-            openai.AsyncOpenAI(base_url=f"{server.url}/v1", api_key=key, max_retries=0) as client,
+            openai.DefaultAsyncHttpxClient(verify=NO_CERTIFICATES) as http,
+            openai.AsyncOpenAI(base_url=f"{server.url}/v1", api_key=key, max_retries=0, http_client=http) as client,
         ):
             yield client
 
