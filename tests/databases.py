@@ -1,4 +1,4 @@
-"""Fixtures for tests on SQLite, PostgreSQL and Redis: one server for each worker, and for each test a database with
+"""Fixtures for tests on SQLite, PostgreSQL, Redis and S3: one server for each worker, and for each test a database with
 nothing in it. Migrating one takes more CPU time than most tests, so it is done once for each worker."""
 
 import asyncio
@@ -16,7 +16,7 @@ from llm_backend.domain.secrets import Secret
 from llm_backend.infrastructure.sql import PostgresServer, migrate_server
 from llm_backend.infrastructure.sql.sqlite import create_file
 from llm_backend.infrastructure.sql.store import migrate_sqlite
-from tests.servers import PostgresCluster, RedisServer
+from tests.servers import PostgresCluster, RedisServer, S3Server
 
 TEMPLATE = "template_of_tests"
 UNHURRIED = timedelta(seconds=60)  # for machines under load
@@ -167,3 +167,10 @@ def empty_redis(redis_server: RedisServer) -> RedisServer:
     """One with nothing in it."""
     redis_server.clear()
     return redis_server
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[S3Server]:
+    """Everybody keeps to a prefix of their own."""
+    with S3Server() as server:
+        yield server
