@@ -135,8 +135,8 @@ class _Given(Provide):
     """Equal to itself alone. Litestar compares the dependencies of each route with one another, all with all, which
     would otherwise take a fifth of the CPU time that an application needs to start."""
 
-    __eq__ = object.__eq__
-    __hash__ = object.__hash__
+    __eq__ = object.__eq__  # pyright: ignore[reportAssignmentType]
+    __hash__ = object.__hash__  # pyright: ignore[reportAssignmentType] - `Provide` has none
 
 
 def _given(value: Any) -> Provide:
