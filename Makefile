@@ -26,7 +26,7 @@ serve: install ## serve on 127.0.0.1:8080; ARGS="--port 8081" is passed on
 	@exec $(BIN)/llm-backend serve $(ARGS)
 
 test: install-dev ## run all tests; ARGS="tests/unit -k name" chooses
-	@$(BIN)/python -m pytest -n $(WORKERS) $(ARGS); code=$$?; \
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS); code=$$?; \
 	  if [ $$code -eq 5 ]; then echo "make test: no test was found, which is a failure" >&2; fi; exit $$code
 
 check: install-dev ## format, lint, types and import contracts

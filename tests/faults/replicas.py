@@ -10,7 +10,7 @@ from typing import Self
 
 from httpx import AsyncClient
 
-from tests.http.clients import Client
+from tests.http.clients import NO_CERTIFICATES, Client
 from tests.live import ServerProcess
 from tests.servers import RedisServer, free_port
 from tests.system.processes import configuration
@@ -80,7 +80,7 @@ class Replicas:
         await asyncio.to_thread(self._stack.close)
 
     def client(self, number: int = 0) -> AsyncClient:
-        return AsyncClient(base_url=self.urls[number], timeout=SOON)
+        return AsyncClient(base_url=self.urls[number], timeout=SOON, verify=NO_CERTIFICATES)
 
 
 async def conversations(client: Client, count: int, model: str) -> list[int]:

@@ -17,10 +17,10 @@ from llm_backend.infrastructure.redis.cache import RedisCache
 from llm_backend.infrastructure.redis.connection import Patience, RedisConnection
 from llm_backend.infrastructure.redis.rate_limiter import RedisRateLimiter
 from llm_backend.infrastructure.sql import PostgresServer
-from llm_backend.interface.http.app import create_app
 from llm_backend.interface.http.options import HttpOptions
 from llm_backend.testing.scripted_chat_model import ScriptedChatModel
-from tests.databases import UNHURRIED
+from tests.databases import UNHURRIED, SqliteTemplate
+from tests.http.apps import app_over
 from tests.http.backends import PlainTextParser, fake_backend
 from tests.http.clients import Client
 from tests.servers import RedisServer
@@ -70,28 +70,41 @@ def profile(request: pytest.FixtureRequest) -> Profile:
 
 @pytest.fixture
 async def backend(
-    tmp_path: Path, profile: Profile, model: ScriptedChatModel, parser: PlainTextParser
+    tmp_path: Path,
+    profile: Profile,
+    model: ScriptedChatModel,
+    parser: PlainTextParser,
+    sqlite_template: SqliteTemplate,
 ) -> AsyncIterator[Backend]:
-    settings = Settings(database=profile.database)
+    settings = Settings(database=profile.database, data_folder=tmp_path)
+    if profile.database.url is None:
+        sqlite_template.copy_to(settings.database_file)
     async with profile.ports() as ports:
         ports["chat_model"], ports["parser"] = model, parser
         async with fake_backend(tmp_path, settings, **ports) as backend:
             yield backend
 
 
+@pytest.fixture(scope="session")
+def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("scratch")
+
+
 @pytest.fixture
-def options(tmp_path: Path) -> HttpOptions:
-    scratch = tmp_path / "scratch"
-    scratch.mkdir()
+def options(scratch: Path) -> HttpOptions:
+    """The same for all tests, so that one application can serve them."""
+    for left in scratch.iterdir():
+        left.unlink()
     return HttpOptions(scratch=scratch)
 
 
 @pytest.fixture
 async def client(backend: Backend, options: HttpOptions) -> AsyncIterator[Client]:
     """Somebody who has not logged in."""
-    transport = ASGITransport(create_app(backend, options), client=("192.0.2.1", 50_000))  # type: ignore[arg-type]
-    async with AsyncClient(transport=transport, base_url="http://test") as http:
-        yield Client(http)
+    with app_over(backend, options) as app:
+        transport = ASGITransport(app, client=("192.0.2.1", 50_000))  # type: ignore[arg-type]
+        async with AsyncClient(transport=transport, base_url="http://test") as http:
+            yield Client(http)
 
 
 @pytest.fixture

@@ -14,9 +14,8 @@ from llm_backend.application.key_rotation import KeysStillNeeded
 from llm_backend.domain.errors import DomainError
 from llm_backend.infrastructure.redis.connection import RedisAway
 from llm_backend.infrastructure.sql.migrating import ForeignDatabase, SchemaTooNew
-from llm_backend.interface.http.app import create_app
-from llm_backend.interface.http.options import HttpOptions
 from llm_backend.interface.http.rag_texts import RAG_TEXTS
+from tests.http.apps import app_over
 from tests.http.clients import Client
 
 MISSING_ID = 4242
@@ -71,9 +70,9 @@ def assert_error(reply: Any, status: int, code: str | None = None) -> None:
 
 
 async def test_the_bodies_cover_all_routes(backend: Backend) -> None:
-    document = create_app(backend, HttpOptions())
-    async with AsyncClient(transport=ASGITransport(document), base_url="http://test") as http:  # type: ignore[arg-type]
-        paths = (await http.get("/schema/openapi.json")).json()["paths"]
+    with app_over(backend) as app:
+        async with AsyncClient(transport=ASGITransport(app), base_url="http://test") as http:  # type: ignore[arg-type]
+            paths = (await http.get("/schema/openapi.json")).json()["paths"]
 
     reading = {
         path.replace("{conversation_id}", "{conversation}")

@@ -15,18 +15,19 @@ from structlog.testing import capture_logs
 from llm_backend.application.backend import Backend
 from llm_backend.application.health import CheckReadiness, Part
 from llm_backend.domain.errors import DatabaseUnavailable, StorageFull
-from llm_backend.interface.http.app import create_app
 from llm_backend.interface.http.edge import Edge
 from llm_backend.interface.http.errors import status_of
 from llm_backend.interface.http.options import HttpOptions
+from tests.http.apps import app_over
 from tests.http.clients import PASSWORD, Client
 
 
 @asynccontextmanager
 async def over(backend: Backend, options: HttpOptions | None = None) -> AsyncIterator[AsyncClient]:
-    transport = ASGITransport(create_app(backend, options))  # type: ignore[arg-type]
-    async with AsyncClient(transport=transport, base_url="http://test") as http:
-        yield http
+    with app_over(backend, options) as app:
+        transport = ASGITransport(app)  # type: ignore[arg-type]
+        async with AsyncClient(transport=transport, base_url="http://test") as http:
+            yield http
 
 
 async def test_every_reply_has_an_id_of_its_own(client: Client) -> None:

@@ -13,10 +13,10 @@ from httpx_sse import EventSource, ServerSentEvent
 
 from llm_backend.application.backend import Backend
 from llm_backend.domain.errors import DocumentEmpty, DocumentEncrypted, DocumentUnreadable
-from llm_backend.interface.http.app import create_app
 from llm_backend.interface.http.options import HttpOptions
+from tests.http.apps import app_over
 from tests.http.backends import PlainTextParser
-from tests.http.clients import Client
+from tests.http.clients import NO_CERTIFICATES, Client
 from tests.live import serving
 
 SOON = 20.0  # seconds, after which a test that waits for something has failed
@@ -26,9 +26,12 @@ KEY = {"Idempotency-Key": "3f1c"}
 @asynccontextmanager
 async def served(backend: Backend, user: Client, **options: Any) -> AsyncIterator[Client]:
     """The same user on a real socket."""
-    app = create_app(backend, HttpOptions(**options))
-    async with serving(app) as server, AsyncClient(base_url=server.url, timeout=SOON) as http:
-        yield Client(http, user.token)
+    with app_over(backend, HttpOptions(**options)) as app:
+        async with (
+            serving(app) as server,
+            AsyncClient(base_url=server.url, timeout=SOON, verify=NO_CERTIFICATES) as http,
+        ):
+            yield Client(http, user.token)
 
 
 async def events_of(reply: Response) -> list[ServerSentEvent]:

@@ -15,6 +15,7 @@ from llm_backend.application.backend import Backend
 from llm_backend.interface.http.app import create_app
 from llm_backend.interface.http.options import HttpOptions
 from llm_backend.interface.http.server import AFTERGLOW, HttpServer, ServerOptions
+from tests.http.apps import app_over
 from tests.http.clients import Client
 from tests.live import ServerProcess, serving
 
@@ -24,8 +25,9 @@ PATIENCE = timedelta(seconds=0.3)
 
 @pytest.fixture
 async def server(backend: Backend, options: HttpOptions) -> AsyncIterator[HttpServer]:
-    async with serving(create_app(backend, options), ServerOptions(port=0, head_timeout=PATIENCE)) as server:
-        yield server
+    with app_over(backend, options) as app:
+        async with serving(app, ServerOptions(port=0, head_timeout=PATIENCE)) as server:
+            yield server
 
 
 class Wire:
@@ -70,10 +72,11 @@ async def wire(server: HttpServer) -> AsyncIterator[Wire]:
 @pytest.fixture
 async def dawdling(backend: Backend, options: HttpOptions) -> AsyncIterator[Wire]:
     """A connection to a server that is impatient for bodies."""
-    async with serving(create_app(backend, options), ServerOptions(port=0, body_timeout=PATIENCE)) as server:
-        wire = await Wire.to(server)
-        yield wire
-        wire.close()
+    with app_over(backend, options) as app:
+        async with serving(app, ServerOptions(port=0, body_timeout=PATIENCE)) as server:
+            wire = await Wire.to(server)
+            yield wire
+            wire.close()
 
 
 async def test_a_connection_that_says_nothing_is_closed(wire: Wire) -> None:

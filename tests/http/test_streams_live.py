@@ -18,7 +18,8 @@ from llm_backend.interface.http.app import create_app
 from llm_backend.interface.http.options import HttpOptions
 from llm_backend.interface.http.server import HttpServer
 from llm_backend.testing.scripted_chat_model import FOREVER, ScriptedChatModel
-from tests.http.clients import Client
+from tests.http.apps import app_over
+from tests.http.clients import NO_CERTIFICATES, Client
 from tests.live import serving
 
 STRICT = {"Accept": "text/event-stream"}
@@ -27,13 +28,14 @@ SOON = 10.0  # seconds, after which a test that waits for something has failed
 
 @pytest.fixture
 async def server(backend: Backend, options: HttpOptions) -> AsyncIterator[HttpServer]:
-    async with serving(create_app(backend, options), drain=backend.drain) as server:
-        yield server
+    with app_over(backend, options) as app:
+        async with serving(app, drain=backend.drain) as server:
+            yield server
 
 
 @pytest.fixture
 async def client(server: HttpServer) -> AsyncIterator[Client]:
-    async with AsyncClient(base_url=server.url, timeout=SOON) as http:
+    async with AsyncClient(base_url=server.url, timeout=SOON, verify=NO_CERTIFICATES) as http:
         yield Client(http)
 
 

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from httpx import AsyncClient
 
-from tests.http.clients import Client
+from tests.http.clients import NO_CERTIFICATES, Client
 from tests.live import START_TIMEOUT, ServerProcess
 from tests.system.streams import SOON
 
@@ -45,7 +45,7 @@ class NewServer(Protocol):
 @asynccontextmanager
 async def connected(server: ServerProcess) -> AsyncIterator[Client]:
     """Somebody who has not logged in."""
-    async with AsyncClient(base_url=server.url, timeout=SOON) as http:
+    async with AsyncClient(base_url=server.url, timeout=SOON, verify=NO_CERTIFICATES) as http:
         yield Client(http)
 
 

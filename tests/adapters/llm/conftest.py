@@ -18,6 +18,7 @@ from llm_backend.infrastructure.llm.client import provider_client
 from llm_backend.infrastructure.llm.limits import AnswerLimits
 from llm_backend.infrastructure.llm.openai import OpenAiChatModel
 from llm_backend.infrastructure.llm.retry import RetryPolicy
+from tests.http.clients import NO_CERTIFICATES
 from tests.upstream import Upstream
 
 OWN_KEY = "sk-own-key-of-the-user"
@@ -67,11 +68,15 @@ async def upstream() -> AsyncIterator[Upstream]:
         yield upstream
 
 
+def plain_client() -> httpx.AsyncClient:
+    return httpx.AsyncClient(timeout=None, trust_env=False, verify=NO_CERTIFICATES)
+
+
 @pytest.fixture(params=["httptools", "httpx"])
 async def client(request: pytest.FixtureRequest) -> AsyncIterator[httpx.AsyncClient]:
     """Over our transport, and over httpx's own, which serves TLS and proxies."""
     fast = request.param == "httptools"
-    async with provider_client() if fast else httpx.AsyncClient(timeout=None, trust_env=False) as client:
+    async with provider_client() if fast else plain_client() as client:
         yield client
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from llm_backend.infrastructure.sql import PostgresServer, SqlStore
+from tests.databases import SqliteTemplate
 
 
 @pytest.fixture
@@ -21,7 +22,8 @@ def store(request: pytest.FixtureRequest) -> SqlStore:
 
 
 @pytest.fixture
-async def sqlite_store(path: Path) -> AsyncIterator[SqlStore]:
+async def sqlite_store(path: Path, sqlite_template: SqliteTemplate) -> AsyncIterator[SqlStore]:
+    sqlite_template.copy_to(path)
     async with SqlStore.open(path) as store:
         yield store
 

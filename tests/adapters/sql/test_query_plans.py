@@ -8,9 +8,10 @@ from types import ModuleType
 import pytest
 from sqlalchemy import ClauseElement, CompoundSelect, Select, UpdateBase
 
-from llm_backend.infrastructure.sql import SqlStore, file_views, jobs, journal, leases, responses, views
+from llm_backend.infrastructure.sql import file_views, jobs, journal, leases, responses, views
 from llm_backend.infrastructure.sql.repositories import documents, reindexings
 from llm_backend.infrastructure.sql.sqlite import SqliteReader
+from tests.databases import SqliteTemplate
 
 
 def statements_of(module: ModuleType) -> Iterator[tuple[str, ClauseElement]]:
@@ -35,7 +36,10 @@ SORTED = {"responses_LINEAGE"}
 
 
 @pytest.mark.parametrize("name", sorted(STATEMENTS.keys() - EVERYTHING))
-async def test_a_statement_neither_scans_a_table_nor_sorts(path: Path, sqlite_store: SqlStore, name: str) -> None:
+async def test_a_statement_neither_scans_a_table_nor_sorts(
+    path: Path, sqlite_template: SqliteTemplate, name: str
+) -> None:
+    sqlite_template.copy_to(path)
     reader = SqliteReader(path)
     prepared = reader.prepare(STATEMENTS[name])
     await reader.close()

@@ -8,10 +8,10 @@ import pytest
 
 from llm_backend.application.backend import Backend
 from llm_backend.domain.answers import CallPiece
-from llm_backend.interface.http.app import create_app
 from llm_backend.interface.http.options import HttpOptions
 from llm_backend.testing.scripted_chat_model import ScriptedChatModel
-from tests.http.clients import Client
+from tests.http.apps import app_over
+from tests.http.clients import NO_CERTIFICATES, Client
 from tests.live import serving
 
 MODEL = "gpt-4o"
@@ -29,11 +29,13 @@ WEATHER: Any = {
 async def sdk(backend: Backend, options: HttpOptions, alice: Client) -> AsyncIterator[openai.AsyncOpenAI]:
     """Alice's, with an API key."""
     key = (await alice.with_key()).token
-    async with (
-        serving(create_app(backend, options)) as server,
-        openai.AsyncOpenAI(base_url=f"{server.url}/v1", api_key=key, max_retries=0) as client,
-    ):
-        yield client
+    with app_over(backend, options) as app:
+        async with (
+            serving(app) as server,
+            openai.DefaultAsyncHttpxClient(verify=NO_CERTIFICATES) as http,
+            openai.AsyncOpenAI(base_url=f"{server.url}/v1", api_key=key, max_retries=0, http_client=http) as client,
+        ):
+            yield client
 
 
 async def test_basic_text(sdk: openai.AsyncOpenAI) -> None:

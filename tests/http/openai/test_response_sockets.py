@@ -10,9 +10,9 @@ import websockets
 from llm_backend.application.backend import Backend
 from llm_backend.domain.answers import CallPiece
 from llm_backend.domain.errors import UpstreamCutOff
-from llm_backend.interface.http.app import create_app
 from llm_backend.interface.http.options import HttpOptions
 from llm_backend.testing.scripted_chat_model import ScriptedChatModel
+from tests.http.apps import app_over
 from tests.http.clients import PASSWORD, Client
 from tests.http.openai.test_frame import error_of
 from tests.http.openai.test_responses import MODEL, WEATHER, a_shelf_of_two, respond, text_of
@@ -43,8 +43,9 @@ class Socket:
 
 @pytest.fixture
 async def url(backend: Backend, options: HttpOptions) -> AsyncIterator[str]:
-    async with serving(create_app(backend, options)) as server:
-        yield server.url.replace("http", "ws") + "/v1/responses"
+    with app_over(backend, options) as app:
+        async with serving(app) as server:
+            yield server.url.replace("http", "ws") + "/v1/responses"
 
 
 @pytest.fixture
