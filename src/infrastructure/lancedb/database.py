@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
+from typing import NamedTuple
 
 os.environ.setdefault("LANCEDB_LOG", "error")  # before the import: it warns of clusters that are empty, as some are
 
@@ -24,7 +25,7 @@ PREFIX = "passages-"
 # Rows that are not indexed yet are found all the same, but one by one: 5,000 of them cost a search 300 ms.
 UNINDEXED_ROWS = 1000
 UNINDEXED_WRITES = 128
-# Sixteen clients that upload pages of text put four of them into a write then; without, one, at 20 ms of CPU each.
+# Sixteen clients that upload pages of text put some of them into a write then; without, one.
 PAUSE_BETWEEN_WRITES = 0.05  # seconds
 # Every write makes a new version, and LanceDB keeps what it has read of each until its caches are full: by itself, at
 # 6 GiB and 1 GiB. So a server that is written to would grow by some 100 MiB in a thousand uploads.
@@ -59,10 +60,10 @@ class Database:
         )
         return cls(connection, kept_versions)
 
-    async def add(self, space: EmbeddingSpace, chunks: Sequence[StoredChunk]) -> None:
+    async def add(self, space: EmbeddingSpace, chunks: Sequence[StoredChunk], *, new: bool = False) -> None:
         async with self._opening:
             table = await self._find(table_name(space)) or await self._make(space)
-        await table.add(chunks)
+        await table.add(chunks, new=new)
 
     async def search(
         self,
@@ -165,6 +166,11 @@ class Database:
         return [name for name in names if name.startswith(PREFIX)]
 
 
+class _Write(NamedTuple):
+    chunks: Sequence[StoredChunk]
+    new: bool  # nothing of them is there yet
+
+
 class _OpenTable:
     """A table with what is written to it, and the task that now and then puts it in order."""
 
@@ -179,16 +185,17 @@ class _OpenTable:
     def is_busy(self) -> bool:
         return self._optimizing is not None and not self._optimizing.done()
 
-    async def add(self, chunks: Sequence[StoredChunk]) -> None:
+    async def add(self, chunks: Sequence[StoredChunk], *, new: bool) -> None:
         if chunks:
-            await self._batches.add(chunks)
+            await self._batches.add([_Write(chunks, new)])
 
     async def close(self) -> None:
         if self._optimizing is not None:
             await self._optimizing
 
-    async def _write(self, chunks: Sequence[StoredChunk]) -> None:
-        await self.table.add(chunks)
+    async def _write(self, writes: Sequence["_Write"]) -> None:
+        chunks = [chunk for write in writes for chunk in write.chunks]
+        await self.table.add(chunks, new=all(write.new for write in writes))
         self._rows += len(chunks)
         self._writes += 1
         if not self.is_busy and (self._rows >= UNINDEXED_ROWS or self._writes >= UNINDEXED_WRITES):

@@ -69,8 +69,8 @@ class LanceDbPassageIndex:
         if opened is not None:
             await opened.close()
 
-    async def add(self, space: EmbeddingSpace, chunks: Sequence[StoredChunk]) -> None:
-        await self._call(lambda database: database.add(space, chunks), within=self._long)
+    async def add(self, space: EmbeddingSpace, chunks: Sequence[StoredChunk], *, new: bool = False) -> None:
+        await self._call(lambda database: database.add(space, chunks, new=new), within=self._long)
 
     async def search(
         self,

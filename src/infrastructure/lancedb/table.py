@@ -69,10 +69,17 @@ class PassageTable:
         found = await cls.find(connection, name, kept_versions)
         return found or await cls.make(connection, name, dimensions, kept_versions)
 
-    async def add(self, chunks: Sequence[StoredChunk]) -> None:
-        """Replaces what is there of the same attempts at the same positions, all at once."""
+    async def add(self, chunks: Sequence[StoredChunk], *, new: bool = False) -> None:
+        """Replaces what is there of the same attempts at the same positions, all at once.
+
+        What is `new` is appended, at 4 to 8 ms of CPU a write. To look for the keys of six rows costs 15 ms, and 40
+        when 500 rows have come since the last compaction: they are in no index of keys, and read one by one.
+        """
         latest = {(one.document, one.attempt, one.chunk.position): one for one in chunks}
         rows = await asyncio.to_thread(to_table, list(latest.values()), self._dimensions)
+        if new:
+            await despite_conflicts(partial(self._table.add, rows))
+            return
         upsert = self._table.merge_insert(KEY).when_matched_update_all().when_not_matched_insert_all()
         # A vector that is missing is "bad" to it; of others there are none.
         await despite_conflicts(partial(upsert.execute, rows, on_bad_vectors="null"))
