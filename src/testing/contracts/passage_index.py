@@ -275,7 +275,9 @@ class PassageIndexContract:
 
     async def test_what_is_new_is_found_like_the_rest(self, index: PassageIndex) -> None:
         await index.add(SPACE, [stored("old fox")])
-        await index.add(SPACE, [stored("new fox", attempt=2), stored("fox", attempt=2, position=1, vector=None)], new=True)
+        await index.add(
+            SPACE, [stored("new fox", attempt=2), stored("fox", attempt=2, position=1, vector=None)], new=True
+        )
 
         found = await index.search(SPACE, SHELF, text="fox", vector=EAST, limit=10)
 
