@@ -16,7 +16,12 @@ from llm_backend.infrastructure.codec.stored import attributes_value
 from llm_backend.infrastructure.sql.dialects import IsMember, upsert
 from llm_backend.infrastructure.sql.errors import Violation
 from llm_backend.infrastructure.sql.mapping import DOCUMENT_COLUMNS, document_from, document_values
-from llm_backend.infrastructure.sql.repositories.document_contents import add_contents, drop_contents, replace_vectors
+from llm_backend.infrastructure.sql.repositories.document_contents import (
+    add_contents,
+    drop_contents,
+    replace_contents,
+    replace_vectors,
+)
 from llm_backend.infrastructure.sql.rows import (
     DELETED,
     FAILED,
@@ -264,9 +269,7 @@ class SqlDocuments:
             named = statements.execute(_NAME_TYPE, {"document": document, "number": attempt, "kind": file_type})
             if not named.rowcount:
                 return False
-            if attempt > 1:
-                drop_contents(statements, document)  # of an attempt that was cut off
-            add_contents(statements, document, text, chunks, blocks)
+            replace_contents(statements, document, text, chunks, blocks)
             return True
 
         return await self._transaction.together(store)
