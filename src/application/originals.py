@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from llm_backend.application.ports.blobs import BlobKey, Blobs
 from llm_backend.domain.errors import StorageFull, Unavailable
@@ -34,9 +35,17 @@ def file_in(key: BlobKey) -> FileId | None:
 
 async def pieces(file: Path) -> AsyncIterator[bytes]:
     """The content of a file, a mebibyte at a time."""
-    with await asyncio.to_thread(file.open, "rb") as stream:
-        while piece := await asyncio.to_thread(stream.read, PIECE):
+    stream, piece = await asyncio.to_thread(_begun, file)
+    with stream:
+        while piece:
             yield piece
+            piece = b"" if len(piece) < PIECE else await asyncio.to_thread(stream.read, PIECE)
+
+
+def _begun(file: Path) -> tuple[BinaryIO, bytes]:
+    """Most files are read with that: a trip to a thread costs more than a page of text does."""
+    stream = file.open("rb")
+    return stream, stream.read(PIECE)
 
 
 async def opened(blobs: Blobs, key: BlobKey) -> AsyncIterator[bytes]:
@@ -56,21 +65,33 @@ async def _joined(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[byt
 async def fetched(blobs: Blobs, key: BlobKey, scratch: Path | None) -> AsyncIterator[Path]:
     """A copy on the disk that only we can read, until the end of the block. Raises `BlobNotFound`, `Unavailable`,
     `StorageFull`."""
+    content = blobs.read(key)
+    first = await anext(content, b"")
     with _translated():
-        path = await asyncio.to_thread(_new_file, scratch)
+        file = await asyncio.to_thread(_new_file, scratch, first)
     try:
-        with _translated(), await asyncio.to_thread(path.open, "wb") as file:
-            async for piece in blobs.read(key):
-                await asyncio.to_thread(file.write, piece)
-        yield path
+        with _translated():
+            async for piece in content:
+                await asyncio.to_thread(_append, file, piece)
+        yield file
     finally:
-        await asyncio.to_thread(path.unlink, missing_ok=True)
+        await asyncio.to_thread(file.unlink, missing_ok=True)
 
 
-def _new_file(folder: Path | None) -> Path:
+def _new_file(folder: Path | None, content: bytes) -> Path:
     handle, name = tempfile.mkstemp(prefix="original-", dir=folder)
-    os.close(handle)
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content)
+    except BaseException:
+        Path(name).unlink()
+        raise
     return Path(name)
+
+
+def _append(file: Path, piece: bytes) -> None:
+    with file.open("ab") as stream:
+        stream.write(piece)
 
 
 @contextmanager
