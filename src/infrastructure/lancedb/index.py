@@ -2,11 +2,12 @@
 
 import asyncio
 import os
+import sys
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import timedelta
 from importlib import import_module
 from pathlib import Path
-from types import TracebackType
+from types import ModuleType, TracebackType
 from typing import Protocol, Self, TypeVar
 
 from llm_backend.application.ports.embedder import Vector
@@ -22,6 +23,7 @@ _DATABASE = "llm_backend.infrastructure.lancedb.database"
 SHORT_PATIENCE = timedelta(seconds=10)
 LONG_PATIENCE = timedelta(seconds=30)  # for whoever waits for a write; what was begun may end later
 KEPT_VERSIONS = timedelta(hours=1)
+TIDIED_APART = 10_000  # passages: up to here it takes some 100 MiB and a second, and starting a process one as well
 
 
 class LanceDbPassageIndex:
@@ -45,13 +47,16 @@ class LanceDbPassageIndex:
         *,
         kept_versions: timedelta = KEPT_VERSIONS,
         patience: timedelta | None = None,
+        tidied_apart: int = TIDIED_APART,
     ) -> None:
-        """Touches nothing yet. `patience` is how long any call may take, instead of what each is given."""
+        """Touches nothing yet. `patience` is how long any call may take, instead of what each is given. Tables of
+        `tidied_apart` passages and more are compacted and indexed by a process of its own."""
         self._uri = uri
         self._storage_options = storage_options or {}
         self._kept_versions = kept_versions
         self._short = patience or SHORT_PATIENCE
         self._long = patience or LONG_PATIENCE
+        self._tidied_apart = tidied_apart
         self._opening = asyncio.Lock()
         self._opened: _Database | None = None
 
@@ -64,7 +69,7 @@ class LanceDbPassageIndex:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Waits for what is being optimized."""
+        """Waits for what is being optimized, unless another process does it: that is stopped."""
         opened, self._opened = self._opened, None
         if opened is not None:
             await opened.close()
@@ -146,9 +151,15 @@ class LanceDbPassageIndex:
                 module = import_module(_DATABASE)
                 if folder := _folder(self._uri):
                     await asyncio.to_thread(folder.mkdir, mode=0o700, parents=True, exist_ok=True)
-                opened: _Database = await module.Database.connect(self._uri, self._storage_options, self._kept_versions)
-                self._opened = opened
+                self._opened = await self._connected(module)
             return self._opened
+
+    async def _connected(self, module: ModuleType) -> "_Database":
+        apart = sys.maxsize if self._uri.startswith("memory://") else self._tidied_apart
+        opened: _Database = await module.Database.connect(
+            self._uri, self._storage_options, self._kept_versions, tidied_apart=apart
+        )
+        return opened
 
 
 class _Database(PassageIndex, Protocol):

@@ -1,7 +1,7 @@
 """One LanceDB table: the passages of one embedding space, of all knowledge bases."""
 
 import asyncio
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
 from datetime import timedelta
 from functools import partial
 
@@ -128,8 +128,8 @@ class PassageTable:
         by_text, by_vector = await asyncio.gather(self._by_text(mine, text, limit), self._by_vector(mine, asked, limit))
         return _candidates(by_text, _cosines(by_text, asked), by_vector)
 
-    async def optimize(self) -> None:
-        """Compact, index what is new, and drop versions that nobody reads any more.
+    async def optimize(self, elsewhere: Callable[[str], Awaitable[None]] | None = None) -> None:
+        """Compact, index what is new, and drop versions that nobody reads any more; or have it done `elsewhere`.
 
         When others write without a pause, or do the same, it is left to them or to the next time.
         """
@@ -137,8 +137,12 @@ class PassageTable:
             if await self._table.version() == self._optimized_version:
                 return
             with suppress_conflicts():
-                await despite_conflicts(lambda: self._table.optimize(cleanup_older_than=self._kept_versions))
-                await self._vector_index.keep_up()
+                if elsewhere is None:
+                    await despite_conflicts(lambda: self._table.optimize(cleanup_older_than=self._kept_versions))
+                    await self._vector_index.keep_up()
+                else:
+                    await elsewhere(self._table.name)
+                    await self._vector_index.look()
                 self._optimized_version = await self._table.version()
 
     async def _by_text(self, mine: Expr, text: str, limit: int) -> pa.Table:
