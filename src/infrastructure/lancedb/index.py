@@ -3,7 +3,8 @@
 import asyncio
 import os
 import sys
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from importlib import import_module
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Protocol, Self, TypeVar
 
 from llm_backend.application.ports.embedder import Vector
 from llm_backend.application.ports.passage_index import PassageIndex
-from llm_backend.domain.errors import IndexUnavailable, StorageFull
+from llm_backend.domain.errors import IndexUnavailable, StorageFull, Unavailable
 from llm_backend.domain.ids import DocumentId, KnowledgeBaseId
 from llm_backend.domain.knowledge import EmbeddingSpace, StoredChunk
 from llm_backend.domain.ranking import Candidate
@@ -23,6 +24,9 @@ _DATABASE = "llm_backend.infrastructure.lancedb.database"
 SHORT_PATIENCE = timedelta(seconds=10)
 LONG_PATIENCE = timedelta(seconds=30)  # for whoever waits for a write; what was begun may end later
 KEPT_VERSIONS = timedelta(hours=1)
+# Each keeps a core busy for 30 to 50 ms. Twenty at once on a machine with much else to do took ten seconds each, and
+# failed all together; one after the other, none does, and the last comes no later.
+SEARCHES_AT_ONCE = max(4, 2 * (os.cpu_count() or 1))
 TIDIED_APART = 10_000  # passages: up to here it takes some 100 MiB and a second, and starting a process one as well
 
 
@@ -57,6 +61,7 @@ class LanceDbPassageIndex:
         self._short = patience or SHORT_PATIENCE
         self._long = patience or LONG_PATIENCE
         self._tidied_apart = tidied_apart
+        self._searching = asyncio.Semaphore(SEARCHES_AT_ONCE)
         self._opening = asyncio.Lock()
         self._opened: _Database | None = None
 
@@ -87,12 +92,26 @@ class LanceDbPassageIndex:
         limit: int,
         documents: Collection[DocumentId] | None = None,
     ) -> Sequence[Candidate]:
-        return await self._call(
-            lambda database: database.search(
-                space, knowledge_base, text=text, vector=vector, limit=limit, documents=documents
-            ),
-            within=self._short,
-        )
+        async with self._turn():
+            return await self._call(
+                lambda database: database.search(
+                    space, knowledge_base, text=text, vector=vector, limit=limit, documents=documents
+                ),
+                within=self._short,
+            )
+
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        """Raises `Unavailable` for whoever waits too long: that is no fault of the index."""
+        try:
+            async with asyncio.timeout(self._long.total_seconds()):
+                await self._searching.acquire()
+        except TimeoutError as error:
+            raise Unavailable("The search index is busy, try again in a moment") from error
+        try:
+            yield
+        finally:
+            self._searching.release()
 
     async def remove(
         self, space: EmbeddingSpace, documents: Sequence[DocumentId], *, attempt: int | None = None
