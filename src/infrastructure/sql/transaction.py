@@ -7,6 +7,7 @@ import sqlalchemy
 from sqlalchemy import CursorResult, Executable
 
 from llm_backend.infrastructure.sql.errors import TransactionConflict, translated
+from llm_backend.infrastructure.sql.together import Statements, statements_on
 
 T = TypeVar("T")
 
@@ -28,18 +29,6 @@ class Connection(Protocol):
     async def rollback(self) -> None: ...
 
 
-class Statements:
-    """What is carried out together: none of it waits for the event loop."""
-
-    def __init__(self, connection: sqlalchemy.Connection) -> None:
-        self.execute = connection.execute
-
-    def execute_each(self, statement: Executable, values: Sequence[Mapping[str, Any]]) -> None:
-        """Once for each set of values, of which there may be none."""
-        if values:
-            self.execute(statement, values)
-
-
 class Transaction:
     """What the repositories of a unit of work write through. Every method may raise `Violation`,
     `DatabaseUnavailable` or `StorageFull`."""
@@ -56,7 +45,7 @@ class Transaction:
     async def together(self, what: Callable[[Statements], T]) -> T:
         """Several statements in one trip to the thread of the database, where it has one. It may be done again from
         the start, and what it raises comes out."""
-        return await self._carried_out(lambda: self._connection.run_sync(lambda sync: what(Statements(sync))))
+        return await self._carried_out(lambda: self._connection.run_sync(lambda sync: what(statements_on(sync))))
 
     async def _carried_out(self, what: Callable[[], Awaitable[T]]) -> T:
         is_first, self._is_new = self._is_new, False

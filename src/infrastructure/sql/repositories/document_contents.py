@@ -10,7 +10,7 @@ from llm_backend.infrastructure.sql.contents import block_values
 from llm_backend.infrastructure.sql.mapping import chunk_values, text_values
 from llm_backend.infrastructure.sql.reindexing_mapping import vector_values
 from llm_backend.infrastructure.sql.rows import chunks, document_blocks, document_texts, embeddings, vectors
-from llm_backend.infrastructure.sql.transaction import Statements
+from llm_backend.infrastructure.sql.together import Statements
 
 _HAS_TEXT = select(document_texts.c.part).where(document_texts.c.document_id == bindparam("document")).limit(1)
 _DROP_CONTENTS = (
@@ -41,7 +41,7 @@ def replace_contents(
     statements: Statements, document: DocumentId, text: str, pieces: Sequence[Chunk], blocks: Sequence[Block]
 ) -> None:
     """In place of what an attempt that was cut off has left. Mostly there is nothing, which one question tells."""
-    if statements.execute(_HAS_TEXT, {"document": document}).first() is not None:
+    if statements.execute(_HAS_TEXT, {"document": document}).rows:
         drop_contents(statements, document)
     add_contents(statements, document, text, pieces, blocks)
 
@@ -57,5 +57,5 @@ def replace_vectors(
 ) -> None:
     """One for each chunk, in order, in place of those of a try that was cut off."""
     statements.execute(_DROP_VECTORS, {"document": document, "model": space.model, "size": space.dimensions})
-    positions = statements.execute(_POSITIONS, {"document": document}).scalars().all()
+    positions = [position for (position,) in statements.execute(_POSITIONS, {"document": document}).rows]
     statements.execute_each(_ADD_VECTORS, vector_values(document, space, zip(positions, given, strict=True)))

@@ -31,7 +31,8 @@ from llm_backend.infrastructure.sql.rows import (
     embeddings,
     knowledge_bases,
 )
-from llm_backend.infrastructure.sql.transaction import Statements, Transaction
+from llm_backend.infrastructure.sql.together import Statements
+from llm_backend.infrastructure.sql.transaction import Transaction
 
 _SHELF = select(knowledge_bases.c.id).where(
     knowledge_bases.c.id == bindparam("shelf"), knowledge_bases.c.owner == bindparam("of")
@@ -200,7 +201,7 @@ class SqlDocuments:
     ) -> None:
         def add(statements: Statements) -> None:
             shelf = {"shelf": document.knowledge_base, "of": document.owner}
-            if statements.execute(_SHELF, shelf).first() is None:
+            if not statements.execute(_SHELF, shelf).rows:
                 raise KnowledgeBaseNotFound
             statements.execute(_ADD, document_values(document))
             statements.execute(_ENTER_OWN_SPACE, {"document": document.id})
@@ -215,9 +216,9 @@ class SqlDocuments:
         values = {"shelf": knowledge_base, "of": owner, "called": name}
 
         def look(statements: Statements) -> list[Document]:
-            if statements.execute(_TURN, values).first() is None:
+            if not statements.execute(_TURN, values).rows:
                 raise KnowledgeBaseNotFound
-            return list(map(document_from, statements.execute(_ALIKE, values)))
+            return list(map(document_from, statements.execute(_ALIKE, values).rows))
 
         return await self._transaction.together(look)
 
@@ -240,9 +241,10 @@ class SqlDocuments:
         return document_from(row)
 
     async def find(self, document: DocumentId) -> tuple[Document, EmbeddingSpace | None] | None:
-        row = (await self._transaction.execute(_FIND, {"document": document})).first()
-        if row is None:
+        found = await self._transaction.together(lambda statements: statements.execute(_FIND, {"document": document}))
+        if not found.rows:
             return None
+        (row,) = found.rows
         *columns, model, dimensions = row
         return document_from(columns), EmbeddingSpace(model=model, dimensions=dimensions) if model else None
 
@@ -267,7 +269,7 @@ class SqlDocuments:
         def store(statements: Statements) -> bool:
             statements.execute(_HOLD_SPACE, {"document": document})
             named = statements.execute(_NAME_TYPE, {"document": document, "number": attempt, "kind": file_type})
-            if not named.rowcount:
+            if not named.changed:
                 return False
             replace_contents(statements, document, text, chunks, blocks)
             return True
@@ -284,9 +286,9 @@ class SqlDocuments:
     ) -> None:
         def store(statements: Statements) -> None:
             statements.execute(_HOLD_SPACE, {"document": document})
-            current = statements.execute(_IS_CURRENT, {"document": document, "number": attempt}).first()
+            current = statements.execute(_IS_CURRENT, {"document": document, "number": attempt}).rows
             remembered = {**_place(document, space), "remembered": statistics}
-            if current is not None and statements.execute(_REMEMBER, remembered).rowcount:
+            if current and statements.execute(_REMEMBER, remembered).changed:
                 replace_vectors(statements, document, space, vectors)
 
         await self._transaction.together(store)
@@ -342,28 +344,28 @@ class SqlDocuments:
 
 
 def _begun(document: DocumentId, statements: Statements) -> int | None:
-    if not statements.execute(_BEGIN_ATTEMPT, {"document": document}).rowcount:
+    if not statements.execute(_BEGIN_ATTEMPT, {"document": document}).changed:
         return None
     statements.execute(_ENTER_OWN_SPACE, {"document": document})
-    attempt: int = statements.execute(_ATTEMPT, {"document": document}).scalar_one()
-    return attempt
+    ((attempt,),) = statements.execute(_ATTEMPT, {"document": document}).rows
+    return int(attempt)
 
 
 def _made_ready(document: DocumentId, attempt: int, statements: Statements) -> bool:
-    space = statements.execute(_HOLD_SPACE, {"document": document}).first()
-    if space is None:
+    space = statements.execute(_HOLD_SPACE, {"document": document}).rows
+    if not space:
         return False
-    place = {"document": document, "model": space[0], "size": space[1]}
-    if statements.execute(_IS_IN_SPACE, place).first() is None:
+    place = {"document": document, "model": space[0][0], "size": space[0][1]}
+    if not statements.execute(_IS_IN_SPACE, place).rows:
         return False
-    if not statements.execute(_MARK_READY, {"document": document, "number": attempt}).rowcount:
+    if not statements.execute(_MARK_READY, {"document": document, "number": attempt}).changed:
         return False
     statements.execute(_COMPLETE, place)
     return True
 
 
 def _failed(document: DocumentId, mark: Update, values: Mapping[str, object], statements: Statements) -> bool:
-    if not statements.execute(mark, values).rowcount:
+    if not statements.execute(mark, values).changed:
         return False
     drop_contents(statements, document)
     return True
