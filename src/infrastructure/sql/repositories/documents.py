@@ -125,6 +125,11 @@ _ENTER_SPACE = (
     )
     .on_conflict_do_nothing(index_elements=_EMBEDDING_KEY)
 )
+_ENTERED = select(embeddings.c.document_id).where(
+    IsMember(embeddings.c.document_id, bindparam("documents", type_=Text)),
+    embeddings.c.embedding_model == bindparam("model"),
+    embeddings.c.dimensions == bindparam("size"),
+)
 _IS_IN_SPACE = select(embeddings.c.document_id).where(_IN_SPACE)
 _COMPLETE = update(embeddings).where(_IN_SPACE).values(complete=true())
 _MARK_EMBEDDED = _COMPLETE.where(
@@ -302,9 +307,15 @@ class SqlDocuments:
         values = {"shelf": knowledge_base, "model": space.model, "size": space.dimensions, "most": limit}
         return [(id_, attempt) for id_, attempt in await self._transaction.execute(_LACKING, values)]
 
-    async def begin_embedding(self, documents: Sequence[DocumentId], space: EmbeddingSpace) -> None:
+    async def begin_embedding(self, documents: Sequence[DocumentId], space: EmbeddingSpace) -> set[DocumentId]:
         values = {"documents": _members(documents), "model": space.model, "size": space.dimensions}
-        await self._transaction.execute(_ENTER_SPACE, values)
+
+        def enter(statements: Statements) -> set[DocumentId]:
+            before = {DocumentId(document) for (document,) in statements.execute(_ENTERED, values).rows}
+            statements.execute(_ENTER_SPACE, values)
+            return before
+
+        return await self._transaction.together(enter)
 
     async def mark_embedded(self, document: DocumentId, attempt: int, space: EmbeddingSpace) -> bool:
         values = {**_place(document, space), "number": attempt}
