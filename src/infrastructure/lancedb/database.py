@@ -28,7 +28,9 @@ from llm_backend.infrastructure.lancedb.tidying import Tidying
 PREFIX = "passages-"
 # Rows that are not indexed yet are found all the same, but one by one: 5,000 of them cost a search 300 ms.
 UNINDEXED_ROWS = 1000
-UNINDEXED_SHARE = 50  # one in so many may be unindexed in large tables, where it costs more to put them in order
+# In large tables, where another process is started for it, more is left for one time: one row in so many.
+UNINDEXED_SHARE = 50
+UNINDEXED_WRITES_APART = 256
 UNINDEXED_WRITES = 128
 # Sixteen clients that upload pages of text put some of them into a write then; without, one.
 PAUSE_BETWEEN_WRITES = 0.05  # seconds
@@ -199,8 +201,9 @@ class _OpenTable:
         self._tidied_apart = tidied_apart
         self._batches = Batches(self._write, pause=PAUSE_BETWEEN_WRITES)
         self._rows = 0
-        self._most_rows = UNINDEXED_ROWS
         self._writes = 0
+        self._most_rows = UNINDEXED_ROWS
+        self._most_writes = UNINDEXED_WRITES
         self._optimizing: asyncio.Task[None] | None = None
 
     @property
@@ -220,14 +223,16 @@ class _OpenTable:
         await self.table.add(chunks, new=all(write.new for write in writes))
         self._rows += len(chunks)
         self._writes += 1
-        if not self.is_busy and (self._rows >= self._most_rows or self._writes >= UNINDEXED_WRITES):
+        if not self.is_busy and (self._rows >= self._most_rows or self._writes >= self._most_writes):
             self._optimizing = asyncio.create_task(self._optimize())
 
     async def optimize(self) -> None:
         self._rows = self._writes = 0
         size = await self.table.size(None)
+        apart = size >= self._tidied_apart
         self._most_rows = max(UNINDEXED_ROWS, size // UNINDEXED_SHARE)
-        await self.table.optimize(self._tidying if size >= self._tidied_apart else None)
+        self._most_writes = UNINDEXED_WRITES_APART if apart else UNINDEXED_WRITES
+        await self.table.optimize(self._tidying if apart else None)
 
     async def _optimize(self) -> None:
         try:

@@ -26,8 +26,10 @@ LONG_PATIENCE = timedelta(seconds=30)  # for whoever waits for a write; what was
 KEPT_VERSIONS = timedelta(hours=1)
 # Each keeps a core busy for 30 to 50 ms. Twenty at once on a machine with much else to do took ten seconds each, and
 # failed all together; one after the other, none does, and the last comes no later.
-SEARCHES_AT_ONCE = max(4, 2 * (os.cpu_count() or 1))
-TIDIED_APART = 10_000  # passages: up to here it takes some 100 MiB and a second, and starting a process one as well
+SEARCHES_AT_ONCE = max(2, os.cpu_count() or 1)
+# Passages. From here on there is an index of vectors, and making it holds up searches; below, it is all done in less
+# than the second that starting a process takes.
+TIDIED_APART = 4_000
 
 
 class LanceDbPassageIndex:
