@@ -11,7 +11,7 @@ from sqlalchemy.dialects import sqlite
 from llm_backend.infrastructure.sql.statements import Outcome, Prepared, prepare
 
 _DIALECT = sqlite.dialect(paramstyle="qmark")
-Statement = Select[Any] | UpdateBase
+Statement = Select[*tuple[Any, ...]] | UpdateBase
 _KEPT = 256  # statements; there are some fifty
 
 
