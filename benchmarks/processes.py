@@ -74,12 +74,12 @@ def pinned(core: int | None) -> list[str]:
 
 def cpu_seconds(pid: int) -> float:
     """What a process and its children have used so far, in user and kernel mode."""
-    return sum(sum(map(int, _stat(each)[_CPU_FIELDS])) for each in _tree(pid)) / _TICK
+    return sum(sum(map(int, _stat(each)[_CPU_FIELDS])) for each in family(pid)) / _TICK
 
 
-def resident_mib(pid: int, field: str = "VmRSS") -> float:
-    """Memory of a process and its children; with `VmHWM`, the most there ever was of each."""
-    return sum(_status(each, field) for each in _tree(pid)) / 1024
+def resident_mib(pid: int, field: str = "VmRSS", *, alone: bool = False) -> float:
+    """Memory of a process and, unless it is `alone`, of its children; with `VmHWM`, the most there ever was of each."""
+    return sum(_status(each, field) for each in ([pid] if alone else family(pid))) / 1024
 
 
 def free_port() -> int:
@@ -111,7 +111,8 @@ def _accepts(port: int) -> bool:
         return client.connect_ex(("127.0.0.1", port)) == 0
 
 
-def _tree(pid: int) -> list[int]:
+def family(pid: int) -> list[int]:
+    """The process, then its children and theirs."""
     parents = {int(entry.name): _parent(int(entry.name)) for entry in Path("/proc").iterdir() if entry.name.isdigit()}
     found = [pid]
     for parent in found:

@@ -8,10 +8,12 @@ go to `llm-backend serve` over HTTP, one page each, from sixteen clients at once
 
 import argparse
 import asyncio
+import os
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,7 +23,7 @@ from numpy.typing import NDArray
 
 from benchmarks.client import Client
 from benchmarks.figures import Figure, percentile, table
-from benchmarks.processes import cpu_seconds, resident_mib
+from benchmarks.processes import cpu_seconds, family, resident_mib
 from benchmarks.retrieval import SYLLABLES
 from benchmarks.server import configure, prepare, serving
 from llm_backend.domain.ids import DocumentId, KnowledgeBaseId
@@ -51,6 +53,30 @@ class Cost:
             Figure(name=f"{name}, p95", value=percentile(self.times, 0.95), unit="ms", limit=limit),
             Figure(name=f"{name}, CPU", value=self.cpu, unit="ms"),
         ]
+
+
+@dataclass(slots=True)
+class Memory:
+    """The most that this process, and any that it started, had at one time, in MiB."""
+
+    own: float = 0.0
+    others: float = 0.0
+
+    @asynccontextmanager
+    async def watched(self) -> AsyncIterator[None]:
+        watching = asyncio.create_task(self._watch())
+        try:
+            yield
+        finally:
+            watching.cancel()
+
+    async def _watch(self) -> None:
+        me = os.getpid()
+        while True:
+            each = {pid: resident_mib(pid, alone=True) for pid in family(me)}
+            self.own = max(self.own, each.pop(me))
+            self.others = max(self.others, *each.values(), 0.0)
+            await asyncio.sleep(0.05)
 
 
 class Texts:
@@ -86,16 +112,17 @@ class Texts:
 
 async def search(passages: int, folder: Path) -> list[Figure]:
     texts = Texts()
-    async with LanceDbPassageIndex(str(folder / "lancedb")) as index:
+    memory = Memory()
+    async with memory.watched(), LanceDbPassageIndex(str(folder / "lancedb")) as index:
         for first in range(0, passages, 1000):
-            await index.add(SPACE, texts.stored(BIG, min(1000, passages - first), first))
+            await index.add(SPACE, texts.stored(BIG, min(1000, passages - first), first), new=True)
         for number in range(SMALL_BASES):
-            await index.add(SPACE, texts.stored(KnowledgeBaseId(f"small-{number}"), SMALL_SIZE))
-        began = time.process_time()
+            await index.add(SPACE, texts.stored(KnowledgeBaseId(f"small-{number}"), SMALL_SIZE), new=True)
+        began = cpu_seconds(os.getpid())
         await index.optimize()
-        tidying = time.process_time() - began
+        tidying = cpu_seconds(os.getpid()) - began
         big = await _searched(index, texts, BIG)
-        await index.add(SPACE, texts.stored(BIG, 500, passages))
+        await index.add(SPACE, texts.stored(BIG, 500, passages), new=True)
         fresh = await _searched(index, texts, BIG)
         some = await _searched(index, texts, BIG, [DocumentId(f"{BIG}-{number}") for number in range(10)])
         small = await _searched(index, texts, KnowledgeBaseId("small-7"))
@@ -106,6 +133,8 @@ async def search(passages: int, folder: Path) -> list[Figure]:
         *some.figures(f"{name}, held to ten documents"),
         *small.figures(f"search among {SMALL_SIZE} beside them"),
         Figure(name="the last compaction and indexing, CPU", value=tidying, unit="s"),
+        Figure(name="most memory, with what is measured with", value=memory.own, unit="MiB", limit=500.0),
+        Figure(name="most memory of a process that compacts and indexes", value=memory.others, unit="MiB"),
     ]
 
 

@@ -111,7 +111,7 @@ class IngestDocument:
         report(INDEXING)
         if document.attempt > 1:
             await self.index.remove(space, [document.id])
-        await self.index.add(space, _stored(document, chunks, embedded))
+        await self.index.add(space, _stored(document, chunks, embedded), new=True)  # no two tries have one number
         ready, replaced = await self._finish(document, space, parsed, chunks, embedded)
         if replaced:
             with suppress(DomainError):  # the tombstones stay, and the sweeper tries again

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
-from typing import Protocol, Self
+from typing import NamedTuple, Protocol, Self
 
 from llm_backend.application.ports.jobs import Hold, JobId, Jobs, Lease, Progress
 from llm_backend.domain.errors import (
@@ -27,6 +27,7 @@ ELSEWHERE = (OriginalMissing,)  # what may be otherwise in another process
 OTHERS_TURN = 3  # looks that others get then before we try again
 LONGEST_PAUSE = timedelta(minutes=5)
 BEATS = 5  # signs of life within a lease, of which some may be late
+ALL_DONE = 100  # percent
 NOTHING_DONE = Progress(step="", percent=0)
 WAITING = Progress(step="waiting", percent=0)  # for the next attempt
 Report = Callable[[Progress], None]
@@ -49,6 +50,11 @@ class Work(Protocol):
 
     async def give_up(self, job: JobId, error: Exception, report: Report) -> None:
         """Note down that it has failed for good, and clear up."""
+
+
+class _Watcher(NamedTuple):
+    event: asyncio.Event
+    each_step: bool
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -75,12 +81,12 @@ class JobRunner:
     attempts: int = 5
     first_pause: timedelta = timedelta(seconds=1)
     lease: timedelta = timedelta(seconds=15)  # for how long a process may be silent before others take its jobs
-    beat_pause: timedelta = timedelta(milliseconds=100)  # at least: so that short jobs write no progress
+    beat_pause: timedelta = timedelta(milliseconds=250)  # at least: so that short jobs write no progress
     poll_every: timedelta = timedelta(seconds=1)
     grace: timedelta = timedelta(seconds=30)  # how long running jobs may go on at shutdown
     _running: dict[str, _Running] = field(default_factory=dict)  # by holder: a lost job may come back to us
     _left_to_others: dict[JobId, float] = field(default_factory=dict)  # until when, on the clock of the loop
-    _watchers: dict[JobId, list[asyncio.Event]] = field(default_factory=dict)
+    _watchers: dict[JobId, list["_Watcher"]] = field(default_factory=dict)
     _unasked: dict[JobId, bool] = field(default_factory=dict)  # and whether it is urgent
     _news: asyncio.Event = field(default_factory=asyncio.Event)
     _dispatcher: "asyncio.Task[None] | None" = None
@@ -123,15 +129,16 @@ class JobRunner:
         self.nudge()
 
     @contextmanager
-    def watching(self, job: JobId) -> Iterator[asyncio.Event]:
-        """An event that is set whenever this process has news of the job. Others' news it does not hear of."""
-        event = asyncio.Event()
+    def watching(self, job: JobId, *, each_step: bool = True) -> Iterator[asyncio.Event]:
+        """An event that is set whenever this process has news of the job, or only when there will be no more. Others'
+        news it does not hear of."""
+        watcher = _Watcher(asyncio.Event(), each_step)
         watchers = self._watchers.setdefault(job, [])
-        watchers.append(event)
+        watchers.append(watcher)
         try:
-            yield event
+            yield watcher.event
         finally:
-            watchers.remove(event)
+            watchers.remove(watcher)
             if not watchers:
                 self._watchers.pop(job, None)
 
@@ -230,7 +237,7 @@ class JobRunner:
     def _report(self, running: _Running, progress: Progress) -> None:
         running.progress = progress
         running.beat.set()
-        self._tell(running.lease.job)
+        self._tell(running.lease.job, is_over=progress.percent >= ALL_DONE)
 
     async def _settle(self, running: _Running, error: Exception | None) -> None:
         lease, work = running.lease, running.work
@@ -280,9 +287,10 @@ class JobRunner:
                 logger.exception("a lease could not be extended", extra={"job": running.lease.job})
         _interrupt(running)
 
-    def _tell(self, job: JobId) -> None:
-        for event in self._watchers.get(job, ()):
-            event.set()
+    def _tell(self, job: JobId, *, is_over: bool = True) -> None:
+        for watcher in self._watchers.get(job, ()):
+            if is_over or watcher.each_step:
+                watcher.event.set()
 
 
 def _interrupt(running: _Running) -> None:

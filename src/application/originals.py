@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import AsyncIterable, AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from llm_backend.application.ports.blobs import BlobKey, Blobs
 from llm_backend.domain.errors import StorageFull, Unavailable
@@ -34,9 +35,17 @@ def file_in(key: BlobKey) -> FileId | None:
 
 async def pieces(file: Path) -> AsyncIterator[bytes]:
     """The content of a file, a mebibyte at a time."""
-    with await asyncio.to_thread(file.open, "rb") as stream:
-        while piece := await asyncio.to_thread(stream.read, PIECE):
+    stream, piece = await asyncio.to_thread(_begun, file)
+    with stream:
+        while piece:
             yield piece
+            piece = b"" if len(piece) < PIECE else await asyncio.to_thread(stream.read, PIECE)
+
+
+def _begun(file: Path) -> tuple[BinaryIO, bytes]:
+    """Most files are read with that: a trip to a thread costs more than a page of text does."""
+    stream = file.open("rb")
+    return stream, stream.read(PIECE)
 
 
 async def opened(blobs: Blobs, key: BlobKey) -> AsyncIterator[bytes]:
@@ -61,29 +70,40 @@ def fetched(blobs: Blobs, key: BlobKey, scratch: Path | None) -> AbstractAsyncCo
 @asynccontextmanager
 async def on_disk(content: AsyncIterable[bytes], scratch: Path | None) -> AsyncIterator[Path]:
     """The same of any content. Raises `Unavailable`, `StorageFull`, and what `content` raises."""
+    pieces = aiter(content)
+    first = await anext(pieces, b"")
     async with AsyncExitStack() as stack:
         with _translated():
-            path = await stack.enter_async_context(scratch_file(scratch))
-        with _translated(), await asyncio.to_thread(path.open, "wb") as file:
-            async for piece in content:
-                await asyncio.to_thread(file.write, piece)
+            path = await stack.enter_async_context(scratch_file(scratch, first))
+            async for piece in pieces:
+                await asyncio.to_thread(_append, path, piece)
         yield path
 
 
 @asynccontextmanager
-async def scratch_file(folder: Path | None) -> AsyncIterator[Path]:
-    """An empty file that only we can read, until the end of the block. Raises `OSError`."""
-    path = await asyncio.to_thread(_new_file, folder)
+async def scratch_file(folder: Path | None, content: bytes = b"") -> AsyncIterator[Path]:
+    """A file that only we can read, until the end of the block. Raises `OSError`."""
+    path = await asyncio.to_thread(_new_file, folder, content)
     try:
         yield path
     finally:
         await asyncio.to_thread(path.unlink, missing_ok=True)
 
 
-def _new_file(folder: Path | None) -> Path:
+def _new_file(folder: Path | None, content: bytes) -> Path:
     handle, name = tempfile.mkstemp(prefix="content-", dir=folder)
-    os.close(handle)
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content)
+    except BaseException:
+        Path(name).unlink()
+        raise
     return Path(name)
+
+
+def _append(file: Path, piece: bytes) -> None:
+    with file.open("ab") as stream:
+        stream.write(piece)
 
 
 @contextmanager

@@ -168,11 +168,12 @@ class CancelReindexing:
 
 @dataclass(frozen=True, slots=True)
 class _Due:
-    """A ready document that is missing in the target."""
+    """A ready document that is missing in the target, all of it if it is `new` there."""
 
     document: DocumentId
     attempt: int
-    chunks: Sequence[StoredChunk]
+    new: bool
+    chunks: Sequence[StoredChunk] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,21 +225,21 @@ class ReindexKnowledgeBase:
                     raise ToBeContinued
         await self._finish(move)
 
-    async def _missing(self, move: Reindexing) -> Sequence[tuple[DocumentId, int]]:
-        """Some of what is missing in the target; nothing when the move is not wanted any more."""
+    async def _missing(self, move: Reindexing) -> Sequence[_Due]:
+        """Some of what is missing in the target, without chunks; nothing when the move is not wanted any more."""
         async with self.transactions() as work:
             if await work.reindexings.running(move.knowledge_base) != move:
                 return []
             found = await work.documents.lacking(move.knowledge_base, move.target, limit=DOCUMENTS_AT_ONCE)
-            await work.documents.begin_embedding([document for document, _ in found], move.target)
+            begun = await work.documents.begin_embedding([document for document, _ in found], move.target)
             await work.commit()
-        return found
+        return [_Due(document, attempt, document not in begun) for document, attempt in found]
 
-    async def _groups(self, missing: Sequence[tuple[DocumentId, int]]) -> AsyncIterator[Sequence[_Due]]:
+    async def _groups(self, missing: Sequence[_Due]) -> AsyncIterator[Sequence[_Due]]:
         """Documents with their chunks, as many as fit into memory with their vectors."""
         group: list[_Due] = []
-        for document, attempt in missing:
-            group.append(_Due(document, attempt, await self.views.chunks_of(document)))
+        for due in missing:
+            group.append(replace(due, chunks=await self.views.chunks_of(due.document)))
             if sum(len(due.chunks) for due in group) >= CHUNKS_AT_ONCE:
                 yield group
                 group = []
@@ -248,7 +249,7 @@ class ReindexKnowledgeBase:
     async def _embed(self, embedder: Embedder, space: EmbeddingSpace, group: Sequence[_Due]) -> None:
         embedded = await self._embedded(embedder, group)
         chunks = [chunk for due, one in zip(group, embedded, strict=True) for chunk in _with_vectors(due, one)]
-        await self.index.add(space, chunks)
+        await self.index.add(space, chunks, new=all(due.new for due in group))
         if gone := await self._store(space, group, embedded):
             await self.index.remove(space, gone)
 

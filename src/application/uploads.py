@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator
-from contextlib import aclosing, suppress
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
@@ -259,6 +259,17 @@ class FollowDocument:
     check: CheckDocument
     runner: JobRunner
 
+    async def settled(self, owner: UserId, document: DocumentId) -> DocumentStatus:
+        """The last status alone: nothing is asked of the database for the steps before. Raises the same."""
+        with self.runner.watching(JobId(document), each_step=False) as over:
+            while True:
+                over.clear()
+                status = await self.check.views.document(owner, document)
+                if status.is_settled:
+                    return status
+                self.runner.check_running()
+                await _within(POLL, over)
+
     async def __call__(self, owner: UserId, document: DocumentId) -> AsyncIterator[DocumentStatus]:
         """Raises `DocumentNotFound`, also when it is deleted meanwhile, and `ShuttingDown`."""
         seen = None
@@ -272,9 +283,14 @@ class FollowDocument:
                     return
                 seen = status
                 self.runner.check_running()
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(POLL.total_seconds()):
-                        await news.wait()
+                await _within(POLL, news)
+
+
+async def _within(duration: timedelta, event: asyncio.Event) -> None:
+    """Wait for the event, but no longer than that."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(duration.total_seconds()):
+            await event.wait()
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,18 +328,13 @@ class UploadDocument:
             urgent=True,
         )
         try:
-            status = await self._settled(owner, document)
+            status = await self.follow.settled(owner, document)
         except DocumentNotFound:
             await self.views.knowledge_base(owner, knowledge_base)  # that was deleted, rather
             raise
         if status.document.state is DocumentState.FAILED:
             raise failure_of(status.document)
         return Uploaded(status.document, status.chunks)
-
-    async def _settled(self, owner: UserId, document: DocumentId) -> DocumentStatus:
-        async with aclosing(self.follow(owner, document)) as statuses:  # type: ignore[type-var]
-            *_, last = [status async for status in statuses]
-        return last
 
 
 @dataclass(frozen=True, slots=True)

@@ -327,8 +327,9 @@ class Documents(Protocol):
     ) -> Sequence[tuple[DocumentId, int]]:
         """Ready documents that the index of that space has not got, oldest first, with their attempts."""
 
-    async def begin_embedding(self, documents: Sequence[DocumentId], space: EmbeddingSpace) -> None:
-        """From now on there may be something of these ready documents in the index of that space."""
+    async def begin_embedding(self, documents: Sequence[DocumentId], space: EmbeddingSpace) -> set[DocumentId]:
+        """From now on there may be something of these ready documents in the index of that space. Return those of
+        which there may have been something before."""
 
     async def mark_embedded(self, document: DocumentId, attempt: int, space: EmbeddingSpace) -> bool:
         """The index of that space has all of a ready document. False when it has been deleted in the meantime;

@@ -32,11 +32,11 @@ class Gate(MemoryPassageIndex):
         self.open.set()
         self.waited = asyncio.Event()
 
-    async def add(self, space: EmbeddingSpace, chunks: Sequence[StoredChunk]) -> None:
+    async def add(self, space: EmbeddingSpace, chunks: Sequence[StoredChunk], *, new: bool = False) -> None:
         if not self.open.is_set():
             self.waited.set()
             await self.open.wait()
-        await super().add(space, chunks)
+        await super().add(space, chunks, new=new)
 
 
 async def lose(index: PassageIndex, shelf: Shelf, document: DocumentId) -> None:

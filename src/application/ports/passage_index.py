@@ -15,8 +15,11 @@ class PassageIndex(Protocol):
     It knows nothing of what is ready or deleted: its callers look that up. Every method may raise `Unavailable`.
     """
 
-    async def add(self, space: EmbeddingSpace, chunks: Sequence[StoredChunk]) -> None:
+    async def add(self, space: EmbeddingSpace, chunks: Sequence[StoredChunk], *, new: bool = False) -> None:
         """Adding the same chunks (document, attempt, position) again replaces them, also when several do so at once.
+
+        `new`: the caller knows that nobody has added any of these attempts before, so that nothing has to be looked
+        for. Should it be wrong, every chunk is found once all the same, but `size` may count it twice.
 
         Chunks without a vector can be found by their words. They are found by every search that begins after this
         has returned.

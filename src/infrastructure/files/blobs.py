@@ -27,10 +27,8 @@ class FolderBlobs:
     async def put(self, key: BlobKey, content: AsyncIterable[bytes]) -> None:
         part = self._path(BlobKey(f"{key}.{token_hex(8)}.part"))
         with _translated():
-            await asyncio.to_thread(make_private, self._folder)
             try:
-                await _write(part, content)
-                await asyncio.to_thread(_publish, part, self._path(key))
+                await _put(part, self._path(key), content)
             except BaseException:
                 part.unlink(missing_ok=True)
                 raise
@@ -39,12 +37,13 @@ class FolderBlobs:
         path = self._path(key)
         with _translated():
             try:
-                file = await asyncio.to_thread(path.open, "rb")
+                file, piece = await asyncio.to_thread(_begun, path)
             except FileNotFoundError as error:
                 raise BlobNotFound from error
             with file:
-                while piece := await asyncio.to_thread(file.read, PIECE):
+                while piece:
                     yield piece
+                    piece = b"" if len(piece) < PIECE else await asyncio.to_thread(file.read, PIECE)
 
     async def delete(self, keys: Sequence[BlobKey]) -> None:
         with _translated():
@@ -61,19 +60,36 @@ class FolderBlobs:
         return self._folder / key
 
 
-async def _write(part: Path, content: AsyncIterable[bytes]) -> None:
-    """Until it is on the disk."""
+async def _put(part: Path, path: Path, content: AsyncIterable[bytes]) -> None:
+    """What comes in one piece, as most does, takes one trip to a thread: each costs as much as writing a page."""
+    pieces = aiter(content)
+    piece, next_piece = await anext(pieces, b""), await anext(pieces, None)
+    if next_piece is None:
+        await asyncio.to_thread(_put_whole, part, path, piece)
+        return
     with await asyncio.to_thread(_created, part) as file:
-        async for piece in content:
-            await asyncio.to_thread(file.write, piece)
+        await asyncio.to_thread(file.write, piece)
+        while next_piece is not None:
+            await asyncio.to_thread(file.write, next_piece)
+            next_piece = await anext(pieces, None)
         await asyncio.to_thread(_synchronise, file)
+    await asyncio.to_thread(_publish, part, path)
+
+
+def _put_whole(part: Path, path: Path, content: bytes) -> None:
+    with _created(part) as file:
+        file.write(content)
+        _synchronise(file)
+    _publish(part, path)
 
 
 def _created(part: Path) -> BinaryIO:
+    make_private(part.parent)
     return os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
 
 
 def _synchronise(file: BinaryIO) -> None:
+    """Until it is on the disk."""
     file.flush()
     os.fsync(file.fileno())
 
@@ -87,6 +103,11 @@ def _publish(part: Path, path: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def _begun(path: Path) -> tuple[BinaryIO, bytes]:
+    file = path.open("rb")
+    return file, file.read(PIECE)
 
 
 def _remove(paths: Sequence[Path]) -> None:

@@ -7,8 +7,12 @@ import os
 import re
 from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
+from typing import NamedTuple
 
-os.environ.setdefault("LANCEDB_LOG", "error")  # before the import: it warns of clusters that are empty, as some are
+# Before the import. It warns of clusters that are empty, as some are; and it reads ahead up to 2 GiB by itself, which
+# makes the index of vectors take 540 MiB of memory in place of 370.
+os.environ.setdefault("LANCEDB_LOG", "error")
+os.environ.setdefault("LANCE_DEFAULT_IO_BUFFER_SIZE", str(32 * 1024 * 1024))
 
 import lancedb
 from lancedb import AsyncConnection
@@ -19,12 +23,16 @@ from llm_backend.domain.ranking import Candidate
 from llm_backend.infrastructure.lancedb.batches import Batches
 from llm_backend.infrastructure.lancedb.conflicts import ERRORS, is_missing
 from llm_backend.infrastructure.lancedb.table import PassageTable
+from llm_backend.infrastructure.lancedb.tidying import Tidying
 
 PREFIX = "passages-"
 # Rows that are not indexed yet are found all the same, but one by one: 5,000 of them cost a search 300 ms.
 UNINDEXED_ROWS = 1000
+# In large tables, where another process is started for it, more is left for one time: one row in so many.
+UNINDEXED_SHARE = 50
+UNINDEXED_WRITES_APART = 256
 UNINDEXED_WRITES = 128
-# Sixteen clients that upload pages of text put four of them into a write then; without, one, at 20 ms of CPU each.
+# Sixteen clients that upload pages of text put some of them into a write then; without, one.
 PAUSE_BETWEEN_WRITES = 0.05  # seconds
 # Every write makes a new version, and LanceDB keeps what it has read of each until its caches are full: by itself, at
 # 6 GiB and 1 GiB. So a server that is written to would grow by some 100 MiB in a thousand uploads.
@@ -34,35 +42,45 @@ METADATA_CACHE = 16 * 1024 * 1024
 logger = logging.getLogger(__name__)
 
 
+async def connect(uri: str, storage_options: Mapping[str, str]) -> AsyncConnection:
+    """Without the consistency interval a handle would not see what other processes have written."""
+    return await lancedb.connect_async(
+        uri,
+        storage_options=dict(storage_options) or None,
+        read_consistency_interval=timedelta(0),
+        session=lancedb.Session(INDEX_CACHE, METADATA_CACHE),
+    )
+
+
 class Database:
     """One table for each embedding space, with rows of all knowledge bases. Lets the errors of LanceDB through.
 
     Other processes may write, compact and clear the same tables at the same time.
     """
 
-    def __init__(self, connection: AsyncConnection, kept_versions: timedelta) -> None:
+    def __init__(
+        self, connection: AsyncConnection, kept_versions: timedelta, tidying: Tidying, tidied_apart: int
+    ) -> None:
         self._connection = connection
         self._kept_versions = kept_versions
+        self._tidying = tidying
+        self._tidied_apart = tidied_apart
         self._opening = asyncio.Lock()
         self._tables: dict[str, _OpenTable] = {}  # by name
         self._forgotten: list[_OpenTable] = []
 
     @classmethod
-    async def connect(cls, uri: str, storage_options: Mapping[str, str], kept_versions: timedelta) -> "Database":
-        """Without the consistency interval a handle would not see what other processes have written."""
-        options = dict(storage_options) or None
-        connection = await lancedb.connect_async(
-            uri,
-            storage_options=options,
-            read_consistency_interval=timedelta(0),
-            session=lancedb.Session(INDEX_CACHE, METADATA_CACHE),
-        )
-        return cls(connection, kept_versions)
+    async def connect(
+        cls, uri: str, storage_options: Mapping[str, str], kept_versions: timedelta, tidied_apart: int
+    ) -> "Database":
+        """Tables of `tidied_apart` passages and more are put in order by a process of its own."""
+        tidying = Tidying(uri, storage_options, kept_versions)
+        return cls(await connect(uri, storage_options), kept_versions, tidying, tidied_apart)
 
-    async def add(self, space: EmbeddingSpace, chunks: Sequence[StoredChunk]) -> None:
+    async def add(self, space: EmbeddingSpace, chunks: Sequence[StoredChunk], *, new: bool = False) -> None:
         async with self._opening:
             table = await self._find(table_name(space)) or await self._make(space)
-        await table.add(chunks)
+        await table.add(chunks, new=new)
 
     async def search(
         self,
@@ -110,7 +128,7 @@ class Database:
     async def optimize(self) -> None:
         for name in await self._table_names():
             if table := await self._table(name):
-                await table.table.optimize()
+                await table.optimize()
 
     async def check(self) -> None:
         """Ask for something small."""
@@ -122,7 +140,8 @@ class Database:
         self._tables = {}
 
     async def close(self) -> None:
-        """Waits for what is being optimized."""
+        """Waits for what is being optimized here, and stops it elsewhere."""
+        self._tidying.stop()
         self.forget_tables()
         for table in self._forgotten:
             await table.close()
@@ -146,14 +165,17 @@ class Database:
             found = await PassageTable.find(self._connection, name, self._kept_versions)
             if found is None:
                 return None
-            self._tables[name] = _OpenTable(found)
+            self._tables[name] = self._opened(found)
         return self._tables[name]
 
     async def _make(self, space: EmbeddingSpace) -> "_OpenTable":
         name = table_name(space)
         made = await PassageTable.make(self._connection, name, space.dimensions, self._kept_versions)
-        self._tables[name] = _OpenTable(made)
+        self._tables[name] = self._opened(made)
         return self._tables[name]
+
+    def _opened(self, table: PassageTable) -> "_OpenTable":
+        return _OpenTable(table, self._tidying, self._tidied_apart)
 
     async def _table_names(self) -> list[str]:
         names: list[str] = []
@@ -165,39 +187,56 @@ class Database:
         return [name for name in names if name.startswith(PREFIX)]
 
 
+class _Write(NamedTuple):
+    chunks: Sequence[StoredChunk]
+    new: bool  # nothing of them is there yet
+
+
 class _OpenTable:
     """A table with what is written to it, and the task that now and then puts it in order."""
 
-    def __init__(self, table: PassageTable) -> None:
+    def __init__(self, table: PassageTable, tidying: Tidying, tidied_apart: int) -> None:
         self.table = table
+        self._tidying = tidying
+        self._tidied_apart = tidied_apart
         self._batches = Batches(self._write, pause=PAUSE_BETWEEN_WRITES)
         self._rows = 0
         self._writes = 0
+        self._most_rows = UNINDEXED_ROWS
+        self._most_writes = UNINDEXED_WRITES
         self._optimizing: asyncio.Task[None] | None = None
 
     @property
     def is_busy(self) -> bool:
         return self._optimizing is not None and not self._optimizing.done()
 
-    async def add(self, chunks: Sequence[StoredChunk]) -> None:
+    async def add(self, chunks: Sequence[StoredChunk], *, new: bool) -> None:
         if chunks:
-            await self._batches.add(chunks)
+            await self._batches.add([_Write(chunks, new)])
 
     async def close(self) -> None:
         if self._optimizing is not None:
             await self._optimizing
 
-    async def _write(self, chunks: Sequence[StoredChunk]) -> None:
-        await self.table.add(chunks)
+    async def _write(self, writes: Sequence["_Write"]) -> None:
+        chunks = [chunk for write in writes for chunk in write.chunks]
+        await self.table.add(chunks, new=all(write.new for write in writes))
         self._rows += len(chunks)
         self._writes += 1
-        if not self.is_busy and (self._rows >= UNINDEXED_ROWS or self._writes >= UNINDEXED_WRITES):
-            self._rows = self._writes = 0
+        if not self.is_busy and (self._rows >= self._most_rows or self._writes >= self._most_writes):
             self._optimizing = asyncio.create_task(self._optimize())
+
+    async def optimize(self) -> None:
+        self._rows = self._writes = 0
+        size = await self.table.size(None)
+        apart = size >= self._tidied_apart
+        self._most_rows = max(UNINDEXED_ROWS, size // UNINDEXED_SHARE)
+        self._most_writes = UNINDEXED_WRITES_APART if apart else UNINDEXED_WRITES
+        await self.table.optimize(self._tidying if apart else None)
 
     async def _optimize(self) -> None:
         try:
-            await self.table.optimize()
+            await self.optimize()
         except Exception:  # it is tried again later, and nothing depends on it
             logger.warning("The search index could not be optimized", exc_info=True)
 

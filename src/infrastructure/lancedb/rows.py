@@ -1,6 +1,7 @@
 """Chunks as rows of a LanceDB table, and back."""
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ COLUMNS = [
 # fmt: on
 
 
+@lru_cache(16)
 def schema(dimensions: int) -> pa.Schema:
     """`start` and `end` count code points of the document's text.
 
@@ -61,10 +63,9 @@ def to_table(chunks: Sequence[StoredChunk], dimensions: int) -> pa.Table:
         [stored.chunk.search_text for stored in chunks],
         _vectors([stored.vector for stored in chunks], dimensions),
     ]
-    return pa.Table.from_arrays(
-        [pa.array(column, field.type) for column, field in zip(columns, schema(dimensions), strict=True)],
-        schema=schema(dimensions),
-    )
+    form = schema(dimensions)
+    arrays = [pa.array(column, type_) for column, type_ in zip(columns, form.types, strict=True)]
+    return pa.Table.from_arrays(arrays, schema=form)
 
 
 def from_row(row: Mapping[str, Any]) -> StoredChunk:

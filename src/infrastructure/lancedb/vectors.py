@@ -15,14 +15,18 @@ COMPARED_ONE_BY_ONE = 2_000  # of one knowledge base
 WORTH_AN_INDEX = 4_000  # in the whole table; up to 19,200 all partitions are looked at, and next to nothing is missed
 ROWS_IN_A_PARTITION = 200
 MOST_PARTITIONS = 1024
-PROBED = 96  # partitions, at 0.2 ms each. Asked to go on until there are enough results, LanceDB looks at nearly all
+# In the partitions that are looked at, at 1 µs each. Asked to go on until there are enough results, LanceDB looks at
+# nearly all. Of a table that has grown since, it is fewer partitions, which are larger.
+PROBED_ROWS = 96 * ROWS_IN_A_PARTITION
+FEWEST_PROBED = 16
+GROWTH = 2  # times the size, after which the index is made anew
 FETCHED = 2  # times as many as are wanted, whose distances are then computed from the vectors themselves
 SAMPLED = 32  # vectors for each partition, to find their centres: 130 MiB at most
 NAME = "vector_{}"  # with the number of partitions
 
 
 class VectorIndex:
-    """Of one table. It is made when it pays, and made anew when the table has grown to four times the size.
+    """Of one table. It is made when it pays, and made anew when the table has grown to twice the size.
 
     Rows that are not in it yet are found all the same.
     """
@@ -30,6 +34,7 @@ class VectorIndex:
     def __init__(self, table: AsyncTable) -> None:
         self._table = table
         self._partitions = 0
+        self._rows = 0
 
     @property
     def is_there(self) -> bool:
@@ -38,12 +43,13 @@ class VectorIndex:
 
     async def look(self) -> None:
         self._partitions = max(map(_partitions, await self._names()), default=0)
+        self._rows = await self._table.count_rows()
 
     async def keep_up(self) -> None:
         """Make it, if that pays by now. Searches and writes go on meanwhile."""
         await self.look()
-        wanted = min(await self._table.count_rows() // ROWS_IN_A_PARTITION, MOST_PARTITIONS)
-        if wanted * ROWS_IN_A_PARTITION < WORTH_AN_INDEX or wanted < 4 * self._partitions:
+        wanted = min(self._rows // ROWS_IN_A_PARTITION, MOST_PARTITIONS)
+        if wanted * ROWS_IN_A_PARTITION < WORTH_AN_INDEX or wanted < GROWTH * self._partitions:
             return
         old = await self._names()
         await despite_conflicts(partial(self._make, wanted))
@@ -55,7 +61,11 @@ class VectorIndex:
         """The search, if that many rows pass its filter: by the index where that is quicker."""
         if rows <= COMPARED_ONE_BY_ONE:
             return query.bypass_vector_index()
-        return query.nprobes(PROBED).refine_factor(FETCHED)
+        return query.nprobes(self._probed).refine_factor(FETCHED)
+
+    @property
+    def _probed(self) -> int:
+        return max(FEWEST_PROBED, -(-PROBED_ROWS * self._partitions // max(self._rows, 1)))
 
     async def _make(self, partitions: int) -> None:
         config = IvfSq(distance_type="dot", num_partitions=partitions, sample_rate=SAMPLED, max_iterations=20)

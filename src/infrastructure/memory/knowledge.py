@@ -177,10 +177,11 @@ class MemoryDocuments:
         rows = lacking(self.place.tables, knowledge_base, space)
         return [(row.document.id, row.document.attempt) for row in rows[:limit]]
 
-    async def begin_embedding(self, documents: Sequence[DocumentId], space: EmbeddingSpace) -> None:
-        for document in documents:
-            if self._ready_one(document):
-                self._enter(document, space)
+    async def begin_embedding(self, documents: Sequence[DocumentId], space: EmbeddingSpace) -> set[DocumentId]:
+        ready = {document: row for document in documents if (row := self._ready_one(document))}
+        for document in ready:
+            self._enter(document, space)
+        return {document for document, row in ready.items() if space in row.embeddings}
 
     async def mark_embedded(self, document: DocumentId, attempt: int, space: EmbeddingSpace) -> bool:
         row = self._ready_one(document)

@@ -20,7 +20,13 @@ class MemoryPassageIndex:
     def __init__(self) -> None:
         self._chunks: dict[EmbeddingSpace, dict[_Key, StoredChunk]] = {}
 
-    async def add(self, space: EmbeddingSpace, chunks: Sequence[StoredChunk]) -> None:
+    async def add(
+        self,
+        space: EmbeddingSpace,
+        chunks: Sequence[StoredChunk],
+        *,
+        new: bool = False,  # noqa: ARG002 - looking for what is to be replaced costs nothing here
+    ) -> None:
         for stored in chunks:
             if stored.vector is not None and len(stored.vector) != 4 * space.dimensions:
                 raise ValueError(f"a vector does not have {space.dimensions} dimensions")

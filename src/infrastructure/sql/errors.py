@@ -26,10 +26,14 @@ def translated() -> Iterator[None]:
     """Raise `Violation` or what `domain_error` says. Statements that make no sense are bugs, and stay what they are."""
     try:
         yield
-    except exc.IntegrityError as error:
+    except (exc.IntegrityError, sqlite3.IntegrityError) as error:
         raise Violation from error
     except (exc.ProgrammingError, exc.DataError, exc.NotSupportedError):
         raise
+    except (sqlite3.ProgrammingError, sqlite3.DataError, sqlite3.NotSupportedError):
+        raise
+    except sqlite3.Error as error:
+        raise domain_error(error) from error
     except exc.DBAPIError as error:
         if is_nonsense(error.orig):
             raise

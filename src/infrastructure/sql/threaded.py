@@ -13,7 +13,6 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, CursorResult, Engine, Executable, exc
 
 from llm_backend.domain.errors import DatabaseUnavailable
-from llm_backend.infrastructure.sql.errors import translated
 
 T = TypeVar("T")
 _FETCHED = {"prebuffer_rows": True}  # in the thread; what SQLAlchemy does itself where a driver is asynchronous
@@ -35,8 +34,6 @@ class ThreadedConnections:
         """A connection in a transaction, which is rolled back at the end unless it was committed."""
         connection = ThreadedConnection(self._engine, self._thread)
         try:
-            with translated():
-                await connection.begin()
             yield connection
         finally:
             with suppress(exc.DBAPIError, OSError, DatabaseUnavailable):
@@ -49,44 +46,57 @@ class ThreadedConnections:
 
 
 class ThreadedConnection:
-    """Implements `transaction.Connection`."""
+    """Implements `transaction.Connection`. A transaction begins with its first statement, and its connection is given
+    back with the commit: neither is a trip of its own."""
 
     def __init__(self, engine: Engine, thread: ThreadPoolExecutor) -> None:
         self._engine = engine
         self._thread = thread
         self._opened: Connection | None = None  # by the thread, and closed by it
+        self._is_over = True  # nothing that was asked of the thread is left to be undone
 
     async def begin(self) -> None:
-        await self._do(self._begin)
+        """Nothing to do."""
+
+    async def run_sync(self, what: Callable[[Connection], T]) -> T:
+        """Have it done in the thread."""
+        self._is_over = False
+        return await self._do(lambda: what(self._connected()))
 
     async def execute(
         self, statement: Executable, parameters: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None, /
     ) -> CursorResult[*tuple[Any, ...]]:
-        return await self._do(lambda: self._connection.execute(statement, parameters, execution_options=_FETCHED))
+        return await self.run_sync(
+            lambda connection: connection.execute(statement, parameters, execution_options=_FETCHED)
+        )
 
     async def commit(self) -> None:
-        await self._do(self._connection.commit)
+        await self._do(self._commit)
+        self._is_over = True
 
     async def rollback(self) -> None:
-        await self._do(self._connection.rollback)
+        await self._do(self._close)
+        self._is_over = True
 
     async def close(self) -> None:
         """Rolls back what was not committed."""
-        await self._do(self._close)
+        if not self._is_over:
+            await self.rollback()
 
-    @property
-    def _connection(self) -> Connection:
-        assert self._opened is not None, "begin comes first"
-        return self._opened
-
-    def _begin(self) -> None:
+    def _connected(self) -> Connection:
         if self._opened is None:
             self._opened = self._engine.connect()
-        self._opened.begin()
+        return self._opened
+
+    def _commit(self) -> None:
+        if self._opened is not None:
+            self._opened.commit()
+            self._close()
 
     def _close(self) -> None:
         if self._opened is not None:
             self._opened.close()
+            self._opened = None
 
     async def _do(self, what: Callable[[], T]) -> T:
         try:

@@ -5,7 +5,7 @@ import asyncio
 import errno
 import hashlib
 from collections.abc import AsyncIterator, Iterable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -129,9 +129,8 @@ async def received(request: ApiRequest, path: Path) -> Form:
     boundary = options.get("boundary")
     if media_type != "multipart/form-data" or not boundary:
         raise MissingFormField("The request must be a multipart form with the fields kb_id and file")
-    file = await asyncio.to_thread(path.open, "wb")
+    reading = _Reading(path)
     try:
-        reading = _Reading(file)
         await _read(request, boundary, reading)
         return reading.finished()
     except (MultipartError, UnicodeDecodeError) as error:
@@ -141,7 +140,7 @@ async def received(request: ApiRequest, path: Path) -> Form:
             raise StorageFull from error
         raise
     finally:
-        await asyncio.to_thread(file.close)
+        reading.close()
 
 
 async def _read(request: ApiRequest, boundary: str, reading: "_Reading") -> None:
@@ -150,14 +149,15 @@ async def _read(request: ApiRequest, boundary: str, reading: "_Reading") -> None
             if chunk and not parser.closed:
                 reading.take(parser.parse(chunk))
                 await reading.save(at_least=WRITTEN_AT_ONCE)
-    await reading.save(at_least=1)
+    await reading.save(at_least=1, is_last=True)
 
 
 class _Reading:
     """What the parts of a form become, one after the other."""
 
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file: BinaryIO | None = None  # in the thread, which opens it when there is something to write
         self._file_name: str | None = None
         self._digest = hashlib.sha256()
         self._unsaved = bytearray()
@@ -183,14 +183,24 @@ class _Reading:
         else:
             self._part = self._texts.setdefault(part.name or "", bytearray())
 
-    async def save(self, *, at_least: int) -> None:
+    async def save(self, *, at_least: int, is_last: bool = False) -> None:
         if len(self._unsaved) >= at_least:
-            await asyncio.to_thread(self._write, bytes(self._unsaved))
+            await asyncio.to_thread(self._write, bytes(self._unsaved), is_last)
             self._unsaved.clear()
 
-    def _write(self, content: bytes) -> None:
+    def _write(self, content: bytes, is_last: bool) -> None:
+        if self._file is None:
+            self._file = self._path.open("wb")
         self._file.write(content)
         self._digest.update(content)
+        if is_last:
+            self._file.close()
+
+    def close(self) -> None:
+        """What is not on the disk yet is not wanted."""
+        if self._file is not None:
+            with suppress(OSError):  # a full disk has been told of
+                self._file.close()
 
     def finished(self) -> Form:
         """Raises `UnicodeDecodeError`."""

@@ -273,6 +273,26 @@ class PassageIndexContract:
 
         assert await index.holdings(SPACE) == {("document-1", 1): 5}
 
+    async def test_what_is_new_is_found_like_the_rest(self, index: PassageIndex) -> None:
+        await index.add(SPACE, [stored("old fox")])
+        await index.add(
+            SPACE, [stored("new fox", attempt=2), stored("fox", attempt=2, position=1, vector=None)], new=True
+        )
+
+        found = await index.search(SPACE, SHELF, text="fox", vector=EAST, limit=10)
+
+        assert texts(found) == ["fox", "new fox", "old fox"]
+        assert await index.holdings(SPACE) == {("document-1", 1): 1, ("document-1", 2): 2}
+
+    async def test_what_was_called_new_by_mistake_is_found_once(self, index: PassageIndex) -> None:
+        await index.add(SPACE, [stored("fox")], new=True)
+        await index.add(SPACE, [stored("fox")], new=True)
+
+        found = await index.search(SPACE, SHELF, text="fox", vector=EAST, limit=10)
+
+        assert texts(found) == ["fox"]
+        assert await index.holdings(SPACE) == {("document-1", 1): 1}
+
     async def test_optimizing_changes_nothing_that_is_found(self, index: PassageIndex) -> None:
         await index.optimize()
         await index.add(SPACE, [stored("fox one"), stored("fox two", position=1, vector=None)])

@@ -198,7 +198,8 @@ class ReindexingsContract:
         await given_ready(store, a_document())
         await start(store)
         async with store.transactions() as work:
-            await work.documents.begin_embedding([FIRST, DocumentId("unknown")], TARGET)
+            assert not await work.documents.begin_embedding([FIRST, DocumentId("unknown")], TARGET)
+            assert await work.documents.begin_embedding([FIRST, DocumentId("unknown")], TARGET) == {FIRST}
             await work.documents.store_vectors(FIRST, 1, TARGET, [a_vector(5)])
             await work.commit()
 

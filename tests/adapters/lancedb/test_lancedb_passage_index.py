@@ -15,7 +15,7 @@ from llm_backend.domain.ids import DocumentId, KnowledgeBaseId
 from llm_backend.domain.knowledge import EmbeddingSpace, StoredChunk
 from llm_backend.infrastructure.lancedb.batches import Batches
 from llm_backend.infrastructure.lancedb.database import table_name
-from llm_backend.infrastructure.lancedb.index import LanceDbPassageIndex
+from llm_backend.infrastructure.lancedb.index import SEARCHES_AT_ONCE, LanceDbPassageIndex
 from llm_backend.testing.contracts.passage_index import (
     EAST,
     OTHER_SHELF,
@@ -41,6 +41,15 @@ async def test_its_folder_is_for_its_owner_alone(index: LanceDbPassageIndex, tmp
     await index.add(SPACE, [stored("a fox")])
 
     assert (tmp_path / "lancedb").stat().st_mode & 0o777 == 0o700
+
+
+async def test_more_searches_than_run_at_once_all_come_to_an_end(index: LanceDbPassageIndex) -> None:
+    await index.add(SPACE, [stored("a fox")])
+
+    searches = [index.search(SPACE, SHELF, text="fox", vector=EAST, limit=10) for _ in range(5 * SEARCHES_AT_ONCE)]
+    found = await asyncio.gather(*searches)
+
+    assert [texts(each) for each in found] == [["a fox"]] * len(searches)
 
 
 async def test_a_row_that_is_there_twice_is_found_once_and_stands_for_no_other(

@@ -3,43 +3,35 @@
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import partial
 
 import msgspec
-from sqlalchemy import Integer, Text, and_, bindparam, delete, exists, false, insert, null, select, true, update
+from sqlalchemy import Integer, Text, Update, and_, bindparam, delete, exists, false, insert, select, true, update
 
 from llm_backend.domain.errors import DocumentNotFound, KnowledgeBaseNotFound
 from llm_backend.domain.filters import Attributes
 from llm_backend.domain.ids import DocumentId, KnowledgeBaseId, UserId
 from llm_backend.domain.knowledge import Block, Chunk, Document, EmbeddingSpace
 from llm_backend.infrastructure.codec.stored import attributes_value
-from llm_backend.infrastructure.sql.contents import block_values
 from llm_backend.infrastructure.sql.dialects import IsMember, upsert
 from llm_backend.infrastructure.sql.errors import Violation
-from llm_backend.infrastructure.sql.mapping import (
-    DOCUMENT_COLUMNS,
-    chunk_values,
-    document_from,
-    document_values,
-    text_values,
+from llm_backend.infrastructure.sql.mapping import DOCUMENT_COLUMNS, document_from, document_values
+from llm_backend.infrastructure.sql.repositories.document_contents import (
+    add_contents,
+    drop_contents,
+    replace_contents,
+    replace_vectors,
 )
-from llm_backend.infrastructure.sql.reindexing_mapping import vector_values
 from llm_backend.infrastructure.sql.rows import (
     DELETED,
     FAILED,
     PENDING,
     READY,
-    document_blocks,
-    document_texts,
     documents,
     embeddings,
     knowledge_bases,
 )
-from llm_backend.infrastructure.sql.rows import (
-    chunks as chunk_rows,
-)
-from llm_backend.infrastructure.sql.rows import (
-    vectors as vector_rows,
-)
+from llm_backend.infrastructure.sql.together import Statements
 from llm_backend.infrastructure.sql.transaction import Transaction
 
 _SHELF = select(knowledge_bases.c.id).where(
@@ -133,6 +125,11 @@ _ENTER_SPACE = (
     )
     .on_conflict_do_nothing(index_elements=_EMBEDDING_KEY)
 )
+_ENTERED = select(embeddings.c.document_id).where(
+    IsMember(embeddings.c.document_id, bindparam("documents", type_=Text)),
+    embeddings.c.embedding_model == bindparam("model"),
+    embeddings.c.dimensions == bindparam("size"),
+)
 _IS_IN_SPACE = select(embeddings.c.document_id).where(_IN_SPACE)
 _COMPLETE = update(embeddings).where(_IN_SPACE).values(complete=true())
 _MARK_EMBEDDED = _COMPLETE.where(
@@ -158,6 +155,7 @@ _LACKING = (
     .order_by(documents.c.sequence)
     .limit(bindparam("most"))
 )
+_ADD = insert(documents)
 _BEGIN_ATTEMPT = update(documents).where(_PENDING_ONE).values(attempt=documents.c.attempt + 1)
 _ATTEMPT = select(documents.c.attempt).where(documents.c.id == bindparam("document"))
 _NAME_TYPE = update(documents).where(_PENDING_ATTEMPT).values(file_type=bindparam("kind"))
@@ -184,23 +182,7 @@ _IS_CURRENT = (
     )
     .with_for_update(key_share=True)
 )
-_POSITIONS = (
-    select(chunk_rows.c.position)
-    .where(chunk_rows.c.document_id == bindparam("document"))
-    .order_by(chunk_rows.c.position)
-)
-_DROP_VECTORS = delete(vector_rows).where(
-    vector_rows.c.document_id == bindparam("document"),
-    vector_rows.c.embedding_model == bindparam("model"),
-    vector_rows.c.dimensions == bindparam("size"),
-)
 _REMEMBER = update(embeddings).where(_IN_SPACE).values(statistics=bindparam("remembered"))
-_DROP_CONTENTS = (
-    delete(document_texts).where(document_texts.c.document_id == bindparam("document")),
-    delete(document_blocks).where(document_blocks.c.document_id == bindparam("document")),
-    delete(chunk_rows).where(chunk_rows.c.document_id == bindparam("document")),
-    update(embeddings).where(embeddings.c.document_id == bindparam("document")).values(statistics=null()),
-)
 _ALL_PENDING = select(documents.c.id, documents.c.sequence).where(documents.c.state == PENDING)
 _LIVING = select(documents.c.id).where(
     documents.c.state.in_((PENDING, READY)), IsMember(documents.c.id, bindparam("documents", type_=Text))
@@ -222,19 +204,28 @@ class SqlDocuments:
     async def add(
         self, document: Document, text: str = "", chunks: Sequence[Chunk] = (), blocks: Sequence[Block] = ()
     ) -> None:
-        await self._check_shelf(document.owner, document.knowledge_base)
+        def add(statements: Statements) -> None:
+            shelf = {"shelf": document.knowledge_base, "of": document.owner}
+            if not statements.execute(_SHELF, shelf).rows:
+                raise KnowledgeBaseNotFound
+            statements.execute(_ADD, document_values(document))
+            statements.execute(_ENTER_OWN_SPACE, {"document": document.id})
+            add_contents(statements, document.id, text, chunks, blocks)
+
         try:
-            await self._transaction.execute(insert(documents), document_values(document))
+            await self._transaction.together(add)
         except Violation as error:  # elsewhere than in SQLite it may have been removed meanwhile
             raise KnowledgeBaseNotFound from error
-        await self._transaction.execute(_ENTER_OWN_SPACE, {"document": document.id})
-        await self._add_contents(document.id, text, chunks, blocks)
 
     async def alike(self, owner: UserId, knowledge_base: KnowledgeBaseId, name: str) -> Sequence[Document]:
         values = {"shelf": knowledge_base, "of": owner, "called": name}
-        if (await self._transaction.execute(_TURN, values)).first() is None:
-            raise KnowledgeBaseNotFound
-        return list(map(document_from, await self._transaction.execute(_ALIKE, values)))
+
+        def look(statements: Statements) -> list[Document]:
+            if not statements.execute(_TURN, values).rows:
+                raise KnowledgeBaseNotFound
+            return list(map(document_from, statements.execute(_ALIKE, values).rows))
+
+        return await self._transaction.together(look)
 
     async def describe(self, owner: UserId, document: DocumentId, attributes: Attributes) -> None:
         values = {"document": document, "of": owner, "facts": attributes_value(attributes)}
@@ -247,22 +238,6 @@ class SqlDocuments:
             await self._transaction.execute(_BURY_REPLACED, {"document": document})
         return list(map(DocumentId, found))
 
-    async def _add_contents(
-        self, document: DocumentId, text: str, chunks: Sequence[Chunk], blocks: Sequence[Block]
-    ) -> None:
-        await self._transaction.execute_each(insert(document_texts), text_values(document, text))
-        await self._transaction.execute_each(insert(document_blocks), block_values(document, blocks))
-        await self._transaction.execute_each(insert(chunk_rows), [chunk_values(document, chunk) for chunk in chunks])
-
-    async def _drop_contents(self, document: DocumentId) -> None:
-        for step in _DROP_CONTENTS:
-            await self._transaction.execute(step, {"document": document})
-
-    async def _check_shelf(self, owner: UserId, knowledge_base: KnowledgeBaseId) -> None:
-        row = (await self._transaction.execute(_SHELF, {"shelf": knowledge_base, "of": owner})).first()
-        if row is None:
-            raise KnowledgeBaseNotFound
-
     async def get(self, owner: UserId, knowledge_base: KnowledgeBaseId, document: DocumentId) -> Document:
         values = {"document": document, "shelf": knowledge_base, "of": owner}
         row = (await self._transaction.execute(_GET, values)).first()
@@ -271,9 +246,10 @@ class SqlDocuments:
         return document_from(row)
 
     async def find(self, document: DocumentId) -> tuple[Document, EmbeddingSpace | None] | None:
-        row = (await self._transaction.execute(_FIND, {"document": document})).first()
-        if row is None:
+        found = await self._transaction.together(lambda statements: statements.execute(_FIND, {"document": document}))
+        if not found.rows:
             return None
+        (row,) = found.rows
         *columns, model, dimensions = row
         return document_from(columns), EmbeddingSpace(model=model, dimensions=dimensions) if model else None
 
@@ -284,12 +260,7 @@ class SqlDocuments:
         return by_space
 
     async def begin_attempt(self, document: DocumentId) -> int | None:
-        result = await self._transaction.execute(_BEGIN_ATTEMPT, {"document": document})
-        if not result.rowcount:
-            return None
-        await self._transaction.execute(_ENTER_OWN_SPACE, {"document": document})
-        attempt: int = (await self._transaction.execute(_ATTEMPT, {"document": document})).scalar_one()
-        return attempt
+        return await self._transaction.together(partial(_begun, document))
 
     async def store_contents(
         self,
@@ -300,14 +271,15 @@ class SqlDocuments:
         chunks: Sequence[Chunk],
         blocks: Sequence[Block] = (),
     ) -> bool:
-        await self._transaction.execute(_HOLD_SPACE, {"document": document})
-        values = {"document": document, "number": attempt, "kind": file_type}
-        result = await self._transaction.execute(_NAME_TYPE, values)
-        if not result.rowcount:
-            return False
-        await self._drop_contents(document)  # of an attempt that was cut off
-        await self._add_contents(document, text, chunks, blocks)
-        return True
+        def store(statements: Statements) -> bool:
+            statements.execute(_HOLD_SPACE, {"document": document})
+            named = statements.execute(_NAME_TYPE, {"document": document, "number": attempt, "kind": file_type})
+            if not named.changed:
+                return False
+            replace_contents(statements, document, text, chunks, blocks)
+            return True
+
+        return await self._transaction.together(store)
 
     async def store_vectors(
         self,
@@ -317,28 +289,17 @@ class SqlDocuments:
         vectors: Sequence[bytes],
         statistics: bytes | None = None,
     ) -> None:
-        await self._transaction.execute(_HOLD_SPACE, {"document": document})
-        current = await self._transaction.execute(_IS_CURRENT, {"document": document, "number": attempt})
-        remembered = {**_place(document, space), "remembered": statistics}
-        if current.first() is None or not (await self._transaction.execute(_REMEMBER, remembered)).rowcount:
-            return
-        await self._transaction.execute(_DROP_VECTORS, _place(document, space))  # of a try that was cut off
-        positions = (await self._transaction.execute(_POSITIONS, {"document": document})).scalars().all()
-        await self._transaction.execute_each(
-            insert(vector_rows), vector_values(document, space, zip(positions, vectors, strict=True))
-        )
+        def store(statements: Statements) -> None:
+            statements.execute(_HOLD_SPACE, {"document": document})
+            current = statements.execute(_IS_CURRENT, {"document": document, "number": attempt}).rows
+            remembered = {**_place(document, space), "remembered": statistics}
+            if current and statements.execute(_REMEMBER, remembered).changed:
+                replace_vectors(statements, document, space, vectors)
+
+        await self._transaction.together(store)
 
     async def mark_ready(self, document: DocumentId, attempt: int) -> bool:
-        row = (await self._transaction.execute(_HOLD_SPACE, {"document": document})).first()
-        if row is None:
-            return False
-        place = {"document": document, "model": row[0], "size": row[1]}
-        if (await self._transaction.execute(_IS_IN_SPACE, place)).first() is None:
-            return False
-        result = await self._transaction.execute(_MARK_READY, {"document": document, "number": attempt})
-        if result.rowcount:
-            await self._transaction.execute(_COMPLETE, place)
-        return result.rowcount > 0
+        return await self._transaction.together(partial(_made_ready, document, attempt))
 
     async def lacking(
         self, knowledge_base: KnowledgeBaseId, space: EmbeddingSpace, *, limit: int
@@ -346,9 +307,15 @@ class SqlDocuments:
         values = {"shelf": knowledge_base, "model": space.model, "size": space.dimensions, "most": limit}
         return [(id_, attempt) for id_, attempt in await self._transaction.execute(_LACKING, values)]
 
-    async def begin_embedding(self, documents: Sequence[DocumentId], space: EmbeddingSpace) -> None:
+    async def begin_embedding(self, documents: Sequence[DocumentId], space: EmbeddingSpace) -> set[DocumentId]:
         values = {"documents": _members(documents), "model": space.model, "size": space.dimensions}
-        await self._transaction.execute(_ENTER_SPACE, values)
+
+        def enter(statements: Statements) -> set[DocumentId]:
+            before = {DocumentId(document) for (document,) in statements.execute(_ENTERED, values).rows}
+            statements.execute(_ENTER_SPACE, values)
+            return before
+
+        return await self._transaction.together(enter)
 
     async def mark_embedded(self, document: DocumentId, attempt: int, space: EmbeddingSpace) -> bool:
         values = {**_place(document, space), "number": attempt}
@@ -361,17 +328,12 @@ class SqlDocuments:
             raise DocumentNotFound
 
     async def mark_failed(self, document: DocumentId, reason: str) -> bool:
-        result = await self._transaction.execute(_MARK_FAILED, {"document": document, "why": reason})
-        return await self._failed(document, result.rowcount)
+        values = {"document": document, "why": reason}
+        return await self._transaction.together(partial(_failed, document, _MARK_FAILED, values))
 
     async def cancel(self, owner: UserId, document: DocumentId, reason: str) -> bool:
-        result = await self._transaction.execute(_CANCEL, {"of": owner, "document": document, "why": reason})
-        return await self._failed(document, result.rowcount)
-
-    async def _failed(self, document: DocumentId, changed: int) -> bool:
-        if changed:
-            await self._drop_contents(document)
-        return changed > 0
+        values = {"of": owner, "document": document, "why": reason}
+        return await self._transaction.together(partial(_failed, document, _CANCEL, values))
 
     async def pending(self) -> Sequence[DocumentId]:
         found = await self._transaction.execute(_ALL_PENDING)
@@ -390,6 +352,34 @@ class SqlDocuments:
 
     async def forget(self, document: DocumentId) -> None:
         await self._transaction.execute(_FORGET, {"document": document})
+
+
+def _begun(document: DocumentId, statements: Statements) -> int | None:
+    if not statements.execute(_BEGIN_ATTEMPT, {"document": document}).changed:
+        return None
+    statements.execute(_ENTER_OWN_SPACE, {"document": document})
+    ((attempt,),) = statements.execute(_ATTEMPT, {"document": document}).rows
+    return int(attempt)
+
+
+def _made_ready(document: DocumentId, attempt: int, statements: Statements) -> bool:
+    space = statements.execute(_HOLD_SPACE, {"document": document}).rows
+    if not space:
+        return False
+    place = {"document": document, "model": space[0][0], "size": space[0][1]}
+    if not statements.execute(_IS_IN_SPACE, place).rows:
+        return False
+    if not statements.execute(_MARK_READY, {"document": document, "number": attempt}).changed:
+        return False
+    statements.execute(_COMPLETE, place)
+    return True
+
+
+def _failed(document: DocumentId, mark: Update, values: Mapping[str, object], statements: Statements) -> bool:
+    if not statements.execute(mark, values).changed:
+        return False
+    drop_contents(statements, document)
+    return True
 
 
 def _place(document: DocumentId, space: EmbeddingSpace) -> dict[str, object]:

@@ -68,8 +68,9 @@ class SqlFiles:
         return list(map(document_from, found))
 
     async def attachment(self, document: DocumentId) -> Attachment | None:
-        row = (await self._transaction.execute(_ATTACHMENT, {"document": document})).first()
-        return None if row is None else attachment_from(row)
+        values = {"document": document}
+        found = await self._transaction.together(lambda statements: statements.execute(_ATTACHMENT, values))
+        return attachment_from(found.rows[0]) if found.rows else None
 
     async def expired(self, now: datetime) -> Sequence[tuple[UserId, FileId]]:
         found = await self._transaction.execute(_EXPIRED, {"now": now})

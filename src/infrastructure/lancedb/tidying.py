@@ -1,0 +1,86 @@
+"""Having large tables put in order by a process of its own.
+
+Compacting and indexing 100,000 passages takes 300 to 500 MiB for half a minute, of which a server would keep most, and
+both cores, for which its searches would wait. The process takes them at a low priority, and gives all back.
+"""
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from datetime import timedelta
+
+import msgspec
+
+LONGEST = timedelta(hours=1)
+LOOK_EVERY = 0.1  # seconds
+TIDIER = "llm_backend.infrastructure.lancedb.tidier"
+
+
+class Task(msgspec.Struct):
+    """One table to be put in order."""
+
+    uri: str
+    storage_options: dict[str, str]
+    table: str
+    kept_versions: float  # seconds
+
+
+class Tidying:
+    """Starts such processes for the tables of one database."""
+
+    def __init__(self, uri: str, storage_options: Mapping[str, str], kept_versions: timedelta) -> None:
+        self._uri = uri
+        self._storage_options = dict(storage_options)
+        self._kept_versions = kept_versions
+        self._running: set[subprocess.Popen[bytes]] = set()
+        self._stopped = False
+
+    async def __call__(self, table: str) -> None:
+        """Wait for it, or for `stop`. Raises `RuntimeError` or `OSError` when it was not done; nothing is half-done
+        then."""
+        task = Task(self._uri, self._storage_options, table, self._kept_versions.total_seconds())
+        child = await asyncio.to_thread(_started, task)
+        self._running.add(child)
+        try:
+            async with asyncio.timeout(LONGEST.total_seconds()):
+                # Not `Popen.wait` in a thread: the few that there are for everybody have other things to do.
+                while child.poll() is None:  # noqa: ASYNC110
+                    await asyncio.sleep(LOOK_EVERY)
+        finally:
+            self._running.discard(child)
+            _end(child)
+        if child.returncode and not self._stopped:
+            raise RuntimeError(f"putting a table in order ended with status {child.returncode}")
+
+    def stop(self) -> None:
+        """For good. What they were at is done another time."""
+        self._stopped = True
+        for child in self._running:
+            child.kill()
+
+
+def _started(task: Task) -> "subprocess.Popen[bytes]":
+    child = subprocess.Popen(  # noqa: S603 - our own interpreter and module
+        [sys.executable, "-P", "-m", TIDIER],
+        stdin=subprocess.PIPE,  # stays open: its end tells the process to go
+        stdout=subprocess.DEVNULL,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "MALLOC_ARENA_MAX": "2"},
+        start_new_session=True,
+    )
+    assert child.stdin is not None
+    try:
+        child.stdin.write(msgspec.json.encode(task) + b"\n")
+        child.stdin.flush()
+    except OSError:
+        _end(child)
+        raise
+    return child
+
+
+def _end(child: "subprocess.Popen[bytes]") -> None:
+    child.kill()  # no error if it has ended
+    child.wait()
+    if child.stdin is not None:
+        child.stdin.close()
