@@ -16,6 +16,7 @@ from llm_backend.application.ports.blobs import BlobKey, BlobNotFound, Blobs
 from llm_backend.bootstrap import databases
 from llm_backend.bootstrap.adapters import open_blobs
 from llm_backend.bootstrap.places import prepare, refuse_if_old, refuse_if_served, take
+from llm_backend.bootstrap.sealing import KeyIds, ids_of_ring, refuse_if_sealed_for_ever
 from llm_backend.bootstrap.telling import say, say_count
 from llm_backend.config import Settings
 from llm_backend.domain.errors import Conflict
@@ -36,6 +37,7 @@ from llm_backend.infrastructure.sql.moving import (
 )
 
 TABLES, FILES, KEYS = "tables", "files", "keys"
+_SECRETS, _TOKENS = "secrets.keys", "jwt.secret"
 
 
 class OtherVersion(Conflict):
@@ -62,6 +64,10 @@ class About(msgspec.Struct, frozen=True, kw_only=True):
     files: int
     keys: tuple[str, ...]
     """The names of those that are in it."""
+    sealed: Mapping[str, int] = {}
+    """How many API keys of users are sealed with each key."""
+    opened_by: tuple[str, ...] = ()
+    """The ids of the keys that there were to open them."""
 
 
 async def backup(settings: Settings, to: Path, *, with_keys: bool) -> Path:
@@ -73,6 +79,7 @@ async def backup(settings: Settings, to: Path, *, with_keys: bool) -> Path:
     path = _file_in(to)
     await refuse_if_old(settings)
     keys = _keys(settings) if with_keys else {}
+    opened_by = set(_ids_that_can_be_read(settings))
     async with AsyncExitStack() as stack:
         engine = await databases.open_engine(settings, stack, reading=True)
         archive = stack.enter_context(ArchiveWriter.open(path))
@@ -84,7 +91,17 @@ async def backup(settings: Settings, to: Path, *, with_keys: bool) -> Path:
         keys = _joined(_keys(settings), keys) if with_keys else {}
         for name, content in keys.items():
             archive.add(f"{KEYS}/{name}", content)
-        archive.close(msgspec.to_builtins(_about(tables, len(files.saved), tuple(keys))))
+        about = About(
+            made_at=datetime.now(UTC),
+            version=version("llm-backend-api"),
+            schema=newest_revision(),
+            tables=tables,
+            files=len(files.saved),
+            keys=tuple(keys),
+            sealed=await snapshot.secrets_by_key(),
+            opened_by=tuple(sorted(opened_by.union(_ids_that_can_be_read(settings)))),
+        )
+        archive.close(msgspec.to_builtins(about))
     say(f"{path} has it all, as of the moment when it was begun." if with_keys else f"{path} has it all but the keys.")
     _tell_keys(settings, keys, with_keys=with_keys)
     return path
@@ -94,15 +111,12 @@ def _file_in(to: Path) -> Path:
     return to / f"llm-backend-{datetime.now(UTC):%Y%m%d-%H%M%S}.tar.gz" if to.is_dir() else to
 
 
-def _about(tables: Mapping[str, Tally], files: int, keys: tuple[str, ...]) -> About:
-    return About(
-        made_at=datetime.now(UTC),
-        version=version("llm-backend-api"),
-        schema=newest_revision(),
-        tables=tables,
-        files=files,
-        keys=keys,
-    )
+def _ids_that_can_be_read(settings: Settings) -> KeyIds:
+    """Who makes backups need not be who serves, and may lack the right to see the keys."""
+    try:
+        return ids_of_ring(settings)
+    except OSError:
+        return ()
 
 
 async def _save_tables(archive: ArchiveWriter, snapshot: Snapshot) -> Mapping[str, Tally]:
@@ -148,8 +162,8 @@ class _Files:
 def _keys(settings: Settings) -> Mapping[str, bytes]:
     """The key files, as far as the keys are in files."""
     files = {
-        "secrets.keys": None if settings.secrets_keys else settings.key_file,
-        "jwt.secret": None if settings.jwt.secret else settings.jwt_secret_file,
+        _SECRETS: None if settings.secrets_keys else settings.key_file,
+        _TOKENS: None if settings.jwt.secret else settings.jwt_secret_file,
     }
     return {name: path.read_bytes() for name, path in files.items() if path and path.exists()}
 
@@ -184,6 +198,7 @@ async def restore(settings: Settings, archive: Path) -> None:
         await prepare(settings)
         engine = await databases.open_engine(settings, stack)
         await refuse_if_served(settings, engine)
+        _refuse_if_sealed_for_ever(settings, about)
         target = await Target.open(engine, f"backup {sha256(msgspec.json.encode(manifest)).hexdigest()}")
         say(f"From {archive}, of {about.made_at:%Y-%m-%d %H:%M} UTC, to {databases.place_of(settings)}")
         await _bring(settings, target, members(archive))
@@ -191,6 +206,17 @@ async def restore(settings: Settings, archive: Path) -> None:
         await target.finish()
     if not about.keys:
         say("The backup has no keys in it: put yours where they were before you start a server.")
+    elif settings.jwt.secret:
+        say("note: tokens are signed with the key of the configuration: older ones may be good no more")
+
+
+def _refuse_if_sealed_for_ever(settings: Settings, about: About) -> None:
+    """Raises `KeysMissing`. Where there are no keys at all yet, they are still to be put there."""
+    arriving = _SECRETS in about.keys and not settings.secrets_keys
+    if arriving or settings.secrets_keys or settings.key_file.exists():
+        kept = f"the lines of {KEYS}/{_SECRETS} in the backup" if _SECRETS in about.keys else "the keys of that time"
+        along = about.opened_by if arriving else ()
+        refuse_if_sealed_for_ever(about.sealed, about.opened_by, along, settings, kept=kept)
 
 
 def _readable(manifest: Manifest) -> About:
@@ -240,10 +266,14 @@ async def _pieces(group: Iterator[Member]) -> AsyncIterator[bytes]:
 
 
 def _bring_key(settings: Settings, name: str, group: Iterator[Member]) -> None:
-    places = {"secrets.keys": settings.key_file, "jwt.secret": settings.jwt_secret_file}
+    places = {_SECRETS: settings.key_file, _TOKENS: settings.jwt_secret_file}
     if name not in places:
         raise ArchiveDamaged
-    put_key_file(places[name], b"".join(member.content for member in group))
+    content = b"".join(member.content for member in group)
+    if settings.secrets_keys if name == _SECRETS else settings.jwt.secret:
+        say_count(name, "not restored, as the configuration has keys of its own, and no file would be read")
+        return
+    put_key_file(places[name], content)
     say_count(name, "restored")
 
 

@@ -9,8 +9,9 @@ from llm_backend.application.copying_files import CopyFiles
 from llm_backend.bootstrap import databases
 from llm_backend.bootstrap.adapters import open_blobs
 from llm_backend.bootstrap.places import prepare, refuse_if_old, refuse_if_served, refuse_if_served_since, same, take
+from llm_backend.bootstrap.sealing import ids_of_ring, refuse_if_sealed_for_ever
 from llm_backend.bootstrap.telling import say, say_count
-from llm_backend.config import Settings
+from llm_backend.config import Jwt, Settings
 from llm_backend.domain.errors import Conflict
 from llm_backend.infrastructure.security.keys import put_key_file
 from llm_backend.infrastructure.sql.migrating import newest_revision
@@ -40,11 +41,20 @@ async def migrate_store(source: Settings, target: Settings) -> None:
         await refuse_if_served(target, writing)
         say(f"From {databases.place_of(source)} to {databases.place_of(target)}")
         snapshot = await stack.enter_async_context(Snapshot.open(reading))
+        await _refuse_if_sealed_for_ever(source, target, snapshot)
         filling = await Target.open(writing, f"{databases.place_of(source)}, schema {newest_revision()}")
         await _copy(source, target, snapshot, filling)
         await _compare(snapshot, await databases.open_engine(target, stack, reading=True))
         await refuse_if_served_since(source, reading, before)
         await filling.finish()
+
+
+async def _refuse_if_sealed_for_ever(source: Settings, target: Settings, snapshot: Snapshot) -> None:
+    """Where nobody knows what opened them at the old place, all secrets count. Raises `KeysMissing`."""
+    sealed, opened = await snapshot.secrets_by_key(), ids_of_ring(source)
+    in_files = not (source.secrets_keys or target.secrets_keys)
+    kept = "the secrets_keys of the old configuration" if source.secrets_keys else f"the keys in {source.key_file}"
+    refuse_if_sealed_for_ever(sealed, opened or sealed, opened if in_files else (), target, kept=kept)
 
 
 async def _copy(source: Settings, target: Settings, snapshot: Snapshot, filling: Target) -> None:
@@ -105,5 +115,12 @@ def _copy_keys(source: Settings, target: Settings) -> None:
         if here.exists() and not same(here, there):
             put_key_file(there, here.read_bytes())
             say_count(name, "copied")
-    if bool(source.secrets_keys) != bool(target.secrets_keys):
-        say("note: the keys of secrets are in a configuration on one side only: see that both have the same")
+    if not _share_tokens(source.jwt, target.jwt):
+        say("note: tokens are signed with another key at the new place: everybody has to log in again")
+
+
+def _share_tokens(source: Jwt, target: Jwt) -> bool:
+    """A key that is in a file is copied into a file; one of a configuration may be in the other one as well."""
+    if not (source.secret or target.secret):
+        return True
+    return source.secret is not None and source.secret in {target.secret, *target.previous}

@@ -1,7 +1,7 @@
 """The HTTP face over a backend on either profile, without sockets."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,9 +13,12 @@ from llm_backend.bootstrap import Ports
 from llm_backend.config import Settings
 from llm_backend.config.sections import Database
 from llm_backend.infrastructure.memory.rate_limiter import MemoryRateLimiter
+from llm_backend.infrastructure.memory.stream_log import MemoryStreamLog
 from llm_backend.infrastructure.redis.cache import RedisCache
 from llm_backend.infrastructure.redis.connection import Patience, RedisConnection
 from llm_backend.infrastructure.redis.rate_limiter import RedisRateLimiter
+from llm_backend.infrastructure.redis.stop_signals import RedisStopSignals
+from llm_backend.infrastructure.redis.stream_log import RedisStreamLog
 from llm_backend.infrastructure.sql import PostgresServer
 from llm_backend.interface.http.options import HttpOptions
 from llm_backend.testing.scripted_chat_model import ScriptedChatModel
@@ -24,6 +27,8 @@ from tests.http.apps import app_over
 from tests.http.backends import PlainTextParser, fake_backend
 from tests.http.clients import Client
 from tests.servers import RedisServer
+
+PATIENCE = Patience(command=UNHURRIED)
 
 
 @pytest.fixture
@@ -48,8 +53,17 @@ class Profile:
         if self.redis is None:
             yield {}
             return
-        async with RedisConnection.open(self.redis.address, patience=Patience(command=UNHURRIED)) as redis:
-            yield {"rate_limiter": RedisRateLimiter(redis, MemoryRateLimiter()), "cache": RedisCache(redis)}
+        async with AsyncExitStack() as stack:
+            redis, relay = [
+                await stack.enter_async_context(RedisConnection.open(self.redis.address, patience=PATIENCE))
+                for _ in range(2)
+            ]
+            yield {
+                "rate_limiter": RedisRateLimiter(redis, MemoryRateLimiter()),
+                "cache": RedisCache(redis),
+                "stream_log": await stack.enter_async_context(RedisStreamLog(MemoryStreamLog(), relay)),
+                "stop_signals": await stack.enter_async_context(RedisStopSignals(relay)),
+            }
 
 
 @pytest.fixture(params=["embedded", "scaled"])

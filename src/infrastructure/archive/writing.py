@@ -76,9 +76,24 @@ def _publish(draft: Path, path: Path) -> None:
         os.link(draft, path)
     except FileExistsError as error:
         raise FileExistsError(f"{path} is there already, and is not overwritten") from error
+    except OSError:  # FAT knows no links, nor do many servers of files; each says so with another number
+        _publish_without_links(draft, path)
     if os.name == "posix":
         descriptor = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def _publish_without_links(draft: Path, path: Path) -> None:
+    """For an instant there is an empty file of that name: it is ours, so nothing else is overwritten."""
+    try:
+        _created(path).close()
+    except FileExistsError as error:
+        raise FileExistsError(f"{path} is there already, and is not overwritten") from error
+    try:
+        draft.replace(path)
+    except OSError:
+        path.unlink(missing_ok=True)
+        raise

@@ -3,11 +3,14 @@
 import logging
 import os
 import stat
+import time
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from secrets import token_bytes, token_hex
 
 logger = logging.getLogger(__name__)
+
+PATIENCE = 1.0  # seconds
 
 
 class KeyFileUnusable(OSError):
@@ -22,6 +25,7 @@ def make_if_missing(path: Path, size: int) -> None:
     """
     if not path.exists():
         _create(path, f"{token_bytes(size).hex()}\n".encode())
+    _wait_while_empty(path)
 
 
 def put_key_file(path: Path, content: bytes) -> None:
@@ -31,6 +35,7 @@ def put_key_file(path: Path, content: bytes) -> None:
     """
     if not path.exists():
         _create(path, content)
+    _wait_while_empty(path)
     if path.read_bytes() != content:
         raise KeyFileUnusable(f"{path} has other keys already, and is not overwritten: move it away")
 
@@ -69,12 +74,38 @@ def _create(path: Path, content: bytes) -> None:
     draft = path.with_name(f".{path.name}.{token_hex(8)}")
     try:
         _write(draft, content)
-        os.link(draft, path)  # the whole file appears at once, and never in the place of another
+        _publish(draft, path)
     except FileExistsError:
         pass  # another process was faster: its keys are the keys
     finally:
         draft.unlink(missing_ok=True)
     _sync_folder(path.parent)
+
+
+def _publish(draft: Path, path: Path) -> None:
+    """The whole file appears at once, and never in the place of another.
+
+    Where there are no hard links – on FAT, on many servers of files – it is empty for an instant. Raises
+    `FileExistsError`.
+    """
+    try:
+        os.link(draft, path)
+    except FileExistsError:
+        raise
+    except OSError:
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        try:
+            draft.replace(path)
+        except OSError:
+            path.unlink(missing_ok=True)
+            raise
+
+
+def _wait_while_empty(path: Path) -> None:
+    """Another process may be just about to fill it; whoever was killed at that will not, and then it stays empty."""
+    deadline = time.monotonic() + PATIENCE
+    while path.stat().st_size == 0 and time.monotonic() < deadline:
+        time.sleep(PATIENCE / 100)
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -4,6 +4,8 @@ Alembic costs 150 ms of CPU to import, so a database that is up to date is recog
 """
 
 from collections.abc import Sequence
+from datetime import timedelta
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 
@@ -15,7 +17,8 @@ from llm_backend.infrastructure.sql.errors import translated
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 UNFINISHED = "unfinished_move"  # a table that is there as long as rows are being brought from somewhere else
-_TURN = 0x6C6C6D5F6261636B  # the name of the lock that PostgreSQL knows us by
+TABLE_PATIENCE = timedelta(minutes=1)  # while a table is waited for, nobody else gets at it either
+TURN = 0x6C6C6D5F6261636B  # the name of the lock that PostgreSQL knows us by
 
 
 class SchemaTooNew(DomainError):
@@ -67,18 +70,19 @@ async def pending(engine: AsyncEngine | None) -> Sequence[str]:
     return [name for name in _names() if revision is None or _revision_of(name) > revision]
 
 
-async def migrate(engine: AsyncEngine) -> bool:
+async def migrate(engine: AsyncEngine, *, table_patience: timedelta = TABLE_PATIENCE) -> bool:
     """Bring the schema to the newest revision; return whether there was anything to do.
 
-    Whoever comes first migrates, all or nothing; the others wait and find it done. Raises
-    `SchemaTooNew`, `ForeignDatabase`, `UnfinishedMove` or `DatabaseUnavailable`.
+    Whoever comes first migrates, all or nothing; the others wait, as long as the engine's locks may be waited for, and
+    find it done. In PostgreSQL a table that somebody else is using, such as a backup, is waited for no longer than
+    `table_patience`. Raises `SchemaTooNew`, `ForeignDatabase`, `UnfinishedMove` or `DatabaseUnavailable`.
     """
     if await _is_current(engine):
         return False
     import_module("alembic.command")  # before the lock is taken, for it takes its time
     with translated():
         async with engine.begin() as connection:
-            return await connection.run_sync(_upgrade)
+            return await connection.run_sync(partial(_upgrade, table_patience=table_patience))
 
 
 async def _is_current(engine: AsyncEngine) -> bool:
@@ -107,9 +111,11 @@ def _revision(connection: Connection) -> str | None:
     return revision
 
 
-def _upgrade(connection: Connection) -> bool:
+def _upgrade(connection: Connection, table_patience: timedelta) -> bool:
     if connection.dialect.name == "postgresql":  # SQLite has taken its lock when the transaction began
-        connection.execute(text("SELECT pg_advisory_xact_lock(:turn)"), {"turn": _TURN})
+        connection.execute(text("SELECT pg_advisory_xact_lock(:turn)"), {"turn": TURN})
+        milliseconds = str(round(table_patience.total_seconds() * 1000))
+        connection.execute(text("SELECT set_config('lock_timeout', :patience, true)"), {"patience": milliseconds})
     if _revision(connection) == newest_revision():
         return False
     from alembic import command

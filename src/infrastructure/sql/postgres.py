@@ -42,7 +42,7 @@ def _options(server: PostgresServer) -> dict[str, Any]:
     return {
         "dsn": url.render_as_string(hide_password=False),
         "timeout": server.connect_timeout.total_seconds(),
-        "command_timeout": (server.statement_timeout + GRACE).total_seconds(),
+        "command_timeout": server.statement_timeout and (server.statement_timeout + GRACE).total_seconds(),
         "statement_cache_size": _CACHED_STATEMENTS,
         "max_cached_statement_lifetime": 0,  # for ever
         "server_settings": _session(server),
@@ -51,15 +51,15 @@ def _options(server: PostgresServer) -> dict[str, Any]:
 
 def _session(server: PostgresServer) -> dict[str, str]:
     """The settings of each session, whatever the server's defaults are."""
-    patience = _milliseconds(server.statement_timeout)
     return {
         "application_name": "llm-backend",
         "timezone": "UTC",
         "jit": "off",  # its compiler takes longer than any of our statements
         "default_transaction_isolation": "read committed",  # what must not change meanwhile is locked by name
-        "statement_timeout": patience,
+        "statement_timeout": _milliseconds(server.statement_timeout) if server.statement_timeout else "0",
         "lock_timeout": _milliseconds(server.lock_timeout),
-        "idle_in_transaction_session_timeout": patience,  # a replica that hangs must not hold up the others
+        # a replica that hangs must not hold up the others
+        "idle_in_transaction_session_timeout": _milliseconds(server.statement_timeout or server.lock_timeout),
     }
 
 

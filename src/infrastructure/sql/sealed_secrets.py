@@ -13,7 +13,7 @@ from llm_backend.infrastructure.sql.statements import Query, Row
 
 _key_id = conversations.c.api_key_id
 
-_COUNTS = select(_key_id, func.count()).where(_key_id.is_not(None)).group_by(_key_id)
+SECRETS_BY_KEY = select(_key_id, func.count()).where(_key_id.is_not(None)).group_by(_key_id)
 _PAGE = (
     select(conversations.c.owner, conversations.c.id, _key_id, conversations.c.api_key)
     .where(
@@ -42,7 +42,7 @@ class SqlSealedSecrets:
     def __init__(self, reader: Reader, writer: Writer) -> None:
         self._reader = reader
         self._writer = writer
-        self._counts = reader.prepare(_COUNTS)
+        self._counts = reader.prepare(SECRETS_BY_KEY)
         self._page = reader.prepare(_PAGE)
         self._replace = writer.prepare(_REPLACE)
 

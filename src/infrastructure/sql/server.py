@@ -20,7 +20,8 @@ class PostgresServer:
     """All connections of this process together; three at the least."""
     connect_timeout: timedelta = timedelta(seconds=10)
     """Also for a connection of the pool to become free."""
-    statement_timeout: timedelta = timedelta(seconds=30)
+    statement_timeout: timedelta | None = timedelta(seconds=30)
+    """`None` for as long as it takes."""
     lock_timeout: timedelta = timedelta(seconds=5)
     """How long a row that somebody else is changing is waited for."""
 

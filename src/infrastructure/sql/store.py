@@ -50,7 +50,9 @@ from llm_backend.infrastructure.sql.usage import SqlUsageLog
 from llm_backend.infrastructure.sql.views import SqlConversationViews, SqlKnowledgeViews, SqlSessionViews
 from llm_backend.infrastructure.sql.write_turns import WriteTurns
 
-MIGRATION_PATIENCE = 60.0  # seconds to wait for another process that migrates
+MIGRATION_PATIENCE = timedelta(hours=6)  # to wait for another replica that migrates, however large the tables are
+# In SQLite those who wait are commands beside a server, and the driver's thread hears of no Ctrl-C meanwhile.
+SQLITE_MIGRATION_PATIENCE = 60.0  # seconds
 
 
 class SqlStore:
@@ -153,13 +155,13 @@ class SqlStore:
 async def migrate_sqlite(path: Path) -> bool:
     """Create the database if there is none, and bring it to the newest schema; return whether that took anything."""
     create_file(path)
-    async with _disposed(sqlite_engine(path, patience=MIGRATION_PATIENCE)) as engine:
+    async with _disposed(sqlite_engine(path, patience=SQLITE_MIGRATION_PATIENCE)) as engine:
         return await migrate(engine)
 
 
 async def migrate_server(server: PostgresServer) -> bool:
     """The same for a database of PostgreSQL, which must be there, if only empty."""
-    async with _patient(server) as engine:
+    async with migrating_engine(server) as engine:
         return await migrate(engine)
 
 
@@ -173,15 +175,15 @@ async def pending_in_sqlite(path: Path) -> Sequence[str]:
 
 async def pending_on_server(server: PostgresServer) -> Sequence[str]:
     """The same for a database of PostgreSQL."""
-    async with _patient(server) as engine:
+    async with migrating_engine(server) as engine:
         return await pending(engine)
 
 
-def _patient(server: PostgresServer) -> AbstractAsyncContextManager[AsyncEngine]:
+def migrating_engine(server: PostgresServer) -> AbstractAsyncContextManager[AsyncEngine]:
+    """No statement is too long for it: a table that takes longer than a time-out could never be changed."""
     from llm_backend.infrastructure.sql.postgres import postgres_engine
 
-    patience = timedelta(seconds=MIGRATION_PATIENCE)
-    return _disposed(postgres_engine(replace(server, statement_timeout=patience, lock_timeout=patience)))
+    return _disposed(postgres_engine(replace(server, statement_timeout=None, lock_timeout=MIGRATION_PATIENCE)))
 
 
 @asynccontextmanager

@@ -1,7 +1,9 @@
 """Archives: whole or not at all, and nothing of a damaged one is believed."""
 
+import errno
 import gzip
 import io
+import os
 import stat
 import tarfile
 from collections.abc import Callable
@@ -63,6 +65,25 @@ def test_nothing_is_overwritten_and_nothing_is_left_of_the_attempt(archive: Path
     assert list(archive.parent.iterdir()) == [archive]
 
 
+@pytest.fixture(params=["links", "no links"])
+def file_system(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One like the usual, or like FAT."""
+    if request.param == "no links":
+        monkeypatch.setattr(os, "link", no_links)
+
+
+def no_links(*_: object) -> None:
+    raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+
+@pytest.mark.usefixtures("file_system")
+def test_it_is_whole_and_alone_on_any_file_system(archive: Path) -> None:
+    assert list(checked(archive).members) == list(CONTENTS)
+    assert stat.S_IMODE(archive.stat().st_mode) == 0o600
+    assert list(archive.parent.iterdir()) == [archive]
+
+
+@pytest.mark.usefixtures("file_system")
 def test_one_that_appears_meanwhile_is_not_overwritten_either(tmp_path: Path) -> None:
     path = tmp_path / "backup.tar.gz"
 

@@ -141,8 +141,18 @@ def test_a_ring_that_everybody_can_read_is_refused(tmp_path: Path) -> None:
         load_or_create_keys(path, 2)
 
 
-def test_processes_that_start_at_once_agree_on_one_key(tmp_path: Path) -> None:
+WITHOUT_LINKS = """
+import os
+def link(*_):
+    raise PermissionError(1, "Operation not permitted")
+os.link = link
+"""
+
+
+@pytest.mark.parametrize("prelude", ["", WITHOUT_LINKS], ids=["links", "no links"])
+def test_processes_that_start_at_once_agree_on_one_key(tmp_path: Path, prelude: str) -> None:
     script = (
+        f"{prelude}\n"
         "import sys; from pathlib import Path\n"
         "from llm_backend.infrastructure.security.keys import load_ring, make_if_missing\n"
         "sys.stdin.readline(); path = Path(sys.argv[1]); make_if_missing(path, 32); print(load_ring(path, 32)[0].hex())"
@@ -162,6 +172,8 @@ def test_processes_that_start_at_once_agree_on_one_key(tmp_path: Path) -> None:
 
     assert len(keys) == 1
     assert keys.pop().strip() == (tmp_path / "key").read_text().strip()
+    assert (tmp_path / "key").stat().st_mode & 0o777 == 0o600
+    assert [path.name for path in tmp_path.iterdir()] == ["key"]
 
 
 def test_a_new_key_comes_first_and_leaves_the_rest_of_the_file_as_it_was(tmp_path: Path) -> None:

@@ -5,6 +5,8 @@ import sqlite3
 import subprocess
 import sys
 from contextlib import closing
+from dataclasses import replace
+from datetime import timedelta
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
@@ -14,8 +16,9 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, create_engine
+from sqlalchemy import Connection, create_engine, text
 
+from llm_backend.domain.errors import DatabaseUnavailable
 from llm_backend.domain.ids import DocumentId
 from llm_backend.infrastructure import sql
 from llm_backend.infrastructure.sql import (
@@ -27,13 +30,15 @@ from llm_backend.infrastructure.sql import (
     pending_in_sqlite,
     pending_on_server,
 )
-from llm_backend.infrastructure.sql.migrating import ForeignDatabase, newest_revision
+from llm_backend.infrastructure.sql.migrating import TURN, ForeignDatabase, migrate, newest_revision, pending
 from llm_backend.infrastructure.sql.postgres import postgres_engine
 from llm_backend.infrastructure.sql.rows import metadata
+from llm_backend.infrastructure.sql.store import migrating_engine
 from llm_backend.testing.contracts.knowledge_views import SHELF, SPACE
 from tests.databases import Databases
 
 MIGRATIONS = Path(sql.__file__).parent / "migrations"
+WAITING = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
 OPEN = """
 import asyncio, pathlib, sys
 from llm_backend.domain.secrets import Secret
@@ -201,6 +206,54 @@ async def test_a_newer_or_foreign_database_of_postgresql_is_left_as_it_is(
         await pending_on_server(empty_postgres)
 
 
+async def test_no_statement_of_a_migration_is_too_long_and_whoever_waits_for_it_is_patient(
+    empty_postgres: PostgresServer,
+) -> None:
+    hasty = replace(empty_postgres, statement_timeout=timedelta(seconds=1), lock_timeout=timedelta(seconds=1))
+
+    async with migrating_engine(hasty) as engine, engine.connect() as connection:
+        names = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
+        limits = [(await connection.execute(text(f"SHOW {name}"))).scalar() for name in names]
+
+    assert limits == ["0", "6h", "6h"]
+
+
+async def test_whoever_comes_second_waits_for_the_first_whatever_the_time_outs_for_requests(
+    empty_postgres: PostgresServer,
+) -> None:
+    hasty = replace(empty_postgres, statement_timeout=timedelta(seconds=0.1), lock_timeout=timedelta(seconds=0.1))
+    first = postgres_engine(empty_postgres)
+    async with first.begin() as connection:
+        await connection.execute(text("SELECT pg_advisory_xact_lock(:turn)"), {"turn": TURN})
+        second = asyncio.create_task(migrate_server(hasty))
+        while not (await connection.execute(text(WAITING))).scalar():  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(0.01)
+        await asyncio.wait([second], timeout=0.5)  # five times as long as a request would wait
+
+        assert not second.done()
+    assert await second
+    await first.dispose()
+
+
+async def test_a_migration_gives_up_soon_on_a_table_that_is_in_use_and_leaves_everything_as_it_was(
+    empty_postgres: PostgresServer,
+) -> None:
+    engine = postgres_engine(empty_postgres)
+    async with engine.begin() as connection:
+        await connection.run_sync(_upgrade_to, BEFORE_EMBEDDINGS)
+    async with engine.begin() as connection:
+        await connection.execute(text("SELECT count(*) FROM chunks"))  # as a backup does for hours
+
+        with pytest.raises(DatabaseUnavailable):
+            await migrate(engine, table_patience=timedelta(seconds=0.1))
+    left = await pending(engine)
+
+    assert left == await pending_on_server(empty_postgres)
+    assert left[0].startswith("20261126_05")
+    assert await migrate(engine, table_patience=timedelta(seconds=0.1))
+    await engine.dispose()
+
+
 # What is pending -----------------------------------------------------------------------------------------------------
 
 
@@ -238,14 +291,18 @@ INSERT INTO chunks (document_id, position, start, "end", text, search_text, vect
 """
 
 
-async def test_vectors_of_before_are_those_of_their_space(path: Path) -> None:
+def _upgrade_to(connection: Connection, revision: str) -> None:
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
+    config.attributes["connection"] = connection
+    command.upgrade(config, revision)
+
+
+async def test_vectors_of_before_are_those_of_their_space(path: Path) -> None:
     path.parent.mkdir()
     engine = create_engine(f"sqlite:///{path}")
     with engine.begin() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, BEFORE_EMBEDDINGS)
+        _upgrade_to(connection, BEFORE_EMBEDDINGS)
     engine.dispose()
     with closing(sqlite3.connect(path)) as old:
         old.executescript(OLD_ROWS)

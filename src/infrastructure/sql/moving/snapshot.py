@@ -1,6 +1,6 @@
 """A database as it was at one moment, read page by page while others go on writing."""
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
 from typing import Self
 
@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from llm_backend.infrastructure.sql.errors import translated
 from llm_backend.infrastructure.sql.moving.tables import Page, Row, Tally, Tallying, key_of
 from llm_backend.infrastructure.sql.rows import users
+from llm_backend.infrastructure.sql.sealed_secrets import SECRETS_BY_KEY
 
 PAGE_CHARACTERS = 2 * 1024 * 1024  # of texts and bytes; what one page aims at, and so what memory it takes
 FIRST_PAGE = 16  # rows, before it is known how large they are
@@ -50,6 +51,12 @@ class Snapshot:
             async for page in pages:
                 tallying.add(page)
         return tallying.result()
+
+    async def secrets_by_key(self) -> Mapping[str, int]:
+        """How many secrets are sealed with each key id that has any."""
+        with translated():
+            found = await self._connection.execute(SECRETS_BY_KEY)
+        return {key_id: count for key_id, count in found.all() if key_id is not None}
 
     async def _page(self, table: Table, after: Row | None, most: int) -> Page:
         values: dict[str, object] = {"most_rows": most}
