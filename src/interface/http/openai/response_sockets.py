@@ -106,8 +106,8 @@ class Talk:
             await self._tell(events.opening())
             async with aclosing(begun.shelf.follow(owner, begun.response.answer.id)) as batches:  # type: ignore[type-var]
                 async for batch in batches:
-                    for _, event in batch:
-                        await self._tell(events.feed(event))
+                    for numbered in batch:
+                        await self._tell(events.feed(numbered))
             if passing:
                 await self._remember(owner, begun, wanted)
         finally:
