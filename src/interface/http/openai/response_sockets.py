@@ -12,7 +12,7 @@ from llm_backend.application.api_keys import Authorize
 from llm_backend.application.responses import Begun, WantedResponse
 from llm_backend.domain import api_keys
 from llm_backend.domain.conversations import Message
-from llm_backend.domain.errors import DomainError
+from llm_backend.domain.errors import DomainError, ResponseNotFound
 from llm_backend.domain.ids import AnswerId, UserId
 from llm_backend.interface.http.auth import bearer
 from llm_backend.interface.http.errors import logger, openai_object, openai_status
@@ -110,12 +110,18 @@ class Talk:
                         await self._tell(events.feed(numbered))
             if passing:
                 await self._remember(owner, begun, wanted)
+        except DomainError as error:
+            await self._tell(events.failure(error.code, str(error)))
         finally:
             if passing:
                 await self.desk.forget(owner, begun.response)
 
     async def _remember(self, owner: UserId, begun: Begun, wanted: WantedResponse) -> None:
-        response = await begun.shelf.responses.find(owner, begun.response.answer.id)
+        """Unless it failed before its first word."""
+        try:
+            response = await begun.shelf.responses.find(owner, begun.response.answer.id)
+        except ResponseNotFound:
+            return
         reply = [response.reply] if response.reply else []
         self._remembered[response.answer.id] = [*wanted.earlier, response.question, *reply]
         if len(self._remembered) > REMEMBERED:
