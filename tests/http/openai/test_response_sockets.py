@@ -137,6 +137,18 @@ async def test_what_fails_before_its_first_word_costs_no_connection(
     assert fine[-1]["type"] == "response.completed"
 
 
+async def test_nothing_stored_builds_upon_what_is_not(socket: Socket, model: ScriptedChatModel) -> None:
+    unstored = (await socket.ask("a", store=False))[-1]["response"]["id"]
+
+    refused = await socket.ask("b", previous_response_id=unstored)
+    fine = await socket.ask("b", previous_response_id=unstored, store=False)
+
+    assert (refused[0]["status"], refused[0]["error"]["code"]) == (404, "previous_response_not_found")
+    assert "not stored" in refused[0]["error"]["message"]
+    assert fine[-1]["type"] == "response.completed"
+    assert len(model.requests) == 2
+
+
 async def test_a_database_that_goes_away_in_between_costs_no_connection(
     backend: Backend, options: HttpOptions, alice: Client
 ) -> None:

@@ -12,7 +12,7 @@ from llm_backend.application.api_keys import Authorize
 from llm_backend.application.responses import Begun, WantedResponse
 from llm_backend.domain import api_keys
 from llm_backend.domain.conversations import Message
-from llm_backend.domain.errors import DomainError, ResponseNotFound
+from llm_backend.domain.errors import DomainError, PreviousResponseNotFound, ResponseNotFound
 from llm_backend.domain.ids import AnswerId, UserId
 from llm_backend.interface.http.auth import bearer
 from llm_backend.interface.http.errors import logger, openai_object, openai_status
@@ -26,6 +26,7 @@ from llm_backend.interface.http.requests import decoded, header
 from llm_backend.interface.http.rest.parameters import Asked
 
 REMEMBERED = 32  # responses of a connection that are stored nowhere else
+NOT_STORED = "The previous response was not stored, so what builds upon it cannot be stored, either"
 
 _encode = msgspec.json.Encoder().encode
 
@@ -90,10 +91,13 @@ class Talk:
             await self._tell_all(access.user, begun, wanted, events)
 
     async def _wanted(self, owner: UserId, body: CreateIn) -> WantedResponse:
-        """With what the previous response rests on, if only this connection knows of it."""
+        """With what the previous response rests on, if only this connection knows of it: nothing that outlives the
+        connection can rest on that."""
         previous = number_in(RESPONSE, body.previous_response_id or "")
         wanted = wanted_response(body)
         if previous is not None and AnswerId(previous) in self._remembered:
+            if wanted.stored:
+                raise PreviousResponseNotFound(NOT_STORED)
             return replace(wanted, earlier=self._remembered[AnswerId(previous)])
         if previous is not None and not wanted.stored:
             before = await self.desk.respond.prepare.compose.before(owner, AnswerId(previous))
