@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from llm_backend.application.composing import RECALLED_MESSAGES, ComposeRequest
+from llm_backend.application.metering import cost_of
 from llm_backend.application.ports.chat_model import ChatModel, ChatRequest, ChatTurn
 from llm_backend.application.ports.responses import ResponseViews
 from llm_backend.application.ports.views import ConversationViews
@@ -26,10 +27,9 @@ from llm_backend.domain.items import (
 )
 from llm_backend.domain.prompting import Grounding, attached_prompt
 from llm_backend.domain.responses import Response, ResponseRequest
-from llm_backend.domain.window import ANSWER_SHARE, MESSAGE_OVERHEAD, estimated_tokens
+from llm_backend.domain.window import ANSWER_SHARE
 
 LONGEST_LINEAGE = 1000  # responses
-IMAGE_TOKENS = 1000  # a guess: what providers count for a picture is between 85 and some thousands
 SUMMARY = "What was said before, in short:\n\n"
 
 _ROLES = {
@@ -188,10 +188,3 @@ def shortened(turns: Sequence[ChatTurn], window: int) -> list[ChatTurn]:
         while len(kept) > first + 1 and (kept[first].role is Role.ASSISTANT or kept[first].result_of is not None):
             del kept[first]
     return kept
-
-
-def cost_of(turn: ChatTurn) -> int:
-    """Tokens, cautiously guessed."""
-    pictures = sum(isinstance(part, ImagePart) for part in turn.parts)
-    calls = sum(estimated_tokens(call.name + call.arguments) for call in turn.calls)
-    return estimated_tokens(turn.text) + IMAGE_TOKENS * pictures + calls + MESSAGE_OVERHEAD

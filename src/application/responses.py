@@ -8,8 +8,9 @@ from datetime import datetime
 from llm_backend.application.answer_runner import AnswerRunner
 from llm_backend.application.answering import FollowAnswer, StopAnswer
 from llm_backend.application.composing import RECALLED_MESSAGES
-from llm_backend.application.composing_responses import ComposeResponse, cost_of
+from llm_backend.application.composing_responses import ComposeResponse
 from llm_backend.application.grounding import GroundAnswer
+from llm_backend.application.metering import cost_of
 from llm_backend.application.models import knowledge_base_in
 from llm_backend.application.ports.answer_journal import AnswerJournal, Turn
 from llm_backend.application.ports.chat_model import ChatRequest

@@ -171,7 +171,7 @@ class TakeOverAnswers:
         asked = await self._charged(orphan)
         if not await self.journal.finish(orphan.answer.id, after + 1, ending, message):
             return False
-        shares = shares_of(asked.request, text, message.seams)
+        shares = shares_of(asked.request, text, message.seams, items=message.items)
         access = Access(user=orphan.answer.owner, key=orphan.key)
         self.record.shares(access, asked.kind, shares, conversation=orphan.answer.conversation)
         return True

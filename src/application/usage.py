@@ -67,15 +67,29 @@ class RecordUsage:
             self(access, kind, share.model, share.tokens, is_estimated=share.is_estimated, conversation=conversation)
 
     async def write(self) -> None:
-        """What cannot be written now is kept for the next time."""
+        """What cannot be written now is kept for the next time; a record that never can be is left out, and logged."""
+        most = AT_ONCE
         while self._waiting:
-            batch = [self._waiting.popleft() for _ in range(min(AT_ONCE, len(self._waiting)))]
+            batch = [self._waiting.popleft() for _ in range(min(most, len(self._waiting)))]
             try:
                 await self.log.add(batch)
             except DomainError as error:
-                self._waiting.extendleft(reversed(batch))
+                self._put_back(batch)
                 logger.warning("the usage of %s requests could not be written: %s", len(self._waiting), error.code)
                 return
+            except Exception:
+                most = max(1, len(batch) // 2)
+                if len(batch) > 1:  # one of them must not take the others with it
+                    self._put_back(batch)
+                else:
+                    logger.exception("the usage of a request cannot be written, and is left out: %r", batch[0])
+            else:
+                most = min(2 * most, AT_ONCE)
+
+    def _put_back(self, batch: Sequence[UsageRecord]) -> None:
+        """Where they were, as far as there is room for them still: what is newer goes first."""
+        room = MOST_WAITING - len(self._waiting)
+        self._waiting.extendleft(reversed(batch[-room:] if room else []))
 
     def regularly(self, every: timedelta) -> AbstractAsyncContextManager[None]:
         """Write again and again until the end of the block, and there once more."""

@@ -118,7 +118,8 @@ class Writing:
         seams = self.seams
         if self.broken_at is not None:
             seams = [*seams, Seam(at=self.broken_at, model=self.request.model, reason=INTERRUPTED)]
-        return shares_of(self.request, self.text, seams, self.counted)
+        items = self.outline.items() if self.outline else ()
+        return shares_of(self.request, self.text, seams, self.counted, items=items)
 
     def message(self, ending: Sequence[AnswerEvent], state: MessageState, *, at: datetime) -> Message:
         done = next((event for event in ending if isinstance(event, Done)), None)

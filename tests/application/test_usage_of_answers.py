@@ -7,12 +7,15 @@ from pathlib import Path
 import pytest
 
 from llm_backend import Backend, Settings, open_backend
-from llm_backend.application.metering import Share, shares_of
-from llm_backend.application.ports.chat_model import ChatModel, ChatRequest, ChatTurn
+from llm_backend.application.metering import IMAGE_TOKENS, Share, shares_of
+from llm_backend.application.ports.chat_model import ChatModel, ChatRequest, ChatTurn, Completion
+from llm_backend.domain.answers import CallPiece
 from llm_backend.domain.conversations import Role, Seam, TokenUsage
 from llm_backend.domain.errors import NothingRelevant, UpstreamCutOff, UpstreamUnavailable
 from llm_backend.domain.ids import ConversationId, UserId
+from llm_backend.domain.items import FunctionCall, ImagePart, TextPart
 from llm_backend.domain.usage import UsageGroup, UsageSum
+from llm_backend.domain.window import estimated_tokens
 from llm_backend.infrastructure.llm.fallback import FallbackChatModel
 from llm_backend.infrastructure.llm.routed import Route, RoutedChatModel
 from llm_backend.infrastructure.memory.store import MemoryStore
@@ -56,6 +59,20 @@ def test_everybody_who_wrote_has_a_share() -> None:
 def test_who_wrote_nothing_has_none() -> None:
     assert shares_of(ASKED, "") == []
     assert shares_of(ASKED, "y" * 4, [seam(0, "second"), seam(4, "third")]) == [guessed("second", PROMPT, 1)]
+
+
+def test_calls_of_functions_pictures_and_tools_are_estimated_as_well() -> None:
+    call = FunctionCall(call_id="call_1", name="four", arguments="y" * 16)
+    turns = [ChatTurn(role=Role.USER, text="x" * 40, parts=(TextPart("x" * 40), ImagePart("data:")))]
+    tools = [{"type": "function"}]
+    asked = ChatRequest(model="first", turns=turns, options={"tools": tools})
+
+    assert shares_of(ASKED, "", items=[call]) == [guessed("first", PROMPT, 5)]
+    assert shares_of(ASKED, "y" * 8, [seam(8, "second")], items=[call]) == [
+        guessed("first", PROMPT, 2),
+        guessed("second", PROMPT + 2, 5),
+    ]
+    assert shares_of(asked, "y" * 4) == [guessed("first", PROMPT + IMAGE_TOKENS + estimated_tokens(str(tools)), 1)]
 
 
 async def used(backend: Backend, user: UserId, by: UsageGroup = UsageGroup.CONVERSATION) -> list[UsageSum]:
@@ -124,6 +141,18 @@ def broken_off_for(other: ChatModel) -> ChatModel:
     others = RoutedChatModel([Route(name="other", patterns=["other"], model=other)])
     model = ScriptedChatModel("Half an ", UpstreamCutOff())
     return FallbackChatModel(model=model, fallbacks=["other"], others=others, total=timedelta(minutes=1))
+
+
+async def test_an_answer_of_nothing_but_a_call_is_accounted_for(
+    backend: Backend, ada: UserId, conversation: ConversationId, model: ScriptedChatModel
+) -> None:
+    model.completion = Completion(finish_reason="tool_calls")
+    model.play_next(CallPiece("", 0, "y" * 16, "call_1", "four"))
+    await ended(backend, ada, conversation)
+
+    (sum_,) = await used(backend, ada)
+
+    assert (sum_.requests, sum_.completion, sum_.estimated) == (1, 5, 1)
 
 
 async def test_all_models_that_wrote_an_answer_are_accounted_for(settings: Settings, store: MemoryStore) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from llm_backend.application.conversation_items import placed
+from llm_backend.application.ports.file_views import Slice
 from llm_backend.application.ports.idempotency import IdempotencyKey
 from llm_backend.application.responses import Begun, WantedResponse
 from llm_backend.application.store_files import ToAttach
@@ -253,7 +254,11 @@ class CreateVectorStore(Case):
         await world.backend.create_vector_store(world.ada, about, idempotency=KEY)
 
     async def holds(self, world: World, *, acknowledged: bool) -> None:
-        made = [store for store in await world.backend.list_vector_stores(world.ada) if store.base.id != world.shelf]
+        made = [
+            store
+            for store in await world.backend.list_vector_stores(world.ada, Slice(limit=100))
+            if store.base.id != world.shelf
+        ]
         assert [store.settings.metadata for store in made] == [FOUND] or not (made or acknowledged)
 
 
@@ -283,7 +288,7 @@ class AttachFile(UploadFile):
         assert (await world.documents()).count("new.txt") == len(made)
 
     async def attached(self, world: World, shelf: KnowledgeBaseId) -> list[StoreFile]:
-        files = await world.backend.list_store_files(world.ada, shelf)
+        files = await world.backend.list_store_files(world.ada, shelf, Slice(limit=100))
         return [one for one in files if one.document.name == "new.txt"]
 
 

@@ -4,13 +4,17 @@
 """
 
 import asyncio
+import json
 import os
 import random
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
-from httpx import AsyncClient
+from httpx import AsyncClient, RemoteProtocolError
 
+from tests.http.clients import Client
 from tests.live import ServerProcess
 from tests.system.audit import Audit, Findings
 from tests.system.load import Load
@@ -63,3 +67,40 @@ async def test_what_was_acknowledged_survives_kill_9_and_nothing_is_there_by_hal
             await Audit(client.http, at_the_end, lambda: well(upstream)).of(load)
     print(f"seed {SEED}: {sum(load.acknowledged for load in loads)} acknowledgements, {findings}")  # noqa: T201
     assert min(at_the_end.accounts, at_the_end.answers, findings.cut, findings.papers) > 0
+
+
+async def test_who_was_told_more_of_a_response_than_was_stored_hears_of_its_end(
+    new_server: NewServer, config: str, upstream: Upstream
+) -> None:
+    server = await started(new_server(config))
+    async with AsyncClient(base_url=server.url, timeout=SOON) as http:
+        token = (await Client(http).new_user()).token
+        seen = await _events_until_killed(http, token or "", server)
+    await started(server)
+
+    async with AsyncClient(base_url=server.url, timeout=SOON) as http:
+        stream = f"/v1/responses/{seen[0]['response']['id']}?stream=true"
+        whole = await Client(http, token).get(stream)
+        rest = await Client(http, token).get(f"{stream}&starting_after={seen[-1]['sequence_number'] + 20}")
+
+    assert _data_of(whole.text)[-1]["type"] == "response.failed"
+    assert _data_of(rest.text)[-1]["type"] == "response.failed"
+    assert _data_of(rest.text)[-1]["sequence_number"] == seen[-1]["sequence_number"] + 21
+
+
+async def _events_until_killed(http: AsyncClient, token: str, server: ServerProcess) -> list[dict[str, Any]]:
+    """Those of a response in the middle of which the server dies. What it told last was not stored yet."""
+    asked = {"model": "counts:tokens=200,delay=0.03", "input": "q", "stream": True, "background": True}
+    seen: list[dict[str, Any]] = []
+    headers = {"Authorization": f"Bearer {token}"}
+    with suppress(RemoteProtocolError):
+        async with http.stream("POST", "/v1/responses", json=asked, headers=headers) as reply:
+            async for line in reply.aiter_lines():
+                seen += _data_of(line)
+                if len(seen) == 60 and server.process.poll() is None:
+                    await killed(server)
+    return seen
+
+
+def _data_of(text: str) -> list[dict[str, Any]]:
+    return [json.loads(line.removeprefix("data: ")) for line in text.split("\n") if line.startswith("data: ")]

@@ -14,7 +14,9 @@ from llm_backend.infrastructure.llm.sse import LONGEST_LINE, SseParser
 from llm_backend.infrastructure.llm.texts import text_of, texts_of
 
 LONGEST_FINISH_REASON = 64
-_MOST_TOKENS = 2**53
+# More than a hundred times the longest window there is, and less than what the dearest price makes of it needs 64 bits:
+# what a server claims beyond that is no count.
+_MOST_TOKENS = 2**31 - 1
 _MOST_CALLS = 1024
 
 Count = Annotated[int, Meta(ge=0, le=_MOST_TOKENS)]

@@ -188,27 +188,33 @@ class OpenAiServer:
 
     async def _whole_once(self, request: httpx.Request) -> bytes:
         """A reply in one piece may keep us waiting as long as the first piece of one in many, and the pauses."""
-        room = self._limits.longest_answer * _BYTES_PER_CHARACTER
-        body = bytearray()
+        body = b""
 
         async def read(response: httpx.Response, watchdog: Watchdog) -> None:
+            nonlocal body
             watchdog.expect(self._limits.idle.total_seconds())
-            async with _parts(response) as parts:
-                async for part in parts:
-                    body.extend(part)
-                    watchdog.heard = asyncio.get_running_loop().time()
-                    if len(body) > room:
-                        raise UpstreamProtocolError
+            body = await self._body(response, watchdog)
 
         await self._exchange(request, read, patience=self._limits.total.total_seconds())
+        return body
+
+    async def _body(self, response: httpx.Response, watchdog: Watchdog) -> bytes:
+        """Raises `UpstreamProtocolError` when it is longer than any answer may be."""
+        room = self._limits.longest_answer * _BYTES_PER_CHARACTER
+        body = bytearray()
+        async with _parts(response) as parts:
+            async for part in parts:
+                body.extend(part)
+                watchdog.heard = asyncio.get_running_loop().time()
+                if len(body) > room:
+                    raise UpstreamProtocolError
         return bytes(body)
 
     async def _stream_once(self, request: httpx.Request, relay: EventRelay, pour: Pour) -> None:
         async def read(response: httpx.Response, watchdog: Watchdog) -> None:
             match response.headers.get("content-type", "").partition(";")[0].strip().lower():
                 case "application/json":  # a server that does not stream, whatever it was asked
-                    body = b"".join([part async for part in response.aiter_bytes()])
-                    _hand_on(relay, relay.feed(as_events(body)), pour)
+                    _hand_on(relay, relay.feed(as_events(await self._body(response, watchdog))), pour)
                 case "text/html":  # the page of a proxy or of a wrong address
                     raise UpstreamProtocolError
                 case _:

@@ -144,3 +144,14 @@ def test_what_nobody_counted_is_estimated_from_what_was_said() -> None:
     assert relay.estimated(asked).prompt == 10
     assert 100 <= relay.estimated(asked).completion <= 150
     assert silent.estimated(asked) == asked
+
+
+@pytest.mark.parametrize("claimed", [2**31, 2**53])
+def test_more_tokens_than_any_window_holds_are_no_count(claimed: int) -> None:
+    relay = a_relay()
+    usage = {"choices": [], "usage": {"prompt_tokens": claimed, "completion_tokens": 1}}
+
+    told = relayed(relay, event(WORDS[0]), event(usage), DONE)
+
+    assert told[-1] == DONE
+    assert relay.usage is None

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,8 +10,10 @@ import websockets
 
 from llm_backend.application.backend import Backend
 from llm_backend.domain.answers import CallPiece
-from llm_backend.domain.errors import UpstreamCutOff
+from llm_backend.domain.errors import DatabaseUnavailable, UpstreamCutOff, UpstreamUnavailable
+from llm_backend.interface.http.app import create_app
 from llm_backend.interface.http.options import HttpOptions
+from llm_backend.testing.faults import Faults
 from llm_backend.testing.scripted_chat_model import ScriptedChatModel
 from tests.http.apps import app_over
 from tests.http.clients import PASSWORD, Client
@@ -120,6 +123,49 @@ async def test_what_is_wrong_is_told_and_the_connection_stays(socket: Socket, mo
     assert (garbled[0]["status"], garbled[0]["error"]["code"]) == (400, "malformed_json")
     assert (unknown[0]["status"], unknown[0]["error"]["code"]) == (404, "previous_response_not_found")
     assert failed[-1]["type"] == "response.failed"
+    assert fine[-1]["type"] == "response.completed"
+
+
+@pytest.mark.parametrize("store", [True, False])
+async def test_what_fails_before_its_first_word_costs_no_connection(
+    socket: Socket, model: ScriptedChatModel, store: bool
+) -> None:
+    model.play_next(UpstreamUnavailable())
+
+    failed = await socket.ask(store=store)
+    fine = await socket.ask(store=store)
+
+    assert failed[-1]["type"] == "response.failed"
+    assert fine[-1]["type"] == "response.completed"
+
+
+async def test_nothing_stored_builds_upon_what_is_not(socket: Socket, model: ScriptedChatModel) -> None:
+    unstored = (await socket.ask("a", store=False))[-1]["response"]["id"]
+
+    refused = await socket.ask("b", previous_response_id=unstored)
+    fine = await socket.ask("b", previous_response_id=unstored, store=False)
+
+    assert (refused[0]["status"], refused[0]["error"]["code"]) == (404, "previous_response_not_found")
+    assert "not stored" in refused[0]["error"]["message"]
+    assert fine[-1]["type"] == "response.completed"
+    assert len(model.requests) == 2
+
+
+async def test_a_database_that_goes_away_in_between_costs_no_connection(
+    backend: Backend, options: HttpOptions, alice: Client
+) -> None:
+    """The response is written to its end, and can be asked for again."""
+    stored = backend.respond.stored
+    journal = Faults(error=DatabaseUnavailable, only={"find"}, lasting=True).wrap(stored.follow.journal)
+    follow = replace(stored.follow, journal=journal, runner=replace(stored.runner, _recent={}))  # as on another server
+    failing = replace(backend, respond=replace(backend.respond, stored=replace(stored, follow=follow)))
+    async with serving(create_app(failing, options)) as server:
+        url = server.url.replace("http", "ws") + "/v1/responses"
+        async with websockets.connect(url, additional_headers={"Authorization": f"Bearer {alice.token}"}) as connection:
+            broken = await Socket(connection).ask()
+            fine = await Socket(connection).ask(store=False)
+
+    assert (broken[-1]["type"], broken[-1]["code"]) == ("error", "database_unavailable")
     assert fine[-1]["type"] == "response.completed"
 
 

@@ -1,7 +1,8 @@
 """The stream of a response: what happens to its answer, as numbered events.
 
 An event's number goes by all that came before it, and by nothing else. So the stream is made from the beginning for
-every reader, and those who have seen a part of it get the rest.
+every reader, and those who have seen a part of it get the rest. The one exception is the last event behind an
+interruption: a reader may have seen more than was stored, and must still hear of the end.
 """
 
 from collections.abc import Sequence
@@ -10,7 +11,7 @@ from typing import Any, Literal
 import msgspec
 
 from llm_backend.application.ports.answer_journal import NumberedEvent
-from llm_backend.domain.answers import STOPPED, AnswerEvent, CallPiece, Cited, Delta, Done, Failed, FullText
+from llm_backend.domain.answers import STOPPED, CallPiece, Cited, Delta, Done, Failed, FullText
 from llm_backend.domain.citations import cited
 from llm_backend.domain.items import FunctionCall, Said, Speaker
 from llm_backend.domain.markers import Unmarked
@@ -42,13 +43,19 @@ _NO_CALL = FunctionCall(call_id="", name="", arguments="")
 
 
 class ResponseEvents:
-    """Turns the events of an answer, from its first on, into those of its response that come after number `after`."""
+    """Turns the events of an answer, from its first on, into those of its response that come after number `after`.
+
+    Where the answer was interrupted (see `INTERRUPTION_GAP`) a reader may have seen pieces that nobody stored, and so
+    numbers beyond all that there are now: whoever is that far is told the last event under the next number.
+    """
 
     def __init__(self, response: Response, after: int = -1, *, with_results: bool = False) -> None:
         self._response = response
         self._after = after
         self._with_results = with_results
         self._number = -1
+        self._fed = 0  # the number of the last event of the answer
+        self._was_interrupted = False
         self._told: list[Wire] = []
         self._outline = Outline()
         self._texts: dict[int, Unmarked] = {}
@@ -69,7 +76,11 @@ class ResponseEvents:
             self._tell_search()
         return self._taken()
 
-    def feed(self, event: AnswerEvent) -> list[Wire]:
+    def feed(self, numbered: NumberedEvent) -> list[Wire]:
+        number, event = numbered
+        if number > self._fed + 1:
+            self._was_interrupted = True
+        self._fed = number
         match event:
             case CallPiece():
                 self._call(event)
@@ -99,6 +110,11 @@ class ResponseEvents:
 
     def _tell_response(self, kind: str, response: ResponseOut) -> None:
         self._tell(kind, response=response)
+
+    def _tell_last(self, kind: str, response: ResponseOut) -> None:
+        if self._was_interrupted:
+            self._number = max(self._number, self._after)
+        self._tell_response(kind, response)
 
     def _taken(self) -> list[Wire]:
         told, self._told = self._told, []
@@ -195,7 +211,7 @@ class ResponseEvents:
                 self._close_call(section)
         at = int(self._done.at.timestamp()) if self._done.at else None
         out = completed(self._whole(), at, self._done.finish_reason)
-        self._tell_response(f"response.{out.status}", out)
+        self._tell_last(f"response.{out.status}", out)
 
     def _break_off(self, code: str) -> None:
         """What has begun ends as well, incomplete: nobody shall wait for the rest of an item."""
@@ -205,7 +221,7 @@ class ResponseEvents:
             if isinstance(section, CallSection):
                 self._tell_done(section.place)
         out = broken_off(self._whole(), code)
-        self._tell_response("response.incomplete" if code == STOPPED else "response.failed", out)
+        self._tell_last("response.incomplete" if code == STOPPED else "response.failed", out)
 
     def _whole(self) -> ResponseOut:
         out = begun_out(self._response)
@@ -255,7 +271,7 @@ class ResponseFraming:
         return framed(self._events.opening())
 
     def encode(self, batch: Sequence[NumberedEvent]) -> bytes:
-        return b"".join([framed(self._events.feed(event)) for _, event in batch])
+        return b"".join([framed(self._events.feed(numbered)) for numbered in batch])
 
     def encode_failure(self, failure: Failed) -> bytes:
         return framed(self._events.failure(failure.code, failure.message))

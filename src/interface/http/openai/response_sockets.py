@@ -12,7 +12,7 @@ from llm_backend.application.api_keys import Authorize
 from llm_backend.application.responses import Begun, WantedResponse
 from llm_backend.domain import api_keys
 from llm_backend.domain.conversations import Message
-from llm_backend.domain.errors import DomainError
+from llm_backend.domain.errors import DomainError, PreviousResponseNotFound, ResponseNotFound
 from llm_backend.domain.ids import AnswerId, UserId
 from llm_backend.interface.http.auth import bearer
 from llm_backend.interface.http.errors import logger, openai_object, openai_status
@@ -26,6 +26,7 @@ from llm_backend.interface.http.requests import decoded, header
 from llm_backend.interface.http.rest.parameters import Asked
 
 REMEMBERED = 32  # responses of a connection that are stored nowhere else
+NOT_STORED = "The previous response was not stored, so what builds upon it cannot be stored, either"
 
 _encode = msgspec.json.Encoder().encode
 
@@ -90,10 +91,13 @@ class Talk:
             await self._tell_all(access.user, begun, wanted, events)
 
     async def _wanted(self, owner: UserId, body: CreateIn) -> WantedResponse:
-        """With what the previous response rests on, if only this connection knows of it."""
+        """With what the previous response rests on, if only this connection knows of it: nothing that outlives the
+        connection can rest on that."""
         previous = number_in(RESPONSE, body.previous_response_id or "")
         wanted = wanted_response(body)
         if previous is not None and AnswerId(previous) in self._remembered:
+            if wanted.stored:
+                raise PreviousResponseNotFound(NOT_STORED)
             return replace(wanted, earlier=self._remembered[AnswerId(previous)])
         if previous is not None and not wanted.stored:
             before = await self.desk.respond.prepare.compose.before(owner, AnswerId(previous))
@@ -106,16 +110,22 @@ class Talk:
             await self._tell(events.opening())
             async with aclosing(begun.shelf.follow(owner, begun.response.answer.id)) as batches:  # type: ignore[type-var]
                 async for batch in batches:
-                    for _, event in batch:
-                        await self._tell(events.feed(event))
+                    for numbered in batch:
+                        await self._tell(events.feed(numbered))
             if passing:
                 await self._remember(owner, begun, wanted)
+        except DomainError as error:
+            await self._tell(events.failure(error.code, str(error)))
         finally:
             if passing:
                 await self.desk.forget(owner, begun.response)
 
     async def _remember(self, owner: UserId, begun: Begun, wanted: WantedResponse) -> None:
-        response = await begun.shelf.responses.find(owner, begun.response.answer.id)
+        """Unless it failed before its first word."""
+        try:
+            response = await begun.shelf.responses.find(owner, begun.response.answer.id)
+        except ResponseNotFound:
+            return
         reply = [response.reply] if response.reply else []
         self._remembered[response.answer.id] = [*wanted.earlier, response.question, *reply]
         if len(self._remembered) > REMEMBERED:

@@ -1,0 +1,45 @@
+"""Servers that are asked verbatim, and misbehave."""
+
+import asyncio
+
+import httpx
+import pytest
+
+from llm_backend.application.ports.completions import Streamed, VerbatimRequest
+from llm_backend.domain.errors import UpstreamProtocolError
+from llm_backend.infrastructure.llm.limits import AnswerLimits
+from llm_backend.infrastructure.llm.passing import OpenAiServer
+from tests.upstream import Upstream
+
+SOON = 10.0  # seconds
+
+
+@pytest.fixture
+def server(upstream: Upstream, client: httpx.AsyncClient) -> OpenAiServer:
+    limits = AnswerLimits(longest_answer=10_000)
+    return OpenAiServer(client=client, base_url=upstream.base_url, key_required=False, limits=limits)
+
+
+def asking_for(behaviour: str) -> VerbatimRequest:
+    return VerbatimRequest(model=behaviour, content=b'{"model":"","messages":[],"stream":true}')
+
+
+async def test_an_answer_in_one_piece_without_an_end_is_given_up(server: OpenAiServer) -> None:
+    poured: list[bytes] = []
+    request = asking_for("endless_body")
+
+    with pytest.raises(UpstreamProtocolError):
+        await asyncio.wait_for(server.stream(request, request.model, poured.append, Streamed()), SOON)
+    with pytest.raises(UpstreamProtocolError):
+        await asyncio.wait_for(server.complete(request, request.model), SOON)
+
+    assert poured == []
+
+
+async def test_an_answer_in_one_piece_becomes_a_stream_of_one_chunk(server: OpenAiServer) -> None:
+    poured: list[bytes] = []
+    request = asking_for("whole")
+
+    await asyncio.wait_for(server.stream(request, request.model, poured.append, Streamed()), SOON)
+
+    assert b"".join(poured).endswith(b"\n\ndata: [DONE]\n\n")
