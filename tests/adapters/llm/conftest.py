@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, Protocol
 
 import httpx
@@ -60,6 +61,20 @@ class MakeModel(Protocol):
 def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
     """Both event loops that serve: uvloop's transports behave like asyncio's, but are not."""
     return {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+
+
+# What each loop and each transport do is the same with either of the other, and our transport has tests of its own on
+# both loops: so each is met once, in the pair in which a server or a program that embeds us most likely has it.
+_MET_ELSEWHERE = ("[asyncio-httptools", "[uvloop-httpx")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = str(Path(__file__).parent)
+    items[:] = [
+        item
+        for item in items
+        if not (str(item.path).startswith(here) and any(pair in item.name for pair in _MET_ELSEWHERE))
+    ]
 
 
 @pytest.fixture
