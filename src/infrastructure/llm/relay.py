@@ -85,7 +85,7 @@ class EventRelay:
             return TokenUsage(prompt=prompt.prompt, completion=0)
         events = b"".join(self._sample).replace(b"\r", b"\n").split(b"\n\n")
         chunks = map(_chunk_of, events)
-        text = "".join(chunk.text for chunk in chunks if chunk)
+        text = "".join(chunk.text + _called(chunk) for chunk in chunks if chunk)
         return TokenUsage(prompt=prompt.prompt, completion=estimated_tokens(text) * self._size // self._sampled)
 
     def _whole(self, data: bytes) -> bytes:
@@ -152,6 +152,12 @@ def _chunk_of(event: bytes) -> Chunk | None:
         return _decode(b"\n".join(lines))
     except (msgspec.DecodeError, RecursionError):
         return None
+
+
+def _called(chunk: Chunk) -> str:
+    """What the model wrote to have functions called."""
+    functions = [call.function for call in chunk.calls if call.function]
+    return "".join((function.name or "") + (function.arguments or "") for function in functions)
 
 
 def _is_event(rest: bytes) -> bool:

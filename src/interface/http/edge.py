@@ -17,6 +17,7 @@ from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 from llm_backend.domain.errors import ShuttingDown
 from llm_backend.interface.http.cors import OtherOrigins
 from llm_backend.interface.http.errors import REQUEST_ID, Headers, reply_to
+from llm_backend.interface.http.handshakes import Handshake
 from llm_backend.interface.http.requests import header
 
 LONGEST_REQUEST_ID = 128
@@ -36,6 +37,8 @@ class Edge:
         self._origins = origins
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == ScopeType.WEBSOCKET:
+            send = _answering_handshakes(scope, receive, send)
         if scope["type"] != ScopeType.HTTP:
             await self.app(scope, receive, send)
             return
@@ -114,6 +117,13 @@ class _Exchange:
             bytes=self._bytes,
             request_id=self._request_id,
         )
+
+
+def _answering_handshakes(scope: Scope, receive: Receive, send: Send) -> Send:
+    """What an application that is asked for a WebSocket sends with."""
+    request_id = scope[REQUEST_ID] = _request_id(scope)  # type: ignore[literal-required]
+    headers = [(b"x-request-id", request_id.encode()), (b"x-content-type-options", b"nosniff")]
+    return Handshake(scope, receive, send, headers).send
 
 
 def innermost(scope: Scope, send: Send) -> Send:

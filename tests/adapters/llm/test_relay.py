@@ -146,6 +146,14 @@ def test_what_nobody_counted_is_estimated_from_what_was_said() -> None:
     assert silent.estimated(asked) == asked
 
 
+def test_calls_that_nobody_counted_are_estimated_as_well() -> None:
+    relay = a_relay()
+    call = {"index": 0, "id": "call_1", "function": {"name": "four", "arguments": "y" * 16}}
+    relayed(relay, event({"choices": [{"index": 0, "delta": {"tool_calls": [call]}, "finish_reason": None}]}))
+
+    assert relay.estimated(TokenUsage(prompt=10, completion=0)) == TokenUsage(prompt=10, completion=5)
+
+
 @pytest.mark.parametrize("claimed", [2**31, 2**53])
 def test_more_tokens_than_any_window_holds_are_no_count(claimed: int) -> None:
     relay = a_relay()

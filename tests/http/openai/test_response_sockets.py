@@ -169,9 +169,39 @@ async def test_a_database_that_goes_away_in_between_costs_no_connection(
     assert fine[-1]["type"] == "response.completed"
 
 
-async def test_nobody_comes_in_without_a_key(url: str) -> None:
-    with pytest.raises(websockets.InvalidStatus):
-        await websockets.connect(url)
+@pytest.mark.parametrize(
+    ("path", "key", "status", "code"),
+    [
+        ("", None, 401, "invalid_api_key"),
+        ("", "sk-wrong", 401, "invalid_api_key"),
+        ("/", "of a reader", 403, "scope_missing"),
+    ],
+)
+async def test_who_is_not_let_in_hears_why(
+    url: str, alice: Client, path: str, key: str | None, status: int, code: str
+) -> None:
+    if key == "of a reader":
+        key = (await alice.post("/api/keys", {"name": "reader", "scopes": ["read-only"]})).json()["key"]
+    headers = {"x-request-id": "mine", **({"Authorization": f"Bearer {key}"} if key else {})}
+
+    with pytest.raises(websockets.InvalidStatus) as refused:
+        await websockets.connect(url + path, additional_headers=headers)
+
+    reply = refused.value.response
+    error = json.loads(reply.body)["error"]
+    assert (reply.status_code, error["code"]) == (status, code)
+    assert set(error) == {"message", "type", "param", "code"}
+    assert reply.headers["content-type"] == "application/json"
+    assert reply.headers["x-request-id"] == "mine"
+    assert reply.headers.get("www-authenticate") == ("Bearer" if status == 401 else None)
+
+
+async def test_where_no_socket_is_a_request_for_one_is_answered_like_any_other(url: str) -> None:
+    with pytest.raises(websockets.InvalidStatus) as refused:
+        await websockets.connect(f"{url}/x/y")
+
+    reply = refused.value.response
+    assert (reply.status_code, json.loads(reply.body)["error"]["code"]) == (404, "route_not_found")
 
 
 async def test_a_key_that_dies_is_good_for_nothing_more(socket: Socket, alice: Client) -> None:
