@@ -3,6 +3,7 @@
 Alembic costs 150 ms of CPU to import, so a database that is up to date is recognised without it.
 """
 
+import logging
 from collections.abc import Sequence
 from datetime import timedelta
 from functools import partial
@@ -14,6 +15,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from llm_backend.domain.errors import DomainError
 from llm_backend.infrastructure.sql.errors import translated
+
+logger = logging.getLogger(__name__)
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 UNFINISHED = "unfinished_move"  # a table that is there as long as rows are being brought from somewhere else
@@ -113,7 +116,7 @@ def _revision(connection: Connection) -> str | None:
 
 def _upgrade(connection: Connection, table_patience: timedelta) -> bool:
     if connection.dialect.name == "postgresql":  # SQLite has taken its lock when the transaction began
-        connection.execute(text("SELECT pg_advisory_xact_lock(:turn)"), {"turn": TURN})
+        _take_turn(connection)
         milliseconds = str(round(table_patience.total_seconds() * 1000))
         connection.execute(text("SELECT set_config('lock_timeout', :patience, true)"), {"patience": milliseconds})
     if _revision(connection) == newest_revision():
@@ -126,3 +129,11 @@ def _upgrade(connection: Connection, table_patience: timedelta) -> bool:
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
     return True
+
+
+def _take_turn(connection: Connection) -> None:
+    """It may take hours, so whoever looks at the log is told."""
+    if connection.execute(text("SELECT pg_try_advisory_xact_lock(:turn)"), {"turn": TURN}).scalar():
+        return
+    logger.info("Another process is migrating the database: waiting for it to end")
+    connection.execute(text("SELECT pg_advisory_xact_lock(:turn)"), {"turn": TURN})

@@ -1,6 +1,7 @@
 """The schema: migrated once, by whoever comes first, to what the tables say."""
 
 import asyncio
+import logging
 import sqlite3
 import subprocess
 import sys
@@ -219,9 +220,10 @@ async def test_no_statement_of_a_migration_is_too_long_and_whoever_waits_for_it_
 
 
 async def test_whoever_comes_second_waits_for_the_first_whatever_the_time_outs_for_requests(
-    empty_postgres: PostgresServer,
+    empty_postgres: PostgresServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     hasty = replace(empty_postgres, statement_timeout=timedelta(seconds=0.1), lock_timeout=timedelta(seconds=0.1))
+    caplog.set_level(logging.INFO)
     first = postgres_engine(empty_postgres)
     async with first.begin() as connection:
         await connection.execute(text("SELECT pg_advisory_xact_lock(:turn)"), {"turn": TURN})
@@ -232,6 +234,7 @@ async def test_whoever_comes_second_waits_for_the_first_whatever_the_time_outs_f
 
         assert not second.done()
     assert await second
+    assert "Another process is migrating the database" in caplog.text
     await first.dispose()
 
 
