@@ -327,7 +327,9 @@ async def test_the_document_names_the_headers_that_are_read(client: Client) -> N
     asking = {"post /api/chat/{conversation_id}", "post /api/rag/chat"}
     making = {f"post /api/{name}" for name in ("users/register", "keys", "conversations/create", "rag/kb/create")}
     making |= {"post /api/rag/kb/reindex"}
-    making |= {f"post /v1/{name}" for name in ("responses", "responses/compact", "conversations", "files", "vector_stores")}
+    making |= {
+        f"post /v1/{name}" for name in ("responses", "responses/compact", "conversations", "files", "vector_stores")
+    }
     making |= {"post /v1/conversations/{conversation_id}/items"}
     making |= {f"post /v1/vector_stores/{{vector_store_id}}/{name}" for name in ("files", "file_batches")}
     assert readers["Idempotency-Key"] == asking | making | {"post /api/rag/doc/upload"}
