@@ -13,7 +13,7 @@ from llm_backend.application.ports.views import ConversationViews
 from llm_backend.application.reading_inputs import ReadInputFiles
 from llm_backend.application.responses import check_items
 from llm_backend.domain.conversations import LONGEST_TITLE, Conversation, Message, Role, Thread
-from llm_backend.domain.errors import AnswerInProgress, ConversationNotFound, InvalidInput, ItemNotFound
+from llm_backend.domain.errors import AnswerInProgress, InvalidInput, ItemNotFound
 from llm_backend.domain.ids import ConversationId, UserId
 from llm_backend.domain.items import FunctionCall, FunctionResult, Item, Removed, Said, Speaker
 from llm_backend.domain.text import is_storable
@@ -105,10 +105,7 @@ class ReadItems:
 
     async def __call__(self, owner: UserId, conversation: ConversationId, *, limit: int | None = None) -> Thread:
         """The newest `limit` messages, or all. Raises `ConversationNotFound`."""
-        thread = await self.views.thread(owner, conversation, limit=limit)
-        if not thread.conversation.listed:
-            raise ConversationNotFound
-        return thread
+        return await self.views.thread(owner, conversation, limit=limit)
 
     async def item(self, owner: UserId, conversation: ConversationId, number: int, index: int) -> PlacedItem:
         """Raises `ConversationNotFound` or `ItemNotFound`."""

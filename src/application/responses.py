@@ -296,7 +296,7 @@ class CancelResponse:
         found = await self.responses.find(owner, response)
         if found.answer.state is not AnswerState.RUNNING:
             return found
-        await self.stop(owner, found.answer.conversation)
+        await self.stop.one(found.answer)
         return await self.responses.find(owner, response)
 
 

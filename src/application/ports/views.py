@@ -29,8 +29,11 @@ class ConversationViews(Protocol):
     ) -> Sequence[ConversationSummary]:
         """Newest first, those made before `before` if it is given (none, when that does not exist)."""
 
-    async def thread(self, owner: UserId, conversation: ConversationId, *, limit: int | None = None) -> Thread:
-        """The newest `limit` messages (at least 1), oldest first. Raises `ConversationNotFound`."""
+    async def thread(
+        self, owner: UserId, conversation: ConversationId, *, limit: int | None = None, unlisted: bool = False
+    ) -> Thread:
+        """The newest `limit` messages (at least 1), oldest first. Raises `ConversationNotFound`, also for one that
+        belongs to a single response, unless `unlisted` is set."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

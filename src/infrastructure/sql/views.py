@@ -59,7 +59,7 @@ from llm_backend.infrastructure.sql.rows import (
     users,
     vectors,
 )
-from llm_backend.infrastructure.sql.statements import Query
+from llm_backend.infrastructure.sql.statements import Query, Row
 
 EVERYTHING = 2**62  # a limit that limits nothing
 
@@ -136,14 +136,22 @@ class SqlConversationViews:
         (found,) = await self._reader.fetch(Query(statement, values))
         return list(map(summary_from, found))
 
-    async def thread(self, owner: UserId, conversation: ConversationId, *, limit: int | None = None) -> Thread:
+    async def thread(
+        self, owner: UserId, conversation: ConversationId, *, limit: int | None = None, unlisted: bool = False
+    ) -> Thread:
         values = {"owner": owner, "conversation": conversation, "limit": _limit(limit)}
         (newest_first,) = await self._reader.fetch(Query(self._thread, values))
-        if not newest_first:
-            raise ConversationNotFound
-        width = len(CONVERSATION_COLUMNS)
-        stored = [row[width:] for row in reversed(newest_first) if row[width] is not None]
-        return Thread(conversation=conversation_from(newest_first[0][:width]), messages=list(map(message_from, stored)))
+        return _thread_from(newest_first[::-1], unlisted=unlisted)
+
+
+def _thread_from(found: Sequence[Row], *, unlisted: bool) -> Thread:
+    """Raises `ConversationNotFound`."""
+    width = len(CONVERSATION_COLUMNS)
+    conversation = conversation_from(found[0][:width]) if found else None
+    if conversation is None or not (conversation.listed or unlisted):
+        raise ConversationNotFound
+    messages = [message_from(row[width:]) for row in found if row[width] is not None]
+    return Thread(conversation=conversation, messages=messages)
 
 
 def _limit(limit: int | None) -> int:

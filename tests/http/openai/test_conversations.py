@@ -203,6 +203,36 @@ async def test_conversations_at_the_same_time_do_not_mix(alice: Client) -> None:
         assert said(await items_of(alice, name))[0] == ("user", f"To {name}")
 
 
+async def test_the_conversation_of_a_single_response_is_nobodys_to_reach(
+    alice: Client, model: ScriptedChatModel
+) -> None:
+    response = await respond(alice)
+    number = response["output"][0]["id"].split("_")[1]
+    name, shelf = f"conv_{number}", await alice.new_knowledge_base()
+    before = len(model.requests)
+
+    replies = [
+        await alice.post("/v1/responses", {"model": MODEL, "input": "x", "conversation": name}),
+        await alice.post("/v1/responses/input_tokens", {"model": MODEL, "input": "x", "conversation": name}),
+        await alice.get(f"/v1/conversations/{name}"),
+        await alice.post(f"/v1/conversations/{name}", {"metadata": {}}),
+        await alice.get(f"/v1/conversations/{name}/items"),
+        await alice.post(f"/v1/conversations/{name}/items", {"items": [{"role": "user", "content": "x"}]}),
+        await alice.request("DELETE", f"/v1/conversations/{name}/items/msg_{number}_1_0"),
+        await alice.request("DELETE", f"/v1/conversations/{name}"),
+        await alice.post(f"/api/chat/{number}", {"message": "x"}),
+        await alice.get(f"/api/chat/{number}/stream"),
+        await alice.post(f"/api/chat/{number}/stop"),
+        await alice.get(f"/api/conversations/history/{number}"),
+        await alice.post("/api/rag/chat", {"conversation_id": int(number), "kb_id": shelf, "message": "x"}),
+        await alice.post(f"/api/conversations/del/{number}"),
+    ]
+
+    assert [reply.status_code for reply in replies] == [404] * len(replies), [reply.text for reply in replies]
+    assert len(model.requests) == before
+    assert (await alice.get(f"/v1/responses/{response['id']}")).json() == response
+
+
 @pytest.mark.parametrize("metadata", [{"k" * 65: "v"}, {"k": "v" * 513}, {str(n): "v" for n in range(17)}, {"k": 5}])
 async def test_metadata_have_limits(alice: Client, metadata: dict[str, Any]) -> None:
     name = await a_conversation(alice)
