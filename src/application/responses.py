@@ -52,6 +52,12 @@ class WantedResponse:
     search: DocumentSearch | None = None
     earlier: Sequence[Message] = ()
 
+    @property
+    def reads_files(self) -> bool:
+        """Whether the answer tells what is in stored files."""
+        is_knowledge = knowledge_base_in(self.request.model) is not None
+        return is_knowledge or self.search is not None or any(part.file for part in files_of(self.items))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shelf:

@@ -10,6 +10,7 @@ from msgspec import Meta
 
 from llm_backend.application.responses import USUALLY_FOUND, WantedResponse
 from llm_backend.application.sourcing import DocumentSearch
+from llm_backend.domain.api_keys import Access, Scope
 from llm_backend.domain.errors import (
     ConversationNotFound,
     InvalidInput,
@@ -151,6 +152,13 @@ def wanted_response(body: ResponseIn) -> WantedResponse:
         stored=body.store is not False,
         search=_search([tool for tool in tools if isinstance(tool, FileSearchTool)], body.tool_choice),
     )
+
+
+def allowed(access: Access, wanted: WantedResponse) -> WantedResponse:
+    """What is wanted, if that key may read the files it asks about. Raises `ScopeMissing`."""
+    if wanted.reads_files:
+        access.check(Scope.FILES, changes=False)
+    return wanted
 
 
 def wants_results(body: ResponseIn) -> bool:

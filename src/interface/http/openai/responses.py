@@ -33,7 +33,13 @@ from llm_backend.interface.http.openai.response_objects import (
     sealed_out,
     usage_out,
 )
-from llm_backend.interface.http.openai.response_requests import RESULTS, ResponseIn, wanted_response, wants_results
+from llm_backend.interface.http.openai.response_requests import (
+    RESULTS,
+    ResponseIn,
+    allowed,
+    wanted_response,
+    wants_results,
+)
 from llm_backend.interface.http.openai.response_streams import ResponseDesk
 from llm_backend.interface.http.rest.parameters import Asked, Body
 
@@ -81,7 +87,8 @@ class ResponsesController(Controller):
         background."""
         owner, with_results = request.owner, wants_results(data)
         repeated, key = idempotency(request.scope, data), request.access.key
-        begun = await response_desk.respond(owner, wanted_response(data), idempotency=repeated, key=key)
+        wanted = allowed(request.access, wanted_response(data))
+        begun = await response_desk.respond(owner, wanted, idempotency=repeated, key=key)
         if data.stream:
             return await response_desk.stream(owner, begun, with_results=with_results)
         if data.background:
@@ -98,7 +105,7 @@ class ResponsesController(Controller):
         self, data: Body[ResponseIn], response_desk: Asked[ResponseDesk], request: OpenAiRequest
     ) -> TokensOut:
         """How many tokens such a request would send to the model, as a cautious guess."""
-        return TokensOut(await response_desk.count(request.owner, wanted_response(data)))
+        return TokensOut(await response_desk.count(request.owner, allowed(request.access, wanted_response(data))))
 
     @post(
         "/compact",
@@ -112,7 +119,8 @@ class ResponsesController(Controller):
     ) -> CompactedOut:
         """Sum up what such a response would build upon, as an item that takes its place in a later input."""
         repeated = idempotency(request.scope, data)
-        return compacted_out(await response_desk.compact(request.access, wanted_response(data), idempotency=repeated))
+        wanted = allowed(request.access, wanted_response(data))
+        return compacted_out(await response_desk.compact(request.access, wanted, idempotency=repeated))
 
     @get("/{response_id:str}", responses=_WHOLE | openai_failures(404))
     async def find(
@@ -127,6 +135,8 @@ class ResponsesController(Controller):
         long as they are kept."""
         response = await response_desk.find(request.owner, response_in(response_id))
         with_results = RESULTS in values_of(request, "include")
+        if with_results and response.sources:
+            request.access.check(api_keys.Scope.FILES, changes=False)
         if stream:
             return await response_desk.resume(request.owner, response, starting_after, with_results=with_results)
         return JsonBytes(_encode(response_out(response, with_results=with_results)))
