@@ -97,11 +97,13 @@ def conversation_of(
 
 
 def drop_conversation(tables: Tables, conversation: Conversation) -> None:
-    """With all that was said in it."""
-    answers = [row.answer.id for row in tables.answers.values() if row.answer.conversation == conversation.id]
-    for answer in answers:
-        del tables.answers[answer]
-        tables.events.pop(answer, None)
+    """With all that was said in it, and the keys of the requests for that."""
+    rows = [row for row in tables.answers.values() if row.answer.conversation == conversation.id]
+    for row in rows:
+        del tables.answers[row.answer.id]
+        tables.events.pop(row.answer.id, None)
+        if row.idempotency is not None:
+            tables.idempotency.pop((conversation.owner, row.idempotency.key), None)
     tables.messages.pop(conversation.id, None)
     del tables.conversations[conversation.id]
 

@@ -636,3 +636,13 @@ async def test_a_knowledge_base_can_be_asked_as_a_model(alice: Client, bob: Clie
     assert [item["type"] for item in response["output"]] == ["file_search_call", "message"]
     assert "不可抗力条款是指" in model.requests[-1].turns[0].text
     assert (await bob.post("/v1/responses", body)).status_code == 404
+
+
+async def test_a_repeated_request_for_what_is_not_stored_is_answered_again(alice: Client) -> None:
+    headers = {"Idempotency-Key": "once"}
+    body = {"model": MODEL, "input": "What is Rust?", "store": False}
+
+    replies = [await alice.post("/v1/responses", body, headers=headers) for _ in range(2)]
+
+    assert [reply.status_code for reply in replies] == [200, 200], replies[-1].text
+    assert [text_of(reply.json()) for reply in replies] == ["Rust 是一种系统编程语言"] * 2
