@@ -15,7 +15,7 @@ from llm_backend.application.ports.jobs import JobId, Jobs
 from llm_backend.application.ports.unit_of_work import UnitOfWork, UnitOfWorkFactory
 from llm_backend.application.ports.views import KnowledgeViews
 from llm_backend.application.uploads import CancelDocument, DescribeDocument
-from llm_backend.application.vector_stores import UseVectorStore
+from llm_backend.application.using_stores import UseVectorStore
 from llm_backend.domain.errors import (
     DocumentNotFound,
     FileBelongsElsewhere,
