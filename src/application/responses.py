@@ -26,7 +26,7 @@ from llm_backend.domain.citations import Source
 from llm_backend.domain.conversations import Conversation, Message, Role, Thread, check_model
 from llm_backend.domain.errors import InvalidInput, MessageTooLong, ResponseNotFound, TooManyStreams
 from llm_backend.domain.ids import AnswerId, ApiKeyId, ConversationId, DocumentId, UserId
-from llm_backend.domain.items import FunctionResult, Item, Said, Speaker, texts_of
+from llm_backend.domain.items import FunctionResult, Given, Item, Reference, Said, Speaker, texts_of
 from llm_backend.domain.prompting import Grounding
 from llm_backend.domain.responses import Response, ResponseRequest
 from llm_backend.domain.text import is_storable
@@ -46,7 +46,7 @@ class WantedResponse:
     """
 
     request: ResponseRequest
-    items: Sequence[Item]
+    items: Sequence[Given]
     conversation: ConversationId | None = None
     stored: bool = True
     search: DocumentSearch | None = None
@@ -108,11 +108,12 @@ class PrepareResponse:
         `KnowledgeBaseNotFound`, and `MessageTooLong` when the files alone do not fit the model's window."""
         _check(wanted)
         wanted = self._of_knowledge(wanted)
-        wanted = replace(wanted, items=await self.read_files(owner, wanted.items))
+        items = await self.read_files(owner, wanted.items)
+        wanted = replace(wanted, items=items)
         self._check_room(wanted)
         thread = await self._thread(owner, wanted)
         conversation = thread.conversation
-        question = question_of(conversation, wanted.items, at=self.now())
+        question = question_of(conversation, items, at=self.now())
         request, grounding = await self._grounded(thread, wanted, key)
         prompt = await self.compose(conversation, request, thread.messages, question, grounding)
         return Prepared(
@@ -338,9 +339,10 @@ def _check(wanted: WantedResponse) -> None:
         raise InvalidInput
 
 
-def check_items(items: Sequence[Item]) -> None:
+def check_items(items: Sequence[Given]) -> None:
     """Raises `InvalidInput` for what no database takes."""
-    if not all(is_storable(text) for item in items for text in texts_of(item)):
+    said = (item for item in items if not isinstance(item, Reference))
+    if not all(is_storable(text) for item in said for text in texts_of(item)):
         raise InvalidInput("Texts must not contain NUL characters or halves of surrogate pairs")
 
 
@@ -363,6 +365,6 @@ def _of_file(source: Source, file: StoreFile | None) -> Source:
     return replace(source, file=file.file, attributes=dict(file.document.attributes)) if file else source
 
 
-def _last_words(items: Sequence[Item]) -> str:
+def _last_words(items: Sequence[Given]) -> str:
     said = [item for item in items if isinstance(item, Said) and item.speaker is Speaker.USER]
     return said[-1].text if said else ""

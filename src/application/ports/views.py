@@ -20,6 +20,8 @@ from llm_backend.domain.knowledge import (
 )
 from llm_backend.domain.reindexing import ReindexingStatus
 
+LARGEST_NUMBER = 2**31 - 1  # of a message
+
 
 class ConversationViews(Protocol):
     """Conversations to look at."""
@@ -34,6 +36,20 @@ class ConversationViews(Protocol):
     ) -> Thread:
         """The newest `limit` messages (at least 1), oldest first. Raises `ConversationNotFound`, also for one that
         belongs to a single response, unless `unlisted` is set."""
+
+    async def stretch(
+        self,
+        owner: UserId,
+        conversation: ConversationId,
+        *,
+        first: int = 0,
+        last: int = LARGEST_NUMBER,
+        limit: int,
+        newest_first: bool = False,
+        unlisted: bool = False,
+    ) -> Thread:
+        """At most `limit` messages (at least 1) of those that are numbered `first` to `last`, beginning with the oldest
+        or the newest. Raises the same."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

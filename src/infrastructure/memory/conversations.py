@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
+from llm_backend.application.ports.views import LARGEST_NUMBER
 from llm_backend.domain.conversations import Conversation, ConversationSummary, Message, Thread
 from llm_backend.domain.errors import AnswerInProgress, ConversationIdTaken, ConversationNotFound
 from llm_backend.domain.ids import ConversationId, UserId
@@ -84,6 +85,21 @@ class MemoryConversationViews:
         messages = tables.messages.get(conversation, ())
         first = 0 if limit is None else max(0, len(messages) - limit)
         return Thread(conversation=replace(found), messages=messages[first:])
+
+    async def stretch(
+        self,
+        owner: UserId,
+        conversation: ConversationId,
+        *,
+        first: int = 0,
+        last: int = LARGEST_NUMBER,
+        limit: int,
+        newest_first: bool = False,
+        unlisted: bool = False,
+    ) -> Thread:
+        thread = await self.thread(owner, conversation, unlisted=unlisted)
+        there = [message for message in thread.messages if first <= message.number <= last]
+        return Thread(conversation=thread.conversation, messages=(there[::-1] if newest_first else there)[:limit])
 
 
 def conversation_of(

@@ -79,6 +79,19 @@ for (const [name, model] of Object.entries(models)) {
   });
 }
 
+test("openai, responses: several turns by reference", async () => {
+  const messages = [{ role: "user", content: "Hello" }];
+  const { response } = await generateText({ model: openai("plausible"), messages, maxRetries });
+  messages.push(...response.messages, { role: "user", content: "How is the weather in Paris?" });
+  const called = await generateText({ model: openai("plausible"), tools, messages, stopWhen: stepCountIs(3), maxRetries });
+  messages.push(...called.response.messages, { role: "user", content: "Bye" });
+
+  const { text, request } = await generateText({ model: openai("plausible"), messages, maxRetries });
+
+  assert.equal(text, "You said: Bye");
+  assert(JSON.stringify(request.body).includes("item_reference"));
+});
+
 test("openai-compatible: embeddings", async () => {
   const model = compatible.embeddingModel("hash-1024");
 

@@ -75,8 +75,46 @@ async def test_what_is_no_item_is_not_found(alice: Client, item: str) -> None:
 
     for method in ("GET", "DELETE"):
         reply = await alice.request(method, f"/v1/conversations/{name}/items/{item}")
-        assert reply.status_code == 404 or (method, item[:3]) == ("DELETE", "fc_")
-    assert error_of(await alice.get(f"/v1/conversations/{name}/items/{item}"))["code"] == "item_not_found"
+        assert reply.status_code == 404
+        assert error_of(reply)["code"] == "item_not_found"
+    assert len(await items_of(alice, name)) == 1
+
+
+@pytest.mark.parametrize("order", ["asc", "desc"])
+async def test_whoever_deletes_what_a_page_has_comes_to_the_end_of_the_list(alice: Client, order: str) -> None:
+    name = await a_conversation(alice, *"abc")
+    await respond(alice, [{"role": "user", "content": text} for text in "def"], conversation=name)
+    everything = await items_of(alice, name, f"order={order}")
+
+    found, after = [], ""
+    while True:
+        page = (await alice.get(f"/v1/conversations/{name}/items?limit=2&order={order}&after={after}")).json()
+        found += page["data"]
+        for item in page["data"]:
+            await alice.request("DELETE", f"/v1/conversations/{name}/items/{item['id']}")
+        after = page["last_id"]
+        if not page["has_more"]:
+            break
+
+    assert len(everything) == 7
+    assert found == everything
+    assert await items_of(alice, name) == []
+
+
+@pytest.mark.parametrize("order", ["asc", "desc"])
+async def test_a_page_can_be_told_by_either_of_its_ends(alice: Client, order: str) -> None:
+    name = await a_conversation(alice, *"abcdef")
+    path, items = f"/v1/conversations/{name}/items", await items_of(alice, name, f"order={order}")
+    ids = [item["id"] for item in items]
+    await alice.request("DELETE", f"{path}/{ids[4]}")
+
+    before = (await alice.get(path, params={"order": order, "limit": 2, "before": ids[4]})).json()
+    between = (await alice.get(path, params={"order": order, "after": ids[0], "before": ids[3]})).json()
+    nowhere = (await alice.get(path, params={"order": order, "after": "msg_1_1_0"})).json()
+
+    assert (before["data"], before["has_more"]) == (items[2:4], True)
+    assert (between["data"], between["has_more"]) == (items[1:3], False)
+    assert (nowhere["data"], nowhere["has_more"]) == ([], False)
 
 
 async def test_no_more_than_twenty_items_at_once(alice: Client) -> None:

@@ -646,3 +646,42 @@ async def test_a_repeated_request_for_what_is_not_stored_is_answered_again(alice
 
     assert [reply.status_code for reply in replies] == [200, 200], replies[-1].text
     assert [text_of(reply.json()) for reply in replies] == ["Rust 是一种系统编程语言"] * 2
+
+
+async def test_what_was_said_can_be_referred_to(alice: Client, model: ScriptedChatModel) -> None:
+    model.play_next("Let me see", CallPiece("", 0, "{}", "c1", "weather"))
+    message, call = (await respond(alice, "How is it?", tools=[WEATHER]))["output"]
+    conversation = (await alice.post("/v1/conversations", {"items": [{"role": "user", "content": "Before"}]})).json()
+    (item,) = (await alice.get(f"/v1/conversations/{conversation['id']}/items")).json()["data"]
+
+    await respond(
+        alice,
+        [
+            {"id": item["id"]},
+            {"type": "item_reference", "id": message["id"]},
+            {"type": "item_reference", "id": call["id"]},
+            {"type": "item_reference", "id": "fs_1"},
+            {"type": "function_call_output", "call_id": "c1", "output": "Sunny"},
+        ],
+        tools=[WEATHER],
+    )
+
+    turns = model.requests[-1].turns
+    assert [turn.text for turn in turns] == ["Before", "Let me see", "Sunny"]
+    assert [one.call_id for one in turns[1].calls] == ["c1"]
+
+
+async def test_what_nobody_said_or_somebody_else_cannot_be_referred_to(alice: Client) -> None:
+    (message,) = (await respond(alice))["output"]
+    other = await alice.new_user()
+    unknown = [message["id"].replace("msg_", "fc_"), message["id"] + "1", "msg_1_1_0", "rs_1", ""]
+
+    replies = [
+        await client.post("/v1/responses", {"model": MODEL, "input": [{"type": "item_reference", "id": name}]})
+        for client, name in [*((alice, name) for name in unknown), (other, message["id"])]
+    ]
+    added = await alice.post("/v1/conversations", {"items": [{"id": message["id"]}]})
+    refused = await alice.post("/v1/conversations", {"items": [{"id": "msg_1_1_0"}]})
+
+    assert [(reply.status_code, error_of(reply)["code"]) for reply in replies] == [(404, "item_not_found")] * 6
+    assert (added.status_code, refused.status_code) == (200, 404)

@@ -23,8 +23,9 @@ from llm_backend.domain.items import (
     FilePart,
     FunctionCall,
     FunctionResult,
+    Given,
     ImagePart,
-    Item,
+    Reference,
     Said,
     Speaker,
     Summary,
@@ -32,7 +33,16 @@ from llm_backend.domain.items import (
 )
 from llm_backend.domain.responses import ResponseRequest
 from llm_backend.interface.http.errors import InvalidBody
-from llm_backend.interface.http.openai.ids import CONVERSATION, RESPONSE, VECTOR_STORE, file_in, number_in, uuid_in
+from llm_backend.interface.http.openai.ids import (
+    CONVERSATION,
+    FILE_SEARCH_CALL,
+    RESPONSE,
+    VECTOR_STORE,
+    file_in,
+    number_in,
+    uuid_in,
+)
+from llm_backend.interface.http.openai.item_ids import reference_in
 from llm_backend.interface.http.openai.response_objects import DEFAULTS
 from llm_backend.interface.http.rest.filters import FilterIn, condition_of
 
@@ -129,13 +139,17 @@ class ResultIn(msgspec.Struct, kw_only=True):
     output: str | list[Object]
 
 
+class ReferenceIn(msgspec.Struct, kw_only=True):
+    id: str
+
+
 class CompactionIn(msgspec.Struct, kw_only=True):
     encrypted_content: str
 
 
 def wanted_response(body: ResponseIn) -> WantedResponse:
     """Raises `InvalidBody`, `InvalidInput`, `InvalidFilter`, `PreviousResponseNotFound`, `ConversationNotFound`,
-    `KnowledgeBaseNotFound` or `StoredFileNotFound`."""
+    `ItemNotFound`, `KnowledgeBaseNotFound` or `StoredFileNotFound`."""
     tools = [_tool(tool, f"tools[{place}]") for place, tool in enumerate(body.tools or [])]
     request = ResponseRequest(
         model=body.model,
@@ -188,15 +202,15 @@ def _previous(named: str | None) -> AnswerId | None:
 # Input ---------------------------------------------------------------------------------------------------------------
 
 
-def items_in(given: str | Sequence[Object], where: str = "input") -> list[Item]:
-    """Raises `InvalidBody`, `InvalidInput` or `StoredFileNotFound`."""
+def items_in(given: str | Sequence[Object], where: str = "input") -> list[Given]:
+    """Raises `InvalidBody`, `InvalidInput`, `ItemNotFound` or `StoredFileNotFound`."""
     if isinstance(given, str):
         return [Said.plain(Speaker.USER, given)]
     return [item for place, one in enumerate(given) for item in _item(one, f"{where}[{place}]")]
 
 
-def _item(given: Object, where: str) -> Iterator[Item]:
-    match given.get("type", "message"):
+def _item(given: Object, where: str) -> Iterator[Given]:
+    match given.get("type") or ("message" if "role" in given or "id" not in given else "item_reference"):
         case "message":
             message = _as(MessageIn, given, where)
             yield Said(speaker=Speaker(message.role), parts=tuple(_parts(message.content, f"{where}.content")))
@@ -208,10 +222,18 @@ def _item(given: Object, where: str) -> Iterator[Item]:
             yield _result(result.call_id, tuple(_parts(result.output, f"{where}.output")))
         case "compaction":
             yield Summary(_summary(_as(CompactionIn, given, where), where))
+        case "item_reference":
+            yield from _reference(_as(ReferenceIn, given, where).id)
         case kind if kind in _LEFT_OUT:
             pass
         case kind:
             raise InvalidInput(f"Items of the type {kind!r} are not supported: {where}")
+
+
+def _reference(name: str) -> Iterator[Reference]:
+    """A search is left out, as it is when it comes whole. Raises `ItemNotFound`."""
+    if number_in(FILE_SEARCH_CALL, name) is None:
+        yield reference_in(name)
 
 
 def _result(call_id: str, parts: tuple[Content, ...]) -> FunctionResult:

@@ -9,7 +9,8 @@ from litestar.params import FromPath, QueryParameter
 from litestar.types import ASGIApp
 
 from llm_backend.application.compacting import Compaction
-from llm_backend.application.conversation_items import placed
+from llm_backend.application.conversation_items import part_of
+from llm_backend.application.recalling_items import placed
 from llm_backend.domain import api_keys
 from llm_backend.domain.errors import ResponseNotFound
 from llm_backend.domain.ids import LARGEST_ID, AnswerId
@@ -17,10 +18,11 @@ from llm_backend.interface.http.documentation import SIGNED_IN, RepeatableOperat
 from llm_backend.interface.http.idempotency import idempotency
 from llm_backend.interface.http.openai.auth import good_for
 from llm_backend.interface.http.openai.completions import JsonBytes
+from llm_backend.interface.http.openai.conversations import place_in
 from llm_backend.interface.http.openai.documentation import UPSTREAM, openai_failures
 from llm_backend.interface.http.openai.ids import RESPONSE, number_in, numbered_id
 from llm_backend.interface.http.openai.item_ids import COMPACTION
-from llm_backend.interface.http.openai.lists import Page, PageQuery, cut, page_query, values_of
+from llm_backend.interface.http.openai.lists import Page, PageQuery, page_query, slice_of, sliced_page, values_of
 from llm_backend.interface.http.openai.requests import OpenAiRequest
 from llm_backend.interface.http.openai.response_objects import (
     CompactionOut,
@@ -167,8 +169,9 @@ class ResponsesController(Controller):
         """What the response was asked."""
         response = await response_desk.find(request.owner, response_in(response_id))
         conversation = response.answer.conversation
-        items = [placed_out(one, conversation) for one in placed([response.question])]
-        return cut(items[::-1] if page.newest_first else items, page, lambda item: item.id)
+        part = slice_of(page, place_in(conversation))
+        items = [placed_out(one, conversation) for one in part_of(placed([response.question]), part)]
+        return sliced_page(items, page, lambda item: item.id)
 
 
 def compacted_out(compaction: Compaction) -> CompactedOut:
