@@ -36,6 +36,7 @@ from llm_backend.domain.window import ANSWER_SHARE, estimated_tokens
 UNLISTED = "Response"  # the title of a conversation that nobody sees
 MOST_FOUND = 50  # passages
 USUALLY_FOUND = 20
+NOTHING = Said.plain(Speaker.USER, "")  # which no model is told
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -260,9 +261,17 @@ class CountInput:
 
     prepare: PrepareResponse
 
+    @property
+    def usual_model(self) -> str:
+        """The model that it is counted for if none is named."""
+        return self.prepare.answering_model
+
     async def __call__(self, owner: UserId, wanted: WantedResponse) -> int:
-        """Raises what `PrepareResponse` does. Documents are not looked at."""
-        prepared = await self.prepare(owner, replace(wanted, search=None))
+        """Raises what `PrepareResponse` does; but what builds upon something may add nothing to it. Documents are not
+        looked at."""
+        builds_upon = wanted.conversation is not None or wanted.request.previous is not None
+        items = wanted.items or ([NOTHING] if builds_upon else [])
+        prepared = await self.prepare(owner, replace(wanted, items=items, search=None))
         return sum(map(cost_of, prepared.prompt.turns))
 
 
@@ -312,10 +321,13 @@ class DeleteResponse:
     """Delete a response; what is in a conversation stays there. One that is being written is given up."""
 
     shelf: Shelf
+    stop: StopAnswer
 
     async def __call__(self, owner: UserId, response: AnswerId) -> None:
         """Raises `ResponseNotFound`."""
         found = await self.shelf.responses.find(owner, response)
+        if found.in_conversation and found.answer.state is AnswerState.RUNNING:
+            await self.stop.one(found.answer)  # nobody could stop it later, nor ask anything else there meanwhile
         async with self.shelf.transactions() as work:
             await work.responses.remove(owner, response)
             await work.commit()

@@ -300,7 +300,7 @@ def use_cases(
         find_response=FindResponse(store.response_views),
         recall_response=RecallResponse(store.journal),
         cancel_response=CancelResponse(store.response_views, stop_answer),
-        delete_response=DeleteResponse(shelf),
+        delete_response=DeleteResponse(shelf, stop_answer),
         forget_response=ForgetResponse(in_passing),
         create_knowledge_base=CreateKnowledgeBase(transactions, ports.embedders, ids, clock),
         list_knowledge_bases=ListKnowledgeBases(knowledge),

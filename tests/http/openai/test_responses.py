@@ -685,3 +685,39 @@ async def test_what_nobody_said_or_somebody_else_cannot_be_referred_to(alice: Cl
 
     assert [(reply.status_code, error_of(reply)["code"]) for reply in replies] == [(404, "item_not_found")] * 6
     assert (added.status_code, refused.status_code) == (200, 404)
+
+
+async def test_a_repeated_request_in_the_background_is_told_what_has_come_of_it(alice: Client) -> None:
+    body, headers = {"model": MODEL, "input": "Hello", "background": True}, {"Idempotency-Key": "once"}
+    first = (await alice.post("/v1/responses", body, headers=headers)).json()
+    await rest_of(alice, first["id"])
+
+    again = (await alice.post("/v1/responses", body, headers=headers)).json()
+
+    assert (first["status"], again["status"], again["id"]) == ("queued", "completed", first["id"])
+
+
+async def test_a_deleted_response_makes_way_in_its_conversation(alice: Client, model: ScriptedChatModel) -> None:
+    conversation = (await alice.post("/v1/conversations", {})).json()["id"]
+    model.play_next("Half", FOREVER)
+    running = await respond(alice, "One", conversation=conversation, background=True)
+    await model.asked()
+
+    gone = await alice.request("DELETE", f"/v1/responses/{running['id']}")
+
+    assert gone.status_code == 200
+    assert (await alice.get(f"/v1/responses/{running['id']}")).status_code == 404
+    assert text_of(await respond(alice, "Two", conversation=conversation))
+
+
+async def test_tokens_are_counted_without_a_model_and_of_what_is_there_already(alice: Client) -> None:
+    response = await respond(alice, "What is Rust?")
+    path, past = "/v1/responses/input_tokens", {"previous_response_id": response["id"]}
+
+    alone = (await alice.post(path, {"input": "Hello"})).json()["input_tokens"]
+    before = (await alice.post(path, past)).json()["input_tokens"]
+    together = (await alice.post(path, {**past, "input": "Hello", "model": MODEL})).json()["input_tokens"]
+    nothing = await alice.post(path, {"model": MODEL})
+
+    assert 0 < alone < before < together == alone + before
+    assert nothing.status_code == 400

@@ -1,4 +1,7 @@
-"""From a body of `/v1/responses` to what is wanted, and to what a model's server is told in words of its own."""
+"""From a body of `/v1/responses` to what is wanted, and to what a model's server is told in words of its own.
+
+Long because: it is one body, field by field and item by item.
+"""
 
 import base64
 import binascii
@@ -59,10 +62,9 @@ class ConversationIn(msgspec.Struct):
     id: str
 
 
-class ResponseIn(msgspec.Struct, kw_only=True):
-    """What is wanted. Fields that are not here are passed over."""
+class AskedIn(msgspec.Struct, kw_only=True):
+    """All that is wanted, but for the model. Fields that are not here are passed over."""
 
-    model: Name
     input: str | list[Object] | None = None
     instructions: str | None = None
     previous_response_id: str | None = None
@@ -89,6 +91,14 @@ class ResponseIn(msgspec.Struct, kw_only=True):
     safety_identifier: str | None = None
     prompt_cache_key: str | None = None
     user: str | None = None
+
+
+class ResponseIn(AskedIn, kw_only=True):
+    model: Name
+
+
+class CountIn(AskedIn, kw_only=True):
+    model: Name | None = None
 
 
 class FunctionTool(msgspec.Struct, kw_only=True):
@@ -166,6 +176,12 @@ def wanted_response(body: ResponseIn) -> WantedResponse:
         stored=body.store is not False,
         search=_search([tool for tool in tools if isinstance(tool, FileSearchTool)], body.tool_choice),
     )
+
+
+def counted_response(body: CountIn, usual_model: str) -> WantedResponse:
+    """What is to be counted, for `usual_model` unless another is named. Raises what `wanted_response` does."""
+    named = {**msgspec.structs.asdict(body), "model": body.model or usual_model}
+    return wanted_response(ResponseIn(**named))
 
 
 def allowed(access: Access, wanted: WantedResponse) -> WantedResponse:

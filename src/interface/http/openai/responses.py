@@ -37,8 +37,10 @@ from llm_backend.interface.http.openai.response_objects import (
 )
 from llm_backend.interface.http.openai.response_requests import (
     RESULTS,
+    CountIn,
     ResponseIn,
     allowed,
+    counted_response,
     wanted_response,
     wants_results,
 )
@@ -93,7 +95,7 @@ class ResponsesController(Controller):
         begun = await response_desk.respond(owner, wanted, idempotency=repeated, key=key)
         if data.stream:
             return await response_desk.stream(owner, begun, with_results=with_results)
-        if data.background:
+        if data.background and begun.response.reply is None:
             return JsonBytes(_encode(begun_out(begun.response, queued=True)))
         return response_desk.whole(owner, begun, with_results=with_results)
 
@@ -103,11 +105,10 @@ class ResponsesController(Controller):
         opt=good_for(api_keys.Scope.CHAT, changes=False),
         responses=openai_failures(404, 413, 415),
     )
-    async def count(
-        self, data: Body[ResponseIn], response_desk: Asked[ResponseDesk], request: OpenAiRequest
-    ) -> TokensOut:
+    async def count(self, data: Body[CountIn], response_desk: Asked[ResponseDesk], request: OpenAiRequest) -> TokensOut:
         """How many tokens such a request would send to the model, as a cautious guess."""
-        return TokensOut(await response_desk.count(request.owner, allowed(request.access, wanted_response(data))))
+        wanted = allowed(request.access, counted_response(data, response_desk.count.usual_model))
+        return TokensOut(await response_desk.count(request.owner, wanted))
 
     @post(
         "/compact",
