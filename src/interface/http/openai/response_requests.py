@@ -157,12 +157,13 @@ class CompactionIn(msgspec.Struct, kw_only=True):
     encrypted_content: str
 
 
-def wanted_response(body: ResponseIn) -> WantedResponse:
-    """Raises `InvalidBody`, `InvalidInput`, `InvalidFilter`, `PreviousResponseNotFound`, `ConversationNotFound`,
-    `ItemNotFound`, `KnowledgeBaseNotFound` or `StoredFileNotFound`."""
+def wanted_response(body: ResponseIn | CountIn, usual_model: str = "") -> WantedResponse:
+    """Of `usual_model`, where none is named. Raises `InvalidBody`, `InvalidInput`, `InvalidFilter`,
+    `PreviousResponseNotFound`, `ConversationNotFound`, `ItemNotFound`, `KnowledgeBaseNotFound` or
+    `StoredFileNotFound`."""
     tools = [_tool(tool, f"tools[{place}]") for place, tool in enumerate(body.tools or [])]
     request = ResponseRequest(
-        model=body.model,
+        model=body.model or usual_model,
         instructions=body.instructions,
         previous=_previous(body.previous_response_id),
         background=bool(body.background),
@@ -176,12 +177,6 @@ def wanted_response(body: ResponseIn) -> WantedResponse:
         stored=body.store is not False,
         search=_search([tool for tool in tools if isinstance(tool, FileSearchTool)], body.tool_choice),
     )
-
-
-def counted_response(body: CountIn, usual_model: str) -> WantedResponse:
-    """What is to be counted, for `usual_model` unless another is named. Raises what `wanted_response` does."""
-    named = {**msgspec.structs.asdict(body), "model": body.model or usual_model}
-    return wanted_response(ResponseIn(**named))
 
 
 def allowed(access: Access, wanted: WantedResponse) -> WantedResponse:
@@ -348,7 +343,7 @@ def _knowledge_base(name: str) -> KnowledgeBaseId:
 # What the model's server is told -------------------------------------------------------------------------------------
 
 
-def _options(body: ResponseIn, functions: Sequence[FunctionTool]) -> Object:
+def _options(body: AskedIn, functions: Sequence[FunctionTool]) -> Object:
     """By the names that chat completions have for it; only what the client has said."""
     same = ("temperature", "top_p", "presence_penalty", "frequency_penalty", "user")
     options = {name: getattr(body, name) for name in same}
@@ -379,7 +374,7 @@ def _response_format(wanted: object) -> Object | None:
             raise InvalidInput("text.format must be text, json_object, or json_schema with a name and a schema")
 
 
-def _functions(functions: Sequence[FunctionTool], body: ResponseIn) -> Object:
+def _functions(functions: Sequence[FunctionTool], body: AskedIn) -> Object:
     allowed, choice = _choice(body.tool_choice)
     tools = [_function(function) for function in functions if allowed is None or function.name in allowed]
     return {"tools": tools, "tool_choice": choice, "parallel_tool_calls": body.parallel_tool_calls}
@@ -410,7 +405,7 @@ def _choice(choice: str | Object | None) -> tuple[set[str] | None, object]:
 # What the client is shown again --------------------------------------------------------------------------------------
 
 
-def _shown(body: ResponseIn, tools: Sequence[FunctionTool | FileSearchTool]) -> Object:
+def _shown(body: AskedIn, tools: Sequence[FunctionTool | FileSearchTool]) -> Object:
     shown = {name: getattr(body, name) for name in DEFAULTS if getattr(body, name) is not None}
     if tools:
         shown["tools"] = [_shown_tool(tool) for tool in tools]

@@ -40,7 +40,6 @@ from llm_backend.interface.http.openai.response_requests import (
     CountIn,
     ResponseIn,
     allowed,
-    counted_response,
     wanted_response,
     wants_results,
 )
@@ -107,7 +106,7 @@ class ResponsesController(Controller):
     )
     async def count(self, data: Body[CountIn], response_desk: Asked[ResponseDesk], request: OpenAiRequest) -> TokensOut:
         """How many tokens such a request would send to the model, as a cautious guess."""
-        wanted = allowed(request.access, counted_response(data, response_desk.count.usual_model))
+        wanted = allowed(request.access, wanted_response(data, response_desk.count.usual_model))
         return TokensOut(await response_desk.count(request.owner, wanted))
 
     @post(
