@@ -261,15 +261,17 @@ class StopAnswer:
         answer over then stops it.
         """
         latest = await self.journal.latest(owner, conversation)
-        if latest is None:
-            return False
-        if await self.runner.stop(latest.id):
+        return latest is not None and await self.one(latest)
+
+    async def one(self, answer: Answer) -> bool:
+        """The same for an answer as it was found."""
+        if await self.runner.stop(answer.id):
             return True
-        if latest.state is AnswerState.RUNNING:
-            await self.leases.want_stop(latest.id)
-            await self.signals.publish(latest.id)
-            await self._end_of(owner, latest.id)
-        return latest.state is AnswerState.RUNNING
+        if answer.state is AnswerState.RUNNING:
+            await self.leases.want_stop(answer.id)
+            await self.signals.publish(answer.id)
+            await self._end_of(answer.owner, answer.id)
+        return answer.state is AnswerState.RUNNING
 
     async def _end_of(self, owner: UserId, answer: AnswerId) -> None:
         with suppress(TimeoutError, AnswerNotFound):

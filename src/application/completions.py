@@ -13,7 +13,7 @@ from llm_backend.application.ports.views import KnowledgeViews
 from llm_backend.application.rewriting import NOWHERE
 from llm_backend.application.sourcing import DocumentSearch, FindSources
 from llm_backend.application.usage import RecordUsage
-from llm_backend.domain.api_keys import Access
+from llm_backend.domain.api_keys import Access, Scope
 from llm_backend.domain.conversations import Conversation, Message, Role, Thread
 from llm_backend.domain.errors import KnowledgeBaseNotFound, NothingRelevant, UnknownModel
 from llm_backend.domain.ids import KnowledgeBaseId, UserId
@@ -48,11 +48,12 @@ class GroundRequest:
     answer_without_passages: bool = False
 
     async def __call__(self, access: Access, request: VerbatimRequest, question: Question) -> VerbatimRequest:
-        """The request itself, if it is to a model. Raises `UnknownModel`, `NothingRelevant` and
-        `MessageTooLong`."""
+        """The request itself, if it is to a model. Raises `UnknownModel`, `NothingRelevant`, `MessageTooLong`, and
+        `ScopeMissing` unless the key is good for files."""
         knowledge_base = knowledge_base_in(request.model)
         if knowledge_base is None:
             return request
+        access.check(Scope.FILES, changes=False)
         return replace(
             request, model=self.model, instructions=await self._instructions(access, knowledge_base, question())
         )

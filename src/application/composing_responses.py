@@ -83,7 +83,9 @@ class ComposeResponse:
             response = await self.responses.find(answer.owner, answer.id)
         except ResponseNotFound:
             return None
-        thread = await self.conversations.thread(answer.owner, answer.conversation, limit=RECALLED_MESSAGES + 1)
+        thread = await self.conversations.thread(
+            answer.owner, answer.conversation, limit=RECALLED_MESSAGES + 1, unlisted=True
+        )
         past = [message for message in thread.messages if message.number < response.question.number]
         return await self(thread.conversation, response.request, past, response.question, grounding)
 

@@ -1,21 +1,23 @@
 """Conversations as rows of items: begin one, describe it, add to it, and take from it."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 from llm_backend.application.composing_responses import said_of
 from llm_backend.application.ports.clock import Clock, IdSource
+from llm_backend.application.ports.file_views import Slice
 from llm_backend.application.ports.idempotency import AlreadyRecorded, IdempotencyKey
 from llm_backend.application.ports.model_catalogue import ModelCatalogue
 from llm_backend.application.ports.unit_of_work import UnitOfWorkFactory
-from llm_backend.application.ports.views import ConversationViews
+from llm_backend.application.ports.views import LARGEST_NUMBER, ConversationViews
 from llm_backend.application.reading_inputs import ReadInputFiles
+from llm_backend.application.recalling_items import PlacedItem, RecallItem, placed
 from llm_backend.application.responses import check_items
 from llm_backend.domain.conversations import LONGEST_TITLE, Conversation, Message, Role, Thread
-from llm_backend.domain.errors import AnswerInProgress, ConversationNotFound, InvalidInput, ItemNotFound
+from llm_backend.domain.errors import AnswerInProgress, InvalidInput, ItemNotFound
 from llm_backend.domain.ids import ConversationId, UserId
-from llm_backend.domain.items import FunctionCall, FunctionResult, Item, Removed, Said, Speaker
+from llm_backend.domain.items import FunctionCall, FunctionResult, Given, Item, Reference, Removed, Said, Speaker
 from llm_backend.domain.text import is_storable
 
 MOST_ITEMS = 20  # at once
@@ -26,21 +28,8 @@ UNTITLED = "New conversation"
 NO_MODEL = "unspecified"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlacedItem:
-    """An item, and where it is: the `index`th of a message."""
-
-    message: Message
-    index: int
-    item: Item
-
-
-def placed(messages: Iterable[Message]) -> Iterator[PlacedItem]:
-    """All items of messages, in order. Those that were removed have kept their places and are left out."""
-    for message in messages:
-        for index, item in enumerate(message.items or [said_of(message)]):
-            if not isinstance(item, Removed):
-                yield PlacedItem(message=message, index=index, item=item)
+Place = tuple[int, int]
+"""The number of a message, and the index of an item in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +47,14 @@ class OpenConversation:
         self,
         owner: UserId,
         metadata: Mapping[str, str],
-        items: Sequence[Item],
+        items: Sequence[Given],
         *,
         idempotency: IdempotencyKey | None = None,
     ) -> Conversation:
         """Raises `InvalidInput`, `IdempotencyMismatch`, or what `ReadInputFiles` does."""
         _check_metadata(metadata)
         check_number(items)
-        items = await self.read_files(owner, items)
+        read = await self.read_files(owner, items)
         at = self.now()
         models = await self.catalogue.models()
         conversation = Conversation(
@@ -76,7 +65,7 @@ class OpenConversation:
             metadata=dict(metadata),
             created_at=at,
         )
-        messages = [_message(conversation, item, at) for item in items]
+        messages = [_message(conversation, item, at) for item in read]
         try:
             return await self._add(conversation, messages, idempotency)
         except AlreadyRecorded:
@@ -105,18 +94,51 @@ class ReadItems:
 
     async def __call__(self, owner: UserId, conversation: ConversationId, *, limit: int | None = None) -> Thread:
         """The newest `limit` messages, or all. Raises `ConversationNotFound`."""
-        thread = await self.views.thread(owner, conversation, limit=limit)
-        if not thread.conversation.listed:
-            raise ConversationNotFound
-        return thread
+        return await self.views.thread(owner, conversation, limit=limit)
 
-    async def item(self, owner: UserId, conversation: ConversationId, number: int, index: int) -> PlacedItem:
+    async def item(self, owner: UserId, wanted: Reference) -> PlacedItem:
         """Raises `ConversationNotFound` or `ItemNotFound`."""
-        thread = await self(owner, conversation)
-        for one in placed(message for message in thread.messages if message.number == number):
-            if one.index == index:
-                return one
-        raise ItemNotFound
+        return await RecallItem(self.views).placed(owner, wanted)
+
+    async def page(self, owner: UserId, conversation: ConversationId, part: Slice[Place]) -> Sequence[PlacedItem]:
+        """A part of its items, whether those that it is told by are still there or not. Looks at no more messages than
+        it takes. Raises `ConversationNotFound`."""
+        newest_first = part.newest_first is not part.ends
+        first, last = _numbers(part)
+        found: list[PlacedItem] = []
+        while True:
+            thread = await self.views.stretch(
+                owner, conversation, first=first, last=last, limit=max(part.limit, 1), newest_first=newest_first
+            )
+            found += placed(thread.messages)
+            page = part_of(found, part)
+            if len(page) >= part.limit or len(thread.messages) < part.limit:
+                return page
+            reached = thread.messages[-1].number
+            first, last = (first, reached - 1) if newest_first else (reached + 1, last)
+
+    async def numbered(self, owner: UserId, conversation: ConversationId, numbers: range) -> Sequence[Message]:
+        """The messages with these numbers. Raises `ConversationNotFound`."""
+        first, last = numbers[0], numbers[-1]
+        return (await self.views.stretch(owner, conversation, first=first, last=last, limit=len(numbers))).messages
+
+
+def part_of(items: Iterable[PlacedItem], part: Slice[Place]) -> Sequence[PlacedItem]:
+    """A part of these, in the order that is wanted."""
+    low, high = _ends(part)
+    there = [one for one in items if (low is None or low < one.place) and (high is None or one.place < high)]
+    there.sort(key=lambda one: one.place, reverse=part.newest_first)
+    return there[max(len(there) - part.limit, 0) :] if part.ends else there[: part.limit]
+
+
+def _ends(part: Slice[Place]) -> tuple[Place | None, Place | None]:
+    """The older one and the newer one."""
+    return (part.before, part.after) if part.newest_first else (part.after, part.before)
+
+
+def _numbers(part: Slice[Place]) -> tuple[int, int]:
+    low, high = _ends(part)
+    return low[0] if low else 0, high[0] if high else LARGEST_NUMBER
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +172,7 @@ class AddItems:
         self,
         owner: UserId,
         conversation: ConversationId,
-        items: Sequence[Item],
+        items: Sequence[Given],
         *,
         idempotency: IdempotencyKey | None = None,
     ) -> Sequence[Message]:
@@ -161,9 +183,9 @@ class AddItems:
         check_number(items)
         if idempotency and (added := await self._outcome(owner, idempotency)):
             return await self._added(owner, conversation, added)
-        items = await self.read_files(owner, items)
+        read = await self.read_files(owner, items)
         try:
-            return await self._add(owner, conversation, items, idempotency)
+            return await self._add(owner, conversation, read, idempotency)
         except (AlreadyRecorded, AnswerInProgress):  # perhaps by the same request, which was faster
             if idempotency and (added := await self._outcome(owner, idempotency)):
                 return await self._added(owner, conversation, added)
@@ -195,8 +217,7 @@ class AddItems:
     async def _added(self, owner: UserId, conversation: ConversationId, outcome: str) -> Sequence[Message]:
         """`outcome` is the number of the last message, and how many there were."""
         last, count = map(int, outcome.split())
-        thread = await self.read(owner, conversation)
-        return [message for message in thread.messages if last - count < message.number <= last]
+        return await self.read.numbered(owner, conversation, range(last - count + 1, last + 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,27 +227,27 @@ class RemoveItem:
     transactions: UnitOfWorkFactory
     read: ReadItems
 
-    async def __call__(self, owner: UserId, conversation: ConversationId, number: int, index: int) -> Conversation:
+    async def __call__(self, owner: UserId, wanted: Reference) -> Conversation:
         """The conversation without it. Raises `ConversationNotFound` or `ItemNotFound`."""
-        found = (await self.read(owner, conversation, limit=1)).conversation
+        found = (await self.read(owner, wanted.conversation, limit=1)).conversation
         async with self.transactions() as work:
-            message = await work.conversations.message(found, number)
-            await work.conversations.rewrite(found, _without(message, index))
+            message = await work.conversations.message(found, wanted.number)
+            await work.conversations.rewrite(found, _without(message, wanted))
             await work.commit()
         return found
 
 
-def _without(message: Message | None, index: int) -> Message:
+def _without(message: Message | None, wanted: Reference) -> Message:
     """Raises `ItemNotFound`."""
     items = list(message.items or [said_of(message)]) if message else []
-    if message is None or index >= len(items) or isinstance(items[index], Removed):
+    if message is None or wanted.index >= len(items) or not isinstance(items[wanted.index], wanted.kind):
         raise ItemNotFound
-    items[index] = Removed()
+    items[wanted.index] = Removed()
     text = "\n\n".join(item.text for item in items if isinstance(item, Said))
     return replace(message, text=text, items=tuple(items))
 
 
-def check_number(items: Sequence[Item]) -> None:
+def check_number(items: Sequence[Given]) -> None:
     """Raises `InvalidInput`."""
     if len(items) > MOST_ITEMS:
         raise InvalidInput(f"At most {MOST_ITEMS} items can be added at once")

@@ -12,6 +12,7 @@ from llm_backend.application.originals import blob_of, fetched, on_disk
 from llm_backend.application.ports.blobs import BlobKey, BlobNotFound, Blobs
 from llm_backend.application.ports.clock import IdSource
 from llm_backend.application.ports.document_parser import DocumentParser
+from llm_backend.application.recalling_items import RecallItem
 from llm_backend.domain.errors import (
     DocumentTooLarge,
     FileContentMissing,
@@ -21,7 +22,7 @@ from llm_backend.domain.errors import (
     Unsupported,
 )
 from llm_backend.domain.ids import UserId
-from llm_backend.domain.items import Content, FilePart, FunctionResult, Item, Said
+from llm_backend.domain.items import Content, FilePart, FunctionResult, Given, Item, Reference, Said
 from llm_backend.domain.knowledge import base_name
 
 MOST_FILES = 20  # in one input
@@ -30,17 +31,18 @@ LONGEST_TEXT = 4_000_000  # characters, of all files of an input
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadInputFiles:
-    """Read the files among items by the same parser as documents. They are kept as they were read, whatever becomes of
-    the stored file."""
+    """Look up the items that are only referred to, and read the files among the others by the same parser as documents.
+    They are kept as they were read, whatever becomes of the stored file."""
 
+    recall: RecallItem
     find: FindFile
     blobs: Blobs
     parser: DocumentParser
     ids: IdSource
     scratch: Path | None = None  # where the parser finds a file; without, the system's folder for temporary files
 
-    async def __call__(self, owner: UserId, items: Sequence[Item]) -> list[Item]:
-        """The items, with texts. Raises `InvalidInput`, `InvalidDocumentName`, `StoredFileNotFound`,
+    async def __call__(self, owner: UserId, items: Sequence[Given]) -> list[Item]:
+        """The items, with texts. Raises `ItemNotFound`, `InvalidInput`, `InvalidDocumentName`, `StoredFileNotFound`,
         `FileContentMissing`, what `DocumentParser` raises, with the name of the file in the message, and
         `DocumentTooLarge` when they say more than 4 million characters; `Unavailable` or `StorageFull`."""
         if len(files_of(items)) > MOST_FILES:
@@ -50,7 +52,9 @@ class ReadInputFiles:
             raise DocumentTooLarge(f"The files of an input have at most {LONGEST_TEXT} characters of text")
         return read
 
-    async def _item(self, owner: UserId, item: Item) -> Item:
+    async def _item(self, owner: UserId, item: Given) -> Item:
+        if isinstance(item, Reference):
+            return await self.recall(owner, item)  # whose files were read when it was said
         if not isinstance(item, (Said, FunctionResult)) or not files_of([item]):
             return item
         return replace(item, parts=tuple([await self._part(owner, part) for part in item.parts]))
@@ -77,7 +81,7 @@ class ReadInputFiles:
         return replace(part, text=parsed.text, mark=self.ids.uuid())
 
 
-def files_of(items: Iterable[Item]) -> list[FilePart]:
+def files_of(items: Iterable[Given]) -> list[FilePart]:
     """All files among items, in order."""
     holders = (item for item in items if isinstance(item, (Said, FunctionResult)))
     return [part for item in holders for part in item.parts if isinstance(part, FilePart)]

@@ -27,7 +27,7 @@ from llm_backend.domain.citations import Source
 from llm_backend.domain.conversations import Conversation, Message, Role, Thread, check_model
 from llm_backend.domain.errors import InvalidInput, MessageTooLong, ResponseNotFound, TooManyStreams
 from llm_backend.domain.ids import AnswerId, ApiKeyId, ConversationId, DocumentId, UserId
-from llm_backend.domain.items import FunctionResult, Item, Said, Speaker, texts_of
+from llm_backend.domain.items import FunctionResult, Given, Item, Reference, Said, Speaker, texts_of
 from llm_backend.domain.prompting import Grounding
 from llm_backend.domain.responses import Response, ResponseRequest
 from llm_backend.domain.text import is_storable
@@ -37,6 +37,7 @@ from llm_backend.domain.window import ANSWER_SHARE, estimated_tokens
 UNLISTED = "Response"  # the title of a conversation that nobody sees
 MOST_FOUND = 50  # passages
 USUALLY_FOUND = 20
+NOTHING = Said.plain(Speaker.USER, "")  # which no model is told
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,11 +48,17 @@ class WantedResponse:
     """
 
     request: ResponseRequest
-    items: Sequence[Item]
+    items: Sequence[Given]
     conversation: ConversationId | None = None
     stored: bool = True
     search: DocumentSearch | None = None
     earlier: Sequence[Message] = ()
+
+    @property
+    def reads_files(self) -> bool:
+        """Whether the answer tells what is in stored files."""
+        is_knowledge = knowledge_base_in(self.request.model) is not None
+        return is_knowledge or self.search is not None or any(part.file for part in files_of(self.items))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,11 +110,12 @@ class PrepareResponse:
         `KnowledgeBaseNotFound`, and `MessageTooLong` when the files alone do not fit the model's window."""
         _check(wanted)
         wanted = self._of_knowledge(wanted)
-        wanted = replace(wanted, items=await self.read_files(owner, wanted.items))
+        items = await self.read_files(owner, wanted.items)
+        wanted = replace(wanted, items=items)
         self._check_room(wanted)
         thread = await self._thread(owner, wanted)
         conversation = thread.conversation
-        question = question_of(conversation, wanted.items, at=self.now())
+        question = question_of(conversation, items, at=self.now())
         request, grounding = await self._grounded(thread, wanted, key)
         prompt = await self.compose(conversation, request, thread.messages, question, grounding)
         return Prepared(
@@ -254,9 +262,17 @@ class CountInput:
 
     prepare: PrepareResponse
 
+    @property
+    def usual_model(self) -> str:
+        """The model that it is counted for if none is named."""
+        return self.prepare.answering_model
+
     async def __call__(self, owner: UserId, wanted: WantedResponse) -> int:
-        """Raises what `PrepareResponse` does. Documents are not looked at."""
-        prepared = await self.prepare(owner, replace(wanted, search=None))
+        """Raises what `PrepareResponse` does; but what builds upon something may add nothing to it. Documents are not
+        looked at."""
+        builds_upon = wanted.conversation is not None or wanted.request.previous is not None
+        items = wanted.items or ([NOTHING] if builds_upon else [])
+        prepared = await self.prepare(owner, replace(wanted, items=items, search=None))
         return sum(map(cost_of, prepared.prompt.turns))
 
 
@@ -297,7 +313,7 @@ class CancelResponse:
         found = await self.responses.find(owner, response)
         if found.answer.state is not AnswerState.RUNNING:
             return found
-        await self.stop(owner, found.answer.conversation)
+        await self.stop.one(found.answer)
         return await self.responses.find(owner, response)
 
 
@@ -306,10 +322,13 @@ class DeleteResponse:
     """Delete a response; what is in a conversation stays there. One that is being written is given up."""
 
     shelf: Shelf
+    stop: StopAnswer
 
     async def __call__(self, owner: UserId, response: AnswerId) -> None:
         """Raises `ResponseNotFound`."""
         found = await self.shelf.responses.find(owner, response)
+        if found.in_conversation and found.answer.state is AnswerState.RUNNING:
+            await self.stop.one(found.answer)  # nobody could stop it later, nor ask anything else there meanwhile
         async with self.shelf.transactions() as work:
             await work.responses.remove(owner, response)
             await work.commit()
@@ -333,9 +352,10 @@ def _check(wanted: WantedResponse) -> None:
         raise InvalidInput
 
 
-def check_items(items: Sequence[Item]) -> None:
+def check_items(items: Sequence[Given]) -> None:
     """Raises `InvalidInput` for what no database takes."""
-    if not all(is_storable(text) for item in items for text in texts_of(item)):
+    said = (item for item in items if not isinstance(item, Reference))
+    if not all(is_storable(text) for item in said for text in texts_of(item)):
         raise InvalidInput("Texts must not contain NUL characters or halves of surrogate pairs")
 
 
@@ -358,6 +378,6 @@ def _of_file(source: Source, file: StoreFile | None) -> Source:
     return replace(source, file=file.file, attributes=dict(file.document.attributes)) if file else source
 
 
-def _last_words(items: Sequence[Item]) -> str:
+def _last_words(items: Sequence[Given]) -> str:
     said = [item for item in items if isinstance(item, Said) and item.speaker is Speaker.USER]
     return said[-1].text if said else ""

@@ -13,6 +13,7 @@ from llm_backend.application.ports.folding import Folding
 from llm_backend.application.ports.passage_index import PassageIndex
 from llm_backend.application.ports.reranker import Reranker
 from llm_backend.application.ports.views import KnowledgeViews, ReadyDocument
+from llm_backend.application.using_stores import NoteUse
 from llm_backend.domain.chunking import search_text_of
 from llm_backend.domain.errors import (
     IndexUnavailable,
@@ -115,6 +116,7 @@ class Retrieve:
     folding: Folding
     summaries: CorpusSummaries
     state: IndexState
+    note_use: NoteUse
     threshold: float = 0.0
     reranker: Reranker | None = None
 
@@ -134,8 +136,8 @@ class Retrieve:
         `parts` are filled in when `explain` is set.
 
         `query` is 1 to 8192 characters, `top_k` 1 to 100, `threshold` 0 to 1, and there are at most 100 knowledge
-        bases. Raises `TooManyKnowledgeBases`, `KnowledgeBaseNotFound`, then `InvalidQuery`; `IndexUnavailable` also
-        when the index has lost a whole knowledge base: to find nothing would be a lie.
+        bases. Raises `TooManyKnowledgeBases`, `KnowledgeBaseNotFound`, `VectorStoreExpired`, then `InvalidQuery`;
+        `IndexUnavailable` also when the index has lost a whole knowledge base: to find nothing would be a lie.
         """
         bases = await self._bases(owner, [knowledge_base, *also])
         bound = self.threshold if threshold is None else threshold
@@ -160,6 +162,7 @@ class Retrieve:
         wanted = list(dict.fromkeys(names))
         if len(wanted) > MOST_KNOWLEDGE_BASES:
             raise TooManyKnowledgeBases
+        await self.note_use(owner, wanted)
         return [await self.views.knowledge_base(owner, name) for name in wanted]
 
     async def _shelves(self, bases: Sequence[KnowledgeBase], text: str, where: Condition | None) -> list[_Shelf]:

@@ -65,6 +65,7 @@ class FindSources:
     ) -> Material:
         """Without passages when there is nothing relevant. An outline takes up to `budget` tokens. `key` is charged for
         putting the question in other words. Raises what `Retrieve` does."""
+        await self.retrieve.note_use(owner, search.knowledge_bases)  # an outline is made without a search
         documents = await self._documents(owner, search)
         query = question[:LONGEST_QUERY]
         if documents and asks_for_overview(question, documents, self.folding):

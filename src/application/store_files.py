@@ -15,7 +15,7 @@ from llm_backend.application.ports.jobs import JobId, Jobs
 from llm_backend.application.ports.unit_of_work import UnitOfWork, UnitOfWorkFactory
 from llm_backend.application.ports.views import KnowledgeViews
 from llm_backend.application.uploads import CancelDocument, DescribeDocument
-from llm_backend.application.vector_stores import UseVectorStore
+from llm_backend.application.using_stores import UseVectorStore
 from llm_backend.domain.errors import (
     DocumentNotFound,
     FileBelongsElsewhere,
@@ -105,6 +105,12 @@ class AttachFiles:
         await self._enqueue(documents)
         return batch
 
+    async def check(self, owner: UserId, files: Sequence[FileId]) -> None:
+        """Whether a store that is yet to be made can have them. Raises `StoredFileNotFound`, `FileBelongsElsewhere`."""
+        async with self.transactions() as work:
+            for file in files:
+                await self._held(work, owner, None, file)
+
     async def _opened(self, owner: UserId, knowledge_base: KnowledgeBaseId) -> VectorStore:
         self.runner.check_open()
         store = await self.use(owner, knowledge_base)
@@ -113,7 +119,7 @@ class AttachFiles:
 
     async def _attach(self, work: UnitOfWork, store: VectorStore, wanted: ToAttach) -> Document:
         attributes, owner = _checked(wanted.attributes), store.base.owner
-        file = await self._held(work, store, wanted.file)
+        file = await self._held(work, owner, store.base.id, wanted.file)
         if isinstance(file, Document):
             return await _described(work, file, attributes)
         for document in await work.files.attached(owner, file.id):
@@ -123,12 +129,14 @@ class AttachFiles:
                 await work.documents.bury(owner, store.base.id, document.id)  # this is another try
         return await self._add(work, store, file, attributes or {}, wanted.chunking)
 
-    async def _held(self, work: UnitOfWork, store: VectorStore, file: FileId) -> StoredFile | Document:
+    async def _held(
+        self, work: UnitOfWork, owner: UserId, knowledge_base: KnowledgeBaseId | None, file: FileId
+    ) -> StoredFile | Document:
         """A document, where the file was uploaded straight into this very knowledge base."""
         try:
-            held = await work.files.hold(store.base.owner, file)
+            held = await work.files.hold(owner, file)
         except StoredFileNotFound:
-            return await _own_document(work, store, file)
+            return await _own_document(work, owner, knowledge_base, file)
         if not held.is_live(self.now()):
             raise StoredFileNotFound
         return held
@@ -194,12 +202,14 @@ async def _described(work: UnitOfWork, document: Document, attributes: Attribute
     return document
 
 
-async def _own_document(work: UnitOfWork, store: VectorStore, file: FileId) -> Document:
+async def _own_document(
+    work: UnitOfWork, owner: UserId, knowledge_base: KnowledgeBaseId | None, file: FileId
+) -> Document:
     """Raises `StoredFileNotFound`, `FileBelongsElsewhere`."""
     found = await work.documents.find(DocumentId(file))
-    if found is None or found[0].owner != store.base.owner or found[0].state is DocumentState.DELETED:
+    if found is None or found[0].owner != owner or found[0].state is DocumentState.DELETED:
         raise StoredFileNotFound
-    if found[0].knowledge_base != store.base.id:
+    if found[0].knowledge_base != knowledge_base:
         raise FileBelongsElsewhere
     return found[0]
 

@@ -13,6 +13,7 @@ from llm_backend.application.ports.file_views import FileViews, Slice
 from llm_backend.application.ports.idempotency import AlreadyRecorded, IdempotencyKey
 from llm_backend.application.ports.unit_of_work import UnitOfWorkFactory
 from llm_backend.application.retrieval import Retrieve
+from llm_backend.application.using_stores import UseVectorStore
 from llm_backend.domain.errors import InvalidQuery, NotFound
 from llm_backend.domain.filters import Condition
 from llm_backend.domain.ids import KnowledgeBaseId, UserId
@@ -21,7 +22,6 @@ from llm_backend.domain.vector_stores import Metadata, StoreFile, StoreSettings,
 
 UNNAMED = "Vector store"
 MOST_QUERIES = 10
-TOUCHED_EVERY = timedelta(minutes=10)  # not at every search
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,26 +135,6 @@ class FindVectorStore:
     async def __call__(self, owner: UserId, knowledge_base: KnowledgeBaseId) -> VectorStore:
         """Raises `KnowledgeBaseNotFound`."""
         return (await self.views.vector_store(owner, knowledge_base)).at(self.now())
-
-
-@dataclass(frozen=True, slots=True)
-class UseVectorStore:
-    """Look at a knowledge base that is about to be used, and put its end off, if it has one."""
-
-    transactions: UnitOfWorkFactory
-    views: FileViews
-    now: Clock
-
-    async def __call__(self, owner: UserId, knowledge_base: KnowledgeBaseId) -> VectorStore:
-        """Raises `KnowledgeBaseNotFound`, `VectorStoreExpired`."""
-        now = self.now()
-        store = (await self.views.vector_store(owner, knowledge_base)).at(now)
-        store.check_open()
-        if store.settings.expires_after and now - store.settings.last_active_at >= TOUCHED_EVERY:
-            async with self.transactions() as work:
-                await work.vector_stores.touch(knowledge_base, now)
-                await work.commit()
-        return store
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

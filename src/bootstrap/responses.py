@@ -10,6 +10,7 @@ from llm_backend.application.composing_responses import ComposeResponse
 from llm_backend.application.files import FindFile
 from llm_backend.application.grounding import GroundAnswer
 from llm_backend.application.reading_inputs import ReadInputFiles
+from llm_backend.application.recalling_items import RecallItem
 from llm_backend.application.responses import PrepareResponse, Shelf
 from llm_backend.application.sourcing import FindSources
 from llm_backend.application.usage import RecordUsage
@@ -56,7 +57,10 @@ def compose_response(ports: Adapters) -> ComposeResponse:
 
 
 def read_input_files(ports: Adapters, find: FindFile, scratch: Path) -> ReadInputFiles:
-    return ReadInputFiles(find=find, blobs=ports.blobs, parser=ports.parser, ids=ports.ids, scratch=scratch)
+    recall = RecallItem(ports.store.conversation_views)
+    return ReadInputFiles(
+        recall=recall, find=find, blobs=ports.blobs, parser=ports.parser, ids=ports.ids, scratch=scratch
+    )
 
 
 def prepare_response(

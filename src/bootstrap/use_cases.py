@@ -96,6 +96,7 @@ from llm_backend.application.uploads import (
 )
 from llm_backend.application.usage import RecordUsage, ReportUsage
 from llm_backend.application.users import Authenticate, ChangePassword, LogIn, LogOut, RegisterUser
+from llm_backend.application.using_stores import NoteUse, UseVectorStore
 from llm_backend.application.vector_stores import (
     CreateVectorStore,
     FindVectorStore,
@@ -103,7 +104,6 @@ from llm_backend.application.vector_stores import (
     SearchVectorStore,
     SweepVectorStores,
     UpdateVectorStore,
-    UseVectorStore,
 )
 from llm_backend.bootstrap.adapters import Adapters
 from llm_backend.bootstrap.asking import answering_model, rewriting
@@ -196,6 +196,8 @@ def use_cases(
     summaries = CorpusSummaries(ports.cache)
     state = IndexState()
     mend = MendIndex(knowledge, ports.passage_index, state)
+    files = store.file_views
+    use = UseVectorStore(transactions, files, clock)
     retrieve = Retrieve(
         views=knowledge,
         embedders=ports.embedders,
@@ -203,6 +205,7 @@ def use_cases(
         folding=ports.folding,
         summaries=summaries,
         state=state,
+        note_use=NoteUse(use),
         threshold=settings.rag.threshold,
         reranker=ports.reranker,
     )
@@ -238,10 +241,8 @@ def use_cases(
     describe = DescribeDocument(transactions)
     delete_document = DeleteDocument(transactions, ports.passage_index, ports.jobs, jobs)
     delete_knowledge_base = DeleteKnowledgeBase(transactions, knowledge, ports.passage_index)
-    files = store.file_views
     find_file = FindFile(files, clock)
     delete_file = DeleteFile(transactions, ports.blobs, ports.passage_index, ports.jobs, jobs)
-    use = UseVectorStore(transactions, files, clock)
     find_batch = FindFileBatch(files)
     follow_answer = FollowAnswer(store.journal, ports.stream_log, runner)
     stop_answer = StopAnswer(store.journal, store.leases, runner, ports.stop_signals)
@@ -299,7 +300,7 @@ def use_cases(
         find_response=FindResponse(store.response_views),
         recall_response=RecallResponse(store.journal),
         cancel_response=CancelResponse(store.response_views, stop_answer),
-        delete_response=DeleteResponse(shelf),
+        delete_response=DeleteResponse(shelf, stop_answer),
         forget_response=ForgetResponse(in_passing),
         create_knowledge_base=CreateKnowledgeBase(transactions, ports.embedders, ids, clock),
         list_knowledge_bases=ListKnowledgeBases(knowledge),

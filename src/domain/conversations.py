@@ -131,7 +131,8 @@ class Thread:
 
 
 class Conversations(Protocol):
-    """The conversations of everybody; each method sees only those of `owner`."""
+    """The conversations of everybody; each method sees only those of `owner`, and none that is not `listed`: that comes
+    and goes with its response."""
 
     async def add(self, conversation: Conversation, messages: Sequence[Message] = ()) -> None:
         """With what was said before it came here, in order. Raises `ConversationIdTaken`, whoever has that id."""

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TypeAlias
 
-from llm_backend.domain.ids import FileId
+from llm_backend.domain.ids import ConversationId, FileId
 
 
 class Speaker(StrEnum):
@@ -102,6 +102,20 @@ class Removed:
 
 
 Item: TypeAlias = Said | FunctionCall | FunctionResult | Summary | Removed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reference:
+    """What has been said already, by its kind and where it is: the `index`th item of a message."""
+
+    kind: type[Item]
+    conversation: ConversationId
+    number: int
+    index: int
+
+
+Given: TypeAlias = Item | Reference
+"""What a client says, before it has been looked up."""
 
 
 def texts_of(item: Item) -> list[str]:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from llm_backend.application.conversation_items import placed
 from llm_backend.application.ports.file_views import Slice
 from llm_backend.application.ports.idempotency import IdempotencyKey
+from llm_backend.application.recalling_items import placed
 from llm_backend.application.responses import Begun, WantedResponse
 from llm_backend.application.store_files import ToAttach
 from llm_backend.application.vector_stores import StoreChanges
@@ -24,7 +24,7 @@ from llm_backend.domain.errors import (
 )
 from llm_backend.domain.files import Purpose
 from llm_backend.domain.ids import ConversationId, FileId, KnowledgeBaseId
-from llm_backend.domain.items import Said, Speaker
+from llm_backend.domain.items import Reference, Said, Speaker
 from llm_backend.domain.responses import ResponseRequest
 from llm_backend.domain.vector_stores import FileStatus, StoreFile
 from llm_backend.testing.scripted_chat_model import FOREVER
@@ -204,7 +204,7 @@ class RemoveItem(Case):
 
     async def act(self, world: World) -> None:
         with suppress(ItemNotFound):
-            await world.backend.remove_item(world.ada, world.talk, 1, 0)
+            await world.backend.remove_item(world.ada, Reference(Said, world.talk, 1, 0))
 
     async def holds(self, world: World, *, acknowledged: bool) -> None:
         messages = (await world.backend.read_items(world.ada, world.talk)).messages

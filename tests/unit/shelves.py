@@ -41,6 +41,7 @@ from llm_backend.application.uploads import (
     Uploaded,
     failure_of,
 )
+from llm_backend.application.using_stores import NoteUse, UseVectorStore
 from llm_backend.domain.errors import DocumentUnreadable, DomainError, EmbeddingFailed
 from llm_backend.domain.filters import Attributes
 from llm_backend.domain.ids import DocumentId, KnowledgeBaseId, UserId
@@ -305,6 +306,7 @@ class Shelf:
             OpenCcFolding(),
             summaries,
             self.state,
+            NoteUse(UseVectorStore(self.store.transactions, self.store.file_views, self.clock)),
             threshold,
             reranker,
         )

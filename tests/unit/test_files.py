@@ -12,16 +12,18 @@ import pytest
 
 from llm_backend.application.files import DeleteFile, FindFile, ReadFile, SweepFiles, UploadFile
 from llm_backend.application.ports.blobs import BlobKey
+from llm_backend.application.sourcing import DocumentSearch, FindSources
 from llm_backend.application.standstill import Standstills
 from llm_backend.application.store_files import AttachFiles, DetachFile, FindStoreFile, ToAttach
+from llm_backend.application.using_stores import UseVectorStore
 from llm_backend.application.vector_stores import (
     CreateVectorStore,
     FindVectorStore,
     SearchVectorStore,
     StoreChanges,
     SweepVectorStores,
-    UseVectorStore,
 )
+from llm_backend.domain.conversations import Thread
 from llm_backend.domain.errors import (
     BlobsUnavailable,
     DatabaseUnavailable,
@@ -35,6 +37,8 @@ from llm_backend.domain.errors import (
 from llm_backend.domain.files import USUAL_CHUNKING, Chunking, Purpose, StoredFile
 from llm_backend.domain.ids import FileId, KnowledgeBaseId
 from llm_backend.domain.vector_stores import FileStatus, StoreStatus
+from llm_backend.infrastructure.text.folding import OpenCcFolding
+from llm_backend.testing.builders import a_conversation
 from llm_backend.testing.faults import faults_at_every_call
 from tests.unit.shelves import ALICE, Shelf
 
@@ -294,6 +298,27 @@ async def test_a_store_that_nobody_uses_ends(cabinet: Cabinet) -> None:
     with pytest.raises(KnowledgeBaseNotFound):
         await find(ALICE, store)
     assert (await find(ALICE, cabinet.shelf.id)).status is StoreStatus.COMPLETED  # has no end
+
+
+async def test_whoever_searches_a_store_puts_its_end_off_until_that_has_come(cabinet: Cabinet) -> None:
+    store, clock = await cabinet.new_store(expires_after=DAY), cabinet.shelf.clock
+    retrieve, talk = cabinet.shelf.retrieve(), Thread(conversation=a_conversation(), messages=[])
+    find = FindSources(cabinet.shelf.store.knowledge_views, retrieve, OpenCcFolding())
+    search = DocumentSearch(knowledge_bases=[store])
+
+    for _ in range(2):
+        clock.advance(DAY * 0.9)
+        await retrieve(ALICE, store, "fox")
+        clock.advance(DAY * 0.9)
+        await find(ALICE, search, talk, "Summarise the document", budget=1000)
+    used = (await cabinet.shelf.store.file_views.vector_store(ALICE, store)).at(clock())
+    clock.advance(DAY)
+
+    assert not used.is_expired
+    with pytest.raises(VectorStoreExpired):
+        await retrieve(ALICE, store, "fox")
+    with pytest.raises(VectorStoreExpired):
+        await find(ALICE, search, talk, "Summarise the document", budget=1000)
 
 
 def test_chunks_are_measured_in_tokens() -> None:

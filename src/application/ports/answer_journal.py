@@ -83,7 +83,7 @@ class AnswerJournal(Protocol):
         """Raises `AnswerNotFound`."""
 
     async def latest(self, owner: UserId, conversation: ConversationId) -> Answer | None:
-        """The running or last answer. Raises `ConversationNotFound`."""
+        """The running or last answer. Raises `ConversationNotFound`, also for one that belongs to a single response."""
 
     async def answer_for(self, owner: UserId, key: IdempotencyKey) -> AnswerId | None:
         """What came of that key, if anything. Raises `IdempotencyMismatch`."""

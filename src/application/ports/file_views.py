@@ -9,7 +9,7 @@ from llm_backend.domain.files import Purpose, StoredFile
 from llm_backend.domain.ids import DocumentId, FileBatchId, FileId, KnowledgeBaseId, UserId
 from llm_backend.domain.vector_stores import FileBatch, FileStatus, StoreFile, VectorStore
 
-Id = TypeVar("Id", bound=str)
+Id = TypeVar("Id")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

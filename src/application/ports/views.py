@@ -20,6 +20,8 @@ from llm_backend.domain.knowledge import (
 )
 from llm_backend.domain.reindexing import ReindexingStatus
 
+LARGEST_NUMBER = 2**31 - 1  # of a message
+
 
 class ConversationViews(Protocol):
     """Conversations to look at."""
@@ -29,8 +31,25 @@ class ConversationViews(Protocol):
     ) -> Sequence[ConversationSummary]:
         """Newest first, those made before `before` if it is given (none, when that does not exist)."""
 
-    async def thread(self, owner: UserId, conversation: ConversationId, *, limit: int | None = None) -> Thread:
-        """The newest `limit` messages (at least 1), oldest first. Raises `ConversationNotFound`."""
+    async def thread(
+        self, owner: UserId, conversation: ConversationId, *, limit: int | None = None, unlisted: bool = False
+    ) -> Thread:
+        """The newest `limit` messages (at least 1), oldest first. Raises `ConversationNotFound`, also for one that
+        belongs to a single response, unless `unlisted` is set."""
+
+    async def stretch(
+        self,
+        owner: UserId,
+        conversation: ConversationId,
+        *,
+        first: int = 0,
+        last: int = LARGEST_NUMBER,
+        limit: int,
+        newest_first: bool = False,
+        unlisted: bool = False,
+    ) -> Thread:
+        """At most `limit` messages (at least 1) of those that are numbered `first` to `last`, beginning with the oldest
+        or the newest. Raises the same."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,7 +25,7 @@ class MemoryAnswerJournal:
     async def begin(self, turn: Turn) -> AnswerId:
         async with self.place.lock:
             tables, owner = self.place.tables, turn.answer.owner
-            conversation = turn.opens or conversation_of(tables, owner, turn.answer.conversation)
+            conversation = turn.opens or conversation_of(tables, owner, turn.answer.conversation, unlisted=True)
             earlier = turn.idempotency and outcome_of(tables, owner, turn.idempotency)
             if earlier:
                 return AnswerId(int(earlier))

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
+from llm_backend.application.ports.views import LARGEST_NUMBER
 from llm_backend.domain.conversations import Conversation, ConversationSummary, Message, Thread
 from llm_backend.domain.errors import AnswerInProgress, ConversationIdTaken, ConversationNotFound
 from llm_backend.domain.ids import ConversationId, UserId
@@ -56,14 +57,7 @@ class MemoryConversations:
                 self.place.tables.events.pop(answer.id, None)
 
     async def remove(self, owner: UserId, conversation: ConversationId) -> None:
-        tables = self.place.tables
-        conversation_of(tables, owner, conversation)
-        answers = [row.answer.id for row in tables.answers.values() if row.answer.conversation == conversation]
-        for answer in answers:
-            del tables.answers[answer]
-            tables.events.pop(answer, None)
-        tables.messages.pop(conversation, None)
-        del tables.conversations[conversation]
+        drop_conversation(self.place.tables, conversation_of(self.place.tables, owner, conversation))
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,20 +77,51 @@ class MemoryConversationViews:
             newest_first = newest_first[ids.index(before) + 1 :] if before in ids else []
         return [_summary(one) for one in islice(newest_first, limit)]
 
-    async def thread(self, owner: UserId, conversation: ConversationId, *, limit: int | None = None) -> Thread:
+    async def thread(
+        self, owner: UserId, conversation: ConversationId, *, limit: int | None = None, unlisted: bool = False
+    ) -> Thread:
         tables = self.place.tables
-        found = conversation_of(tables, owner, conversation)
+        found = conversation_of(tables, owner, conversation, unlisted=unlisted)
         messages = tables.messages.get(conversation, ())
         first = 0 if limit is None else max(0, len(messages) - limit)
         return Thread(conversation=replace(found), messages=messages[first:])
 
+    async def stretch(
+        self,
+        owner: UserId,
+        conversation: ConversationId,
+        *,
+        first: int = 0,
+        last: int = LARGEST_NUMBER,
+        limit: int,
+        newest_first: bool = False,
+        unlisted: bool = False,
+    ) -> Thread:
+        thread = await self.thread(owner, conversation, unlisted=unlisted)
+        there = [message for message in thread.messages if first <= message.number <= last]
+        return Thread(conversation=thread.conversation, messages=(there[::-1] if newest_first else there)[:limit])
 
-def conversation_of(tables: Tables, owner: UserId, conversation: ConversationId) -> Conversation:
+
+def conversation_of(
+    tables: Tables, owner: UserId, conversation: ConversationId, *, unlisted: bool = False
+) -> Conversation:
     """The stored one, not a copy. Raises `ConversationNotFound`."""
     found = tables.conversations.get(conversation)
-    if found is None or found.owner != owner:
+    if found is None or found.owner != owner or not (found.listed or unlisted):
         raise ConversationNotFound
     return found
+
+
+def drop_conversation(tables: Tables, conversation: Conversation) -> None:
+    """With all that was said in it, and the keys of the requests for that."""
+    rows = [row for row in tables.answers.values() if row.answer.conversation == conversation.id]
+    for row in rows:
+        del tables.answers[row.answer.id]
+        tables.events.pop(row.answer.id, None)
+        if row.idempotency is not None:
+            tables.idempotency.pop((conversation.owner, row.idempotency.key), None)
+    tables.messages.pop(conversation.id, None)
+    del tables.conversations[conversation.id]
 
 
 def _summary(conversation: Conversation) -> ConversationSummary:

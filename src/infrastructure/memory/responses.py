@@ -7,7 +7,7 @@ from llm_backend.domain.conversations import Message
 from llm_backend.domain.errors import ResponseNotFound
 from llm_backend.domain.ids import AnswerId, UserId
 from llm_backend.domain.responses import Response
-from llm_backend.infrastructure.memory.conversations import MemoryConversations
+from llm_backend.infrastructure.memory.conversations import drop_conversation
 from llm_backend.infrastructure.memory.tables import AnswerRow, Place, Tables
 
 
@@ -19,13 +19,13 @@ class MemoryResponses:
 
     async def remove(self, owner: UserId, response: AnswerId) -> None:
         tables = self.place.tables
-        conversation = _row_of(tables, owner, response).answer.conversation
-        if tables.conversations[conversation].listed:
+        conversation = tables.conversations[_row_of(tables, owner, response).answer.conversation]
+        if conversation.listed:
             row = tables.answers[response] = _row_of(tables, owner, response).without_response()
             if row.ended_at is not None:
                 tables.events.pop(response, None)
         else:
-            await MemoryConversations(self.place).remove(owner, conversation)
+            drop_conversation(tables, conversation)
 
 
 @dataclass(frozen=True, slots=True)

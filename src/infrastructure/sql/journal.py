@@ -24,6 +24,7 @@ from sqlalchemy import (
     false,
     insert,
     select,
+    true,
     update,
 )
 
@@ -85,6 +86,7 @@ TAKE_NUMBER = (
     .values(last_number=NUMBER)
 )
 _IS_OWNED = select(conversations.c.id).where(_OWNED)
+_IS_LISTED = _IS_OWNED.where(conversations.c.listed.is_(true()))
 _OPEN_CONVERSATION = insert(conversations).values(  # all but `sequence`, which the database hands out
     {column.name: bindparam(f"own_{column.name}", type_=column.type) for column in CONVERSATION_COLUMNS}
 )
@@ -211,6 +213,7 @@ class SqlAnswerJournal:
         withdrawal = (HOLD_CONVERSATION, _DROP_QUESTION, _STEP_BACK, _DROP_UNLISTED, _DROP_ANSWER)
         self._withdrawal = [writer.prepare(step) for step in withdrawal]
         self._find = reader.prepare(_FIND)
+        self._is_listed = reader.prepare(_IS_LISTED)
         self._latest = reader.prepare(_LATEST)
         self._events = reader.prepare(_EVENTS)
         self._outdated = reader.prepare(_OUTDATED)
@@ -294,8 +297,8 @@ class SqlAnswerJournal:
 
     async def latest(self, owner: UserId, conversation: ConversationId) -> Answer | None:
         values = {"of": owner, "conversation": conversation}
-        owned, found = await self._reader.fetch(Query(self._is_owned, values), Query(self._latest, values))
-        if not owned:
+        listed, found = await self._reader.fetch(Query(self._is_listed, values), Query(self._latest, values))
+        if not listed:
             raise ConversationNotFound
         return answer_from(found[0]) if found else None
 

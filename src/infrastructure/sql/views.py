@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 from sqlalchemy import BigInteger, Integer, Text, and_, bindparam, exists, func, or_, select, true
 
-from llm_backend.application.ports.views import ReadyDocument
+from llm_backend.application.ports.views import LARGEST_NUMBER, ReadyDocument
 from llm_backend.domain.conversations import ConversationSummary, Thread
 from llm_backend.domain.errors import (
     ConversationNotFound,
@@ -59,7 +59,7 @@ from llm_backend.infrastructure.sql.rows import (
     users,
     vectors,
 )
-from llm_backend.infrastructure.sql.statements import Query
+from llm_backend.infrastructure.sql.statements import Query, Row
 
 EVERYTHING = 2**62  # a limit that limits nothing
 
@@ -117,6 +117,19 @@ _THREAD = (
     .order_by(messages.c.number.desc())
     .limit(_LIMIT)
 )
+_STRETCH = (
+    select(*CONVERSATION_COLUMNS, *MESSAGE_COLUMNS)
+    .outerjoin_from(
+        conversations,
+        messages,
+        and_(
+            messages.c.conversation_id == conversations.c.id,
+            messages.c.number.between(bindparam("first", type_=Integer), bindparam("last", type_=Integer)),
+        ),
+    )
+    .where(_OWNED_CONVERSATION)
+    .limit(_LIMIT)
+)
 
 
 class SqlConversationViews:
@@ -127,6 +140,8 @@ class SqlConversationViews:
         self._summaries = reader.prepare(_SUMMARIES)
         self._summaries_before = reader.prepare(_SUMMARIES_BEFORE)
         self._thread = reader.prepare(_THREAD)
+        self._oldest_of = reader.prepare(_STRETCH.order_by(messages.c.number))
+        self._newest_of = reader.prepare(_STRETCH.order_by(messages.c.number.desc()))
 
     async def summaries(
         self, owner: UserId, *, limit: int | None = None, before: ConversationId | None = None
@@ -136,14 +151,38 @@ class SqlConversationViews:
         (found,) = await self._reader.fetch(Query(statement, values))
         return list(map(summary_from, found))
 
-    async def thread(self, owner: UserId, conversation: ConversationId, *, limit: int | None = None) -> Thread:
+    async def thread(
+        self, owner: UserId, conversation: ConversationId, *, limit: int | None = None, unlisted: bool = False
+    ) -> Thread:
         values = {"owner": owner, "conversation": conversation, "limit": _limit(limit)}
         (newest_first,) = await self._reader.fetch(Query(self._thread, values))
-        if not newest_first:
-            raise ConversationNotFound
-        width = len(CONVERSATION_COLUMNS)
-        stored = [row[width:] for row in reversed(newest_first) if row[width] is not None]
-        return Thread(conversation=conversation_from(newest_first[0][:width]), messages=list(map(message_from, stored)))
+        return _thread_from(newest_first[::-1], unlisted=unlisted)
+
+    async def stretch(
+        self,
+        owner: UserId,
+        conversation: ConversationId,
+        *,
+        first: int = 0,
+        last: int = LARGEST_NUMBER,
+        limit: int,
+        newest_first: bool = False,
+        unlisted: bool = False,
+    ) -> Thread:
+        values = {"owner": owner, "conversation": conversation, "first": first, "last": last, "limit": _limit(limit)}
+        statement = self._newest_of if newest_first else self._oldest_of
+        (found,) = await self._reader.fetch(Query(statement, values))
+        return _thread_from(found, unlisted=unlisted)
+
+
+def _thread_from(found: Sequence[Row], *, unlisted: bool) -> Thread:
+    """Raises `ConversationNotFound`."""
+    width = len(CONVERSATION_COLUMNS)
+    conversation = conversation_from(found[0][:width]) if found else None
+    if conversation is None or not (conversation.listed or unlisted):
+        raise ConversationNotFound
+    messages = [message_from(row[width:]) for row in found if row[width] is not None]
+    return Thread(conversation=conversation, messages=messages)
 
 
 def _limit(limit: int | None) -> int:

@@ -196,6 +196,36 @@ class ResponsesContract:
         with pytest.raises(ConversationNotFound):
             await store.conversation_views.thread(ALICE, ConversationId(1100))
 
+    async def test_its_own_conversation_is_nobodys_to_reach(self, store: Store) -> None:
+        await given(store, a_user(1))
+        await store.journal.begin(a_response_turn(100))
+        own = ConversationId(1100)
+
+        with pytest.raises(ConversationNotFound):
+            await store.conversation_views.thread(ALICE, own)
+        with pytest.raises(ConversationNotFound):
+            await store.journal.latest(ALICE, own)
+        async with store.transactions() as work:
+            with pytest.raises(ConversationNotFound):
+                await work.conversations.get(ALICE, own)
+            with pytest.raises(ConversationNotFound):
+                await work.conversations.remove(ALICE, own)
+            with pytest.raises(ConversationNotFound):
+                await work.conversations.describe(unlisted(1100))
+            await work.commit()
+
+        assert len((await store.conversation_views.thread(ALICE, own, unlisted=True)).messages) == 1
+
+    async def test_the_key_of_its_request_goes_with_it(self, store: Store) -> None:
+        await given(store, a_user(1))
+        await store.journal.begin(a_response_turn(100, idempotency=a_key()))
+
+        async with store.transactions() as work:
+            await work.responses.remove(ALICE, AnswerId(100))
+            await work.commit()
+
+        assert await store.journal.answer_for(ALICE, a_key()) is None
+
     async def test_one_in_a_conversation_leaves_what_was_said_there(self, store: Store) -> None:
         await given(store, a_user(1), a_conversation(10))
         await store.journal.begin(a_response_turn(100, conversation=10))

@@ -109,6 +109,25 @@ class ConversationViewsContract:
         assert [message.number for message in thread.messages] == list(range(1, 7))[-limit:]
         assert thread.conversation.last_number == 6
 
+    async def test_a_stretch_of_a_thread_begins_at_either_end(self, store: Store) -> None:
+        await given(store, a_user(1), a_user(2), a_conversation(10))
+        await talk(store, 10, turns=3)
+        stretch = store.conversation_views.stretch
+
+        parts = [
+            await stretch(ALICE, TEN, first=2, last=5, limit=3),
+            await stretch(ALICE, TEN, first=2, last=5, limit=3, newest_first=True),
+            await stretch(ALICE, TEN, limit=10),
+            await stretch(ALICE, TEN, first=7, limit=10),
+        ]
+
+        numbers = [[message.number for message in part.messages] for part in parts]
+        assert numbers == [[2, 3, 4], [5, 4, 3], [1, 2, 3, 4, 5, 6], []]
+        assert {part.conversation.last_number for part in parts} == {6}
+        for stranger, conversation in [(BOB, TEN), (ALICE, ConversationId(11))]:
+            with pytest.raises(ConversationNotFound):
+                await stretch(stranger, conversation, limit=1)
+
     async def test_a_new_conversation_has_an_empty_thread(self, store: Store) -> None:
         await given(store, a_user(1), a_conversation(10))
 

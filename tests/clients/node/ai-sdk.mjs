@@ -79,6 +79,22 @@ for (const [name, model] of Object.entries(models)) {
   });
 }
 
+test("openai, responses: several turns by reference", async () => {
+  const bodies = [];
+  const watched = (url, init) => bodies.push(init.body) && fetch(url, init);
+  const model = createOpenAI({ baseURL, apiKey, fetch: watched })("plausible");
+  const messages = [{ role: "user", content: "Hello" }];
+  const { response } = await generateText({ model, messages, maxRetries });
+  messages.push(...response.messages, { role: "user", content: "How is the weather in Paris?" });
+  const called = await generateText({ model, tools, messages, stopWhen: stepCountIs(3), maxRetries });
+  messages.push(...called.response.messages, { role: "user", content: "Bye" });
+
+  const { text } = await generateText({ model, messages, maxRetries });
+
+  assert.equal(text, "You said: Bye");
+  assert.match(bodies.at(-1), /item_reference/);
+});
+
 test("openai-compatible: embeddings", async () => {
   const model = compatible.embeddingModel("hash-1024");
 

@@ -75,8 +75,46 @@ async def test_what_is_no_item_is_not_found(alice: Client, item: str) -> None:
 
     for method in ("GET", "DELETE"):
         reply = await alice.request(method, f"/v1/conversations/{name}/items/{item}")
-        assert reply.status_code == 404 or (method, item[:3]) == ("DELETE", "fc_")
-    assert error_of(await alice.get(f"/v1/conversations/{name}/items/{item}"))["code"] == "item_not_found"
+        assert reply.status_code == 404
+        assert error_of(reply)["code"] == "item_not_found"
+    assert len(await items_of(alice, name)) == 1
+
+
+@pytest.mark.parametrize("order", ["asc", "desc"])
+async def test_whoever_deletes_what_a_page_has_comes_to_the_end_of_the_list(alice: Client, order: str) -> None:
+    name = await a_conversation(alice, *"abc")
+    await respond(alice, [{"role": "user", "content": text} for text in "def"], conversation=name)
+    everything = await items_of(alice, name, f"order={order}")
+
+    found, after = [], ""
+    while True:
+        page = (await alice.get(f"/v1/conversations/{name}/items?limit=2&order={order}&after={after}")).json()
+        found += page["data"]
+        for item in page["data"]:
+            await alice.request("DELETE", f"/v1/conversations/{name}/items/{item['id']}")
+        after = page["last_id"]
+        if not page["has_more"]:
+            break
+
+    assert len(everything) == 7
+    assert found == everything
+    assert await items_of(alice, name) == []
+
+
+@pytest.mark.parametrize("order", ["asc", "desc"])
+async def test_a_page_can_be_told_by_either_of_its_ends(alice: Client, order: str) -> None:
+    name = await a_conversation(alice, *"abcdef")
+    path, items = f"/v1/conversations/{name}/items", await items_of(alice, name, f"order={order}")
+    ids = [item["id"] for item in items]
+    await alice.request("DELETE", f"{path}/{ids[4]}")
+
+    before = (await alice.get(path, params={"order": order, "limit": 2, "before": ids[4]})).json()
+    between = (await alice.get(path, params={"order": order, "after": ids[0], "before": ids[3]})).json()
+    nowhere = (await alice.get(path, params={"order": order, "after": "msg_1_1_0"})).json()
+
+    assert (before["data"], before["has_more"]) == (items[2:4], True)
+    assert (between["data"], between["has_more"]) == (items[1:3], False)
+    assert (nowhere["data"], nowhere["has_more"]) == ([], False)
 
 
 async def test_no_more_than_twenty_items_at_once(alice: Client) -> None:
@@ -201,6 +239,36 @@ async def test_conversations_at_the_same_time_do_not_mix(alice: Client) -> None:
 
     for name in names:
         assert said(await items_of(alice, name))[0] == ("user", f"To {name}")
+
+
+async def test_the_conversation_of_a_single_response_is_nobodys_to_reach(
+    alice: Client, model: ScriptedChatModel
+) -> None:
+    response = await respond(alice)
+    number = response["output"][0]["id"].split("_")[1]
+    name, shelf = f"conv_{number}", await alice.new_knowledge_base()
+    before = len(model.requests)
+
+    replies = [
+        await alice.post("/v1/responses", {"model": MODEL, "input": "x", "conversation": name}),
+        await alice.post("/v1/responses/input_tokens", {"model": MODEL, "input": "x", "conversation": name}),
+        await alice.get(f"/v1/conversations/{name}"),
+        await alice.post(f"/v1/conversations/{name}", {"metadata": {}}),
+        await alice.get(f"/v1/conversations/{name}/items"),
+        await alice.post(f"/v1/conversations/{name}/items", {"items": [{"role": "user", "content": "x"}]}),
+        await alice.request("DELETE", f"/v1/conversations/{name}/items/msg_{number}_1_0"),
+        await alice.request("DELETE", f"/v1/conversations/{name}"),
+        await alice.post(f"/api/chat/{number}", {"message": "x"}),
+        await alice.get(f"/api/chat/{number}/stream"),
+        await alice.post(f"/api/chat/{number}/stop"),
+        await alice.get(f"/api/conversations/history/{number}"),
+        await alice.post("/api/rag/chat", {"conversation_id": int(number), "kb_id": shelf, "message": "x"}),
+        await alice.post(f"/api/conversations/del/{number}"),
+    ]
+
+    assert [reply.status_code for reply in replies] == [404] * len(replies), [reply.text for reply in replies]
+    assert len(model.requests) == before
+    assert (await alice.get(f"/v1/responses/{response['id']}")).json() == response
 
 
 @pytest.mark.parametrize("metadata", [{"k" * 65: "v"}, {"k": "v" * 513}, {str(n): "v" for n in range(17)}, {"k": 5}])

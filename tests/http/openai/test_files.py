@@ -7,6 +7,7 @@ from httpx import Response
 
 from tests.http.clients import Client
 from tests.http.openai.test_frame import error_of
+from tests.http.openai.test_responses import MODEL, a_shelf_of_two
 
 TEXT = "Force majeure releases both parties from their duties."
 
@@ -152,3 +153,29 @@ async def test_a_key_needs_the_right_scope(alice: Client) -> None:
     assert (await upload(reader)).status_code == 403
     assert (await reader.request("DELETE", f"/v1/files/{file}")).status_code == 403
     assert (await chatter.get("/v1/files")).status_code == 403
+
+
+async def test_answers_from_files_take_a_key_for_chat_and_files(alice: Client) -> None:
+    (store, file, _), shelf = await a_shelf_of_two(alice), await alice.new_knowledge_base()
+    question = "When does the buyer pay?"
+    search = [{"type": "file_search", "vector_store_ids": [store]}]
+    shown = [{"type": "input_file", "file_id": file}]
+    chatter, both = await alice.with_key(scopes=["chat"]), await alice.with_key(scopes=["chat", "files"])
+    asked: list[tuple[str, dict[str, Any]]] = [
+        ("/v1/responses", {"model": MODEL, "input": question, "tools": search}),
+        ("/v1/responses", {"model": f"kb:{shelf}", "input": question}),
+        ("/v1/responses", {"model": MODEL, "input": [{"role": "user", "content": shown}]}),
+        ("/v1/chat/completions", {"model": f"kb:{shelf}", "messages": [{"role": "user", "content": question}]}),
+    ]
+
+    refused = [await chatter.post(path, body) for path, body in asked]
+    answered = [await both.post(path, body) for path, body in asked]
+
+    assert [reply.status_code for reply in refused] == [403] * len(asked)
+    assert {reply.json()["error"]["code"] for reply in refused} == {"scope_missing"}
+    assert 403 not in [reply.status_code for reply in answered]
+    name = answered[0].json()["id"]
+    results = {"include[]": "file_search_call.results"}
+    assert (await chatter.get(f"/v1/responses/{name}")).status_code == 200
+    assert (await chatter.get(f"/v1/responses/{name}", params=results)).status_code == 403
+    assert (await both.get(f"/v1/responses/{name}", params=results)).status_code == 200

@@ -8,9 +8,13 @@ from litestar import Litestar, get
 from litestar.di import NamedDependency
 from litestar.testing import AsyncTestClient
 
+from llm_backend.application.conversation_items import part_of
+from llm_backend.application.recalling_items import placed
+from llm_backend.domain.errors import ItemNotFound
 from llm_backend.interface.http.openai.ids import CONVERSATION, VECTOR_STORE, number_in, numbered_id, uuid_id, uuid_in
-from llm_backend.interface.http.openai.lists import Page, PageQuery, cut, page_query, values_of
+from llm_backend.interface.http.openai.lists import Page, PageQuery, page_query, slice_of, sliced_page, values_of
 from llm_backend.interface.http.openai.requests import OpenAiRequest
+from llm_backend.testing.builders import a_message
 from tests.http.clients import PASSWORD, Client
 
 
@@ -171,9 +175,16 @@ async def test_each_listed_model_can_be_looked_at(alice: Client) -> None:
     ],
 )
 async def test_a_list_is_read_page_by_page(query: dict[str, str], found: str, has_more: bool) -> None:
+    def place_of(letter: str) -> tuple[int, int]:
+        if len(letter) > 1:
+            raise ItemNotFound
+        return -ord(letter), 0
+
     @get("/", dependencies={"page": page_query()})
     async def letters(page: NamedDependency[PageQuery]) -> Page[str]:
-        return cut("abcdefg", page, str)
+        items = placed(a_message(-ord(letter)) for letter in "abcdefg")  # the newest is first
+        found = part_of(items, slice_of(page, place_of))
+        return sliced_page([chr(-one.message.number) for one in found], page, str)
 
     async with AsyncTestClient(Litestar([letters])) as http:
         reply = (await http.get("/", params=query)).json()

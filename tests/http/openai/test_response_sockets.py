@@ -57,6 +57,18 @@ async def socket(url: str, alice: Client) -> AsyncIterator[Socket]:
         yield Socket(connection)
 
 
+async def test_a_key_for_chat_alone_reads_no_files(url: str, alice: Client) -> None:
+    shelf, *_ = await a_shelf_of_two(alice)
+    chatter = await alice.with_key(scopes=["chat"])
+
+    async with websockets.connect(url, additional_headers={"Authorization": f"Bearer {chatter.token}"}) as connection:
+        (refused,) = await Socket(connection).ask(tools=[{"type": "file_search", "vector_store_ids": [shelf]}])
+        allowed = await Socket(connection).ask()
+
+    assert (refused["status"], refused["error"]["code"]) == (403, "scope_missing")
+    assert allowed[-1]["type"] == "response.completed"
+
+
 async def test_basic_text_and_streaming(socket: Socket, alice: Client) -> None:
     events = await socket.ask()
 

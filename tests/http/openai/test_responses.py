@@ -636,3 +636,88 @@ async def test_a_knowledge_base_can_be_asked_as_a_model(alice: Client, bob: Clie
     assert [item["type"] for item in response["output"]] == ["file_search_call", "message"]
     assert "不可抗力条款是指" in model.requests[-1].turns[0].text
     assert (await bob.post("/v1/responses", body)).status_code == 404
+
+
+async def test_a_repeated_request_for_what_is_not_stored_is_answered_again(alice: Client) -> None:
+    headers = {"Idempotency-Key": "once"}
+    body = {"model": MODEL, "input": "What is Rust?", "store": False}
+
+    replies = [await alice.post("/v1/responses", body, headers=headers) for _ in range(2)]
+
+    assert [reply.status_code for reply in replies] == [200, 200], replies[-1].text
+    assert [text_of(reply.json()) for reply in replies] == ["Rust 是一种系统编程语言"] * 2
+
+
+async def test_what_was_said_can_be_referred_to(alice: Client, model: ScriptedChatModel) -> None:
+    model.play_next("Let me see", CallPiece("", 0, "{}", "c1", "weather"))
+    message, call = (await respond(alice, "How is it?", tools=[WEATHER]))["output"]
+    conversation = (await alice.post("/v1/conversations", {"items": [{"role": "user", "content": "Before"}]})).json()
+    (item,) = (await alice.get(f"/v1/conversations/{conversation['id']}/items")).json()["data"]
+
+    await respond(
+        alice,
+        [
+            {"id": item["id"]},
+            {"type": "item_reference", "id": message["id"]},
+            {"type": "item_reference", "id": call["id"]},
+            {"type": "item_reference", "id": "fs_1"},
+            {"type": "function_call_output", "call_id": "c1", "output": "Sunny"},
+        ],
+        tools=[WEATHER],
+    )
+
+    turns = model.requests[-1].turns
+    assert [turn.text for turn in turns] == ["Before", "Let me see", "Sunny"]
+    assert [one.call_id for one in turns[1].calls] == ["c1"]
+
+
+async def test_what_nobody_said_or_somebody_else_cannot_be_referred_to(alice: Client) -> None:
+    (message,) = (await respond(alice))["output"]
+    other = await alice.new_user()
+    unknown = [message["id"].replace("msg_", "fc_"), message["id"] + "1", "msg_1_1_0", "rs_1", ""]
+
+    replies = [
+        await client.post("/v1/responses", {"model": MODEL, "input": [{"type": "item_reference", "id": name}]})
+        for client, name in [*((alice, name) for name in unknown), (other, message["id"])]
+    ]
+    added = await alice.post("/v1/conversations", {"items": [{"id": message["id"]}]})
+    refused = await alice.post("/v1/conversations", {"items": [{"id": "msg_1_1_0"}]})
+
+    assert [(reply.status_code, error_of(reply)["code"]) for reply in replies] == [(404, "item_not_found")] * 6
+    assert (added.status_code, refused.status_code) == (200, 404)
+
+
+async def test_a_repeated_request_in_the_background_is_told_what_has_come_of_it(alice: Client) -> None:
+    body, headers = {"model": MODEL, "input": "Hello", "background": True}, {"Idempotency-Key": "once"}
+    first = (await alice.post("/v1/responses", body, headers=headers)).json()
+    await rest_of(alice, first["id"])
+
+    again = (await alice.post("/v1/responses", body, headers=headers)).json()
+
+    assert (first["status"], again["status"], again["id"]) == ("queued", "completed", first["id"])
+
+
+async def test_a_deleted_response_makes_way_in_its_conversation(alice: Client, model: ScriptedChatModel) -> None:
+    conversation = (await alice.post("/v1/conversations", {})).json()["id"]
+    model.play_next("Half", FOREVER)
+    running = await respond(alice, "One", conversation=conversation, background=True)
+    await model.asked()
+
+    gone = await alice.request("DELETE", f"/v1/responses/{running['id']}")
+
+    assert gone.status_code == 200
+    assert (await alice.get(f"/v1/responses/{running['id']}")).status_code == 404
+    assert text_of(await respond(alice, "Two", conversation=conversation))
+
+
+async def test_tokens_are_counted_without_a_model_and_of_what_is_there_already(alice: Client) -> None:
+    response = await respond(alice, "What is Rust?")
+    path, past = "/v1/responses/input_tokens", {"previous_response_id": response["id"]}
+
+    alone = (await alice.post(path, {"input": "Hello"})).json()["input_tokens"]
+    before = (await alice.post(path, past)).json()["input_tokens"]
+    together = (await alice.post(path, {**past, "input": "Hello", "model": MODEL})).json()["input_tokens"]
+    nothing = await alice.post(path, {"model": MODEL})
+
+    assert 0 < alone < before < together == alone + before
+    assert nothing.status_code == 400

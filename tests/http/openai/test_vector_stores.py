@@ -491,3 +491,14 @@ async def test_what_cannot_be_an_id_is_the_id_of_nothing(alice: Client, name: st
 
         assert reply.status_code == 404
         assert error_of(reply)
+
+
+async def test_a_store_that_cannot_have_its_files_is_not_made(alice: Client) -> None:
+    shelf = await alice.new_knowledge_base()
+    document = f"file-{(await alice.new_document(shelf)).replace('-', '')}"
+    before = (await alice.get("/v1/vector_stores")).json()["data"]
+
+    refused = await alice.post("/v1/vector_stores", {"file_ids": [document]})
+
+    assert refused.status_code == 400
+    assert (await alice.get("/v1/vector_stores")).json()["data"] == before

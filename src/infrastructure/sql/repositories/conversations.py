@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import Update, and_, bindparam, delete, exists, insert, select, update
+from sqlalchemy import Update, and_, bindparam, delete, exists, insert, select, true, update
 
 from llm_backend.domain.conversations import Conversation, Message
 from llm_backend.domain.errors import AnswerInProgress, ConversationIdTaken, ConversationNotFound
@@ -20,7 +20,8 @@ from llm_backend.infrastructure.sql.mapping import (
 from llm_backend.infrastructure.sql.rows import conversations
 from llm_backend.infrastructure.sql.transaction import Transaction
 
-_OWNED = and_(conversations.c.id == bindparam("conversation"), conversations.c.owner == bindparam("owner"))
+_IS_LISTED = conversations.c.listed.is_(true())
+_OWNED = and_(conversations.c.id == bindparam("conversation"), conversations.c.owner == bindparam("owner"), _IS_LISTED)
 _GET = select(*CONVERSATION_COLUMNS).where(_OWNED)
 _IS_ANSWERED = exists().where(
     rows.answers.c.conversation_id == conversations.c.id, rows.answers.c.state == rows.RUNNING
@@ -87,5 +88,5 @@ class SqlConversations:
 
 def _changed(conversation: Conversation) -> Update:
     return update(conversations).where(
-        conversations.c.id == conversation.id, conversations.c.owner == conversation.owner
+        conversations.c.id == conversation.id, conversations.c.owner == conversation.owner, _IS_LISTED
     )

@@ -1,5 +1,6 @@
 """`/v1/conversations`: the same conversations as under `/api`, item by item."""
 
+from collections.abc import Callable
 from typing import Annotated, Literal
 
 import msgspec
@@ -12,22 +13,24 @@ from llm_backend.application.conversation_items import (
     AddItems,
     DescribeConversation,
     OpenConversation,
+    Place,
     ReadItems,
     RemoveItem,
-    placed,
 )
 from llm_backend.application.conversations import DeleteConversation
+from llm_backend.application.recalling_items import placed
 from llm_backend.domain import api_keys
 from llm_backend.domain.conversations import Conversation
 from llm_backend.domain.errors import ConversationNotFound, ItemNotFound
 from llm_backend.domain.ids import ConversationId
+from llm_backend.domain.items import Reference
 from llm_backend.interface.http.documentation import SIGNED_IN, RepeatableOperation
 from llm_backend.interface.http.idempotency import idempotency
 from llm_backend.interface.http.openai.auth import good_for
 from llm_backend.interface.http.openai.documentation import openai_failures
 from llm_backend.interface.http.openai.ids import CONVERSATION, number_in, numbered_id
-from llm_backend.interface.http.openai.item_ids import place_in
-from llm_backend.interface.http.openai.lists import Page, PageQuery, cut, page_of, page_query
+from llm_backend.interface.http.openai.item_ids import reference_in
+from llm_backend.interface.http.openai.lists import Page, PageQuery, page_of, page_query, slice_of, sliced_page
 from llm_backend.interface.http.openai.requests import OpenAiRequest
 from llm_backend.interface.http.openai.response_objects import ItemOut, placed_out
 from llm_backend.interface.http.openai.response_requests import Object, items_in
@@ -139,9 +142,8 @@ class OpenAiConversationsController(Controller):
     ) -> Page[ItemOut]:
         """What was said."""
         named = named_conversation(conversation_id)
-        thread = await read_items(request.owner, named)
-        items = [placed_out(one, named) for one in placed(thread.messages)]
-        return cut(items[::-1] if page.newest_first else items, page, lambda item: item.id)
+        found = await read_items.page(request.owner, named, slice_of(page, place_in(named)))
+        return sliced_page([placed_out(one, named) for one in found], page, lambda item: item.id)
 
     @get("/{conversation_id:str}/items/{item_id:str}", responses=openai_failures(404))
     async def item(
@@ -154,11 +156,7 @@ class OpenAiConversationsController(Controller):
         """One thing that was said."""
         named = named_conversation(conversation_id)
         await read_items(request.owner, named, limit=1)
-        number, index = place_of(named, item_id)
-        found = placed_out(await read_items.item(request.owner, named, number, index), named)
-        if found.id != item_id:
-            raise ItemNotFound
-        return found
+        return placed_out(await read_items.item(request.owner, item_of(named, item_id)), named)
 
     @delete("/{conversation_id:str}/items/{item_id:str}", status_code=200, responses=openai_failures(404, 507))
     async def remove(
@@ -171,7 +169,7 @@ class OpenAiConversationsController(Controller):
         """Delete one thing that was said, for good."""
         named = named_conversation(conversation_id)
         await remove_item.read(request.owner, named, limit=1)
-        return conversation_out(await remove_item(request.owner, named, *place_of(named, item_id)))
+        return conversation_out(await remove_item(request.owner, item_of(named, item_id)))
 
 
 def named_conversation(name: str) -> ConversationId:
@@ -182,12 +180,22 @@ def named_conversation(name: str) -> ConversationId:
     return ConversationId(number)
 
 
-def place_of(conversation: ConversationId, name: str) -> tuple[int, int]:
-    """The message and the index that an item's id names. Raises `ItemNotFound`."""
-    place = place_in(name)
-    if place is None or place[0] != conversation:
+def item_of(conversation: ConversationId, name: str) -> Reference:
+    """The item of that conversation that an id names. Raises `ItemNotFound`."""
+    wanted = reference_in(name)
+    if wanted.conversation != conversation:
         raise ItemNotFound
-    return place[1], place[2]
+    return wanted
+
+
+def place_in(conversation: ConversationId) -> Callable[[str], Place]:
+    """Where an item of that conversation is, or was, by its id; raises `ItemNotFound`."""
+
+    def place(name: str) -> Place:
+        wanted = item_of(conversation, name)
+        return wanted.number, wanted.index
+
+    return place
 
 
 def conversation_out(conversation: Conversation) -> ConversationOut:

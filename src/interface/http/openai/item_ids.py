@@ -3,20 +3,23 @@
 import re
 from collections.abc import Mapping
 
-from llm_backend.domain.items import FunctionCall, FunctionResult, Item, Said, Summary
+from llm_backend.domain.errors import ItemNotFound
+from llm_backend.domain.ids import ConversationId
+from llm_backend.domain.items import FunctionCall, FunctionResult, Item, Reference, Said, Summary
 from llm_backend.interface.http.openai.ids import FUNCTION_CALL, MESSAGE
 from llm_backend.interface.http.requests import parsed_id
 
 FUNCTION_RESULT = "fco_"
 COMPACTION = "cmp_"
 
-_ITEM_ID = re.compile(r"(?:msg|fc|fco|cmp)_(\d+)_(\d+)_(\d+)")
+_ITEM_ID = re.compile(r"((?:msg|fc|fco|cmp)_)(\d+)_(\d+)_(\d+)")
 _PREFIXES: Mapping[type[Item], str] = {
     Said: MESSAGE,
     FunctionCall: FUNCTION_CALL,
     FunctionResult: FUNCTION_RESULT,
     Summary: COMPACTION,
 }
+_KINDS = {prefix: kind for kind, prefix in _PREFIXES.items()}
 
 
 def placed_id(item: Item, conversation: int, number: int, index: int) -> str:
@@ -24,12 +27,14 @@ def placed_id(item: Item, conversation: int, number: int, index: int) -> str:
     return f"{_PREFIXES[type(item)]}{conversation}_{number}_{index}"
 
 
-def place_in(text: str) -> tuple[int, int, int] | None:
-    """The conversation, message and index that an item's id names; None when it is none."""
+def reference_in(text: str) -> Reference:
+    """What an item's id names. Raises `ItemNotFound` when it is none."""
     found = _ITEM_ID.fullmatch(text)
     if not found or not text.isascii():
-        return None
-    conversation, number, index = found.groups()
+        raise ItemNotFound
+    prefix, conversation, number, index = found.groups()
     if parsed_id(conversation) is None or len(number) > 9 or len(index) > 9:
-        return None
-    return int(conversation), int(number), int(index)
+        raise ItemNotFound
+    return Reference(
+        kind=_KINDS[prefix], conversation=ConversationId(int(conversation)), number=int(number), index=int(index)
+    )

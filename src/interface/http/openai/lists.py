@@ -82,24 +82,6 @@ def sliced_page(found: Sequence[T], query: PageQuery, id_of: Callable[[T], str])
     return page_of(wanted, id_of, has_more=len(found) > query.limit)
 
 
-def cut(items: Sequence[T], query: PageQuery, id_of: Callable[[T], str]) -> Page[T]:
-    """The part that is wanted of a whole list, which is in the order of `query`.
-
-    A neighbour that is not there, because it was deleted meanwhile or never was, leaves nothing on that side of it.
-    """
-    ids = [id_of(item) for item in items]
-    start = _index(ids, query.after) + 1 if query.after else 0
-    end = _index(ids, query.before) if query.before else len(items)
-    wanted = items[start:end]
-    if query.before and not query.after:  # the page that ends there, not the first of all
-        return page_of(wanted[-query.limit :], id_of, has_more=len(wanted) > query.limit)
-    return page_of(wanted[: query.limit], id_of, has_more=len(wanted) > query.limit)
-
-
-def _index(ids: Sequence[str], wanted: str) -> int:
-    return ids.index(wanted) if wanted in ids else len(ids)
-
-
 def values_of(request: Request[Any, Any, Any], name: str) -> list[str]:
     """An array in the query: `name[]=a&name[]=b`, `name[0]=a`, `name=a&name=b`, or all of them."""
     return [

@@ -6,7 +6,7 @@ from typing import Any, Literal, TypeAlias
 
 import msgspec
 
-from llm_backend.application.conversation_items import PlacedItem, placed
+from llm_backend.application.recalling_items import PlacedItem, placed
 from llm_backend.domain.answers import STOPPED
 from llm_backend.domain.citations import Citation, Source, cited
 from llm_backend.domain.conversations import MessageState, TokenUsage

@@ -1,4 +1,7 @@
-"""From a body of `/v1/responses` to what is wanted, and to what a model's server is told in words of its own."""
+"""From a body of `/v1/responses` to what is wanted, and to what a model's server is told in words of its own.
+
+Long because: it is one body, field by field and item by item.
+"""
 
 import base64
 import binascii
@@ -10,6 +13,7 @@ from msgspec import Meta
 
 from llm_backend.application.responses import USUALLY_FOUND, WantedResponse
 from llm_backend.application.sourcing import DocumentSearch
+from llm_backend.domain.api_keys import Access, Scope
 from llm_backend.domain.errors import (
     ConversationNotFound,
     InvalidInput,
@@ -22,8 +26,9 @@ from llm_backend.domain.items import (
     FilePart,
     FunctionCall,
     FunctionResult,
+    Given,
     ImagePart,
-    Item,
+    Reference,
     Said,
     Speaker,
     Summary,
@@ -31,7 +36,16 @@ from llm_backend.domain.items import (
 )
 from llm_backend.domain.responses import ResponseRequest
 from llm_backend.interface.http.errors import InvalidBody
-from llm_backend.interface.http.openai.ids import CONVERSATION, RESPONSE, VECTOR_STORE, file_in, number_in, uuid_in
+from llm_backend.interface.http.openai.ids import (
+    CONVERSATION,
+    FILE_SEARCH_CALL,
+    RESPONSE,
+    VECTOR_STORE,
+    file_in,
+    number_in,
+    uuid_in,
+)
+from llm_backend.interface.http.openai.item_ids import reference_in
 from llm_backend.interface.http.openai.response_objects import DEFAULTS
 from llm_backend.interface.http.rest.filters import FilterIn, condition_of
 
@@ -48,10 +62,9 @@ class ConversationIn(msgspec.Struct):
     id: str
 
 
-class ResponseIn(msgspec.Struct, kw_only=True):
-    """What is wanted. Fields that are not here are passed over."""
+class AskedIn(msgspec.Struct, kw_only=True):
+    """All that is wanted, but for the model. Fields that are not here are passed over."""
 
-    model: Name
     input: str | list[Object] | None = None
     instructions: str | None = None
     previous_response_id: str | None = None
@@ -78,6 +91,14 @@ class ResponseIn(msgspec.Struct, kw_only=True):
     safety_identifier: str | None = None
     prompt_cache_key: str | None = None
     user: str | None = None
+
+
+class ResponseIn(AskedIn, kw_only=True):
+    model: Name
+
+
+class CountIn(AskedIn, kw_only=True):
+    model: Name | None = None
 
 
 class FunctionTool(msgspec.Struct, kw_only=True):
@@ -128,16 +149,21 @@ class ResultIn(msgspec.Struct, kw_only=True):
     output: str | list[Object]
 
 
+class ReferenceIn(msgspec.Struct, kw_only=True):
+    id: str
+
+
 class CompactionIn(msgspec.Struct, kw_only=True):
     encrypted_content: str
 
 
-def wanted_response(body: ResponseIn) -> WantedResponse:
-    """Raises `InvalidBody`, `InvalidInput`, `InvalidFilter`, `PreviousResponseNotFound`, `ConversationNotFound`,
-    `KnowledgeBaseNotFound` or `StoredFileNotFound`."""
+def wanted_response(body: ResponseIn | CountIn, usual_model: str = "") -> WantedResponse:
+    """Of `usual_model`, where none is named. Raises `InvalidBody`, `InvalidInput`, `InvalidFilter`,
+    `PreviousResponseNotFound`, `ConversationNotFound`, `ItemNotFound`, `KnowledgeBaseNotFound` or
+    `StoredFileNotFound`."""
     tools = [_tool(tool, f"tools[{place}]") for place, tool in enumerate(body.tools or [])]
     request = ResponseRequest(
-        model=body.model,
+        model=body.model or usual_model,
         instructions=body.instructions,
         previous=_previous(body.previous_response_id),
         background=bool(body.background),
@@ -151,6 +177,13 @@ def wanted_response(body: ResponseIn) -> WantedResponse:
         stored=body.store is not False,
         search=_search([tool for tool in tools if isinstance(tool, FileSearchTool)], body.tool_choice),
     )
+
+
+def allowed(access: Access, wanted: WantedResponse) -> WantedResponse:
+    """What is wanted, if that key may read the files it asks about. Raises `ScopeMissing`."""
+    if wanted.reads_files:
+        access.check(Scope.FILES, changes=False)
+    return wanted
 
 
 def wants_results(body: ResponseIn) -> bool:
@@ -180,15 +213,15 @@ def _previous(named: str | None) -> AnswerId | None:
 # Input ---------------------------------------------------------------------------------------------------------------
 
 
-def items_in(given: str | Sequence[Object], where: str = "input") -> list[Item]:
-    """Raises `InvalidBody`, `InvalidInput` or `StoredFileNotFound`."""
+def items_in(given: str | Sequence[Object], where: str = "input") -> list[Given]:
+    """Raises `InvalidBody`, `InvalidInput`, `ItemNotFound` or `StoredFileNotFound`."""
     if isinstance(given, str):
         return [Said.plain(Speaker.USER, given)]
     return [item for place, one in enumerate(given) for item in _item(one, f"{where}[{place}]")]
 
 
-def _item(given: Object, where: str) -> Iterator[Item]:
-    match given.get("type", "message"):
+def _item(given: Object, where: str) -> Iterator[Given]:
+    match given.get("type") or ("message" if "role" in given or "id" not in given else "item_reference"):
         case "message":
             message = _as(MessageIn, given, where)
             yield Said(speaker=Speaker(message.role), parts=tuple(_parts(message.content, f"{where}.content")))
@@ -200,10 +233,18 @@ def _item(given: Object, where: str) -> Iterator[Item]:
             yield _result(result.call_id, tuple(_parts(result.output, f"{where}.output")))
         case "compaction":
             yield Summary(_summary(_as(CompactionIn, given, where), where))
+        case "item_reference":
+            yield from _reference(_as(ReferenceIn, given, where).id)
         case kind if kind in _LEFT_OUT:
             pass
         case kind:
             raise InvalidInput(f"Items of the type {kind!r} are not supported: {where}")
+
+
+def _reference(name: str) -> Iterator[Reference]:
+    """A search is left out, as it is when it comes whole. Raises `ItemNotFound`."""
+    if number_in(FILE_SEARCH_CALL, name) is None:
+        yield reference_in(name)
 
 
 def _result(call_id: str, parts: tuple[Content, ...]) -> FunctionResult:
@@ -302,7 +343,7 @@ def _knowledge_base(name: str) -> KnowledgeBaseId:
 # What the model's server is told -------------------------------------------------------------------------------------
 
 
-def _options(body: ResponseIn, functions: Sequence[FunctionTool]) -> Object:
+def _options(body: AskedIn, functions: Sequence[FunctionTool]) -> Object:
     """By the names that chat completions have for it; only what the client has said."""
     same = ("temperature", "top_p", "presence_penalty", "frequency_penalty", "user")
     options = {name: getattr(body, name) for name in same}
@@ -333,7 +374,7 @@ def _response_format(wanted: object) -> Object | None:
             raise InvalidInput("text.format must be text, json_object, or json_schema with a name and a schema")
 
 
-def _functions(functions: Sequence[FunctionTool], body: ResponseIn) -> Object:
+def _functions(functions: Sequence[FunctionTool], body: AskedIn) -> Object:
     allowed, choice = _choice(body.tool_choice)
     tools = [_function(function) for function in functions if allowed is None or function.name in allowed]
     return {"tools": tools, "tool_choice": choice, "parallel_tool_calls": body.parallel_tool_calls}
@@ -364,7 +405,7 @@ def _choice(choice: str | Object | None) -> tuple[set[str] | None, object]:
 # What the client is shown again --------------------------------------------------------------------------------------
 
 
-def _shown(body: ResponseIn, tools: Sequence[FunctionTool | FileSearchTool]) -> Object:
+def _shown(body: AskedIn, tools: Sequence[FunctionTool | FileSearchTool]) -> Object:
     shown = {name: getattr(body, name) for name in DEFAULTS if getattr(body, name) is not None}
     if tools:
         shown["tools"] = [_shown_tool(tool) for tool in tools]

@@ -19,7 +19,7 @@ from llm_backend.interface.http.errors import logger, openai_object, openai_stat
 from llm_backend.interface.http.openai.auth import good_for
 from llm_backend.interface.http.openai.ids import RESPONSE, number_in
 from llm_backend.interface.http.openai.response_events import ResponseEvents, Wire
-from llm_backend.interface.http.openai.response_requests import ResponseIn, wanted_response, wants_results
+from llm_backend.interface.http.openai.response_requests import ResponseIn, allowed, wanted_response, wants_results
 from llm_backend.interface.http.openai.response_streams import ResponseDesk
 from llm_backend.interface.http.openai_errors import ErrorObject
 from llm_backend.interface.http.requests import decoded, header
@@ -79,7 +79,7 @@ class Talk:
         try:
             access = await self.authorize(bearer(header(self.socket.scope, b"authorization")))
             body = decoded(message, CreateIn)
-            wanted = await self._wanted(access.user, body)
+            wanted = allowed(access, await self._wanted(access.user, body))
             begun = await self.desk.respond(access.user, wanted, key=access.key)
         except Exception as error:  # noqa: BLE001 - whatever it is, the connection stays open
             if not isinstance(error, DomainError):

@@ -9,7 +9,8 @@ from litestar.params import FromPath, QueryParameter
 from litestar.types import ASGIApp
 
 from llm_backend.application.compacting import Compaction
-from llm_backend.application.conversation_items import placed
+from llm_backend.application.conversation_items import part_of
+from llm_backend.application.recalling_items import placed
 from llm_backend.domain import api_keys
 from llm_backend.domain.errors import ResponseNotFound
 from llm_backend.domain.ids import LARGEST_ID, AnswerId
@@ -17,10 +18,11 @@ from llm_backend.interface.http.documentation import SIGNED_IN, RepeatableOperat
 from llm_backend.interface.http.idempotency import idempotency
 from llm_backend.interface.http.openai.auth import good_for
 from llm_backend.interface.http.openai.completions import JsonBytes
+from llm_backend.interface.http.openai.conversations import place_in
 from llm_backend.interface.http.openai.documentation import UPSTREAM, openai_failures
 from llm_backend.interface.http.openai.ids import RESPONSE, number_in, numbered_id
 from llm_backend.interface.http.openai.item_ids import COMPACTION
-from llm_backend.interface.http.openai.lists import Page, PageQuery, cut, page_query, values_of
+from llm_backend.interface.http.openai.lists import Page, PageQuery, page_query, slice_of, sliced_page, values_of
 from llm_backend.interface.http.openai.requests import OpenAiRequest
 from llm_backend.interface.http.openai.response_objects import (
     CompactionOut,
@@ -33,7 +35,14 @@ from llm_backend.interface.http.openai.response_objects import (
     sealed_out,
     usage_out,
 )
-from llm_backend.interface.http.openai.response_requests import RESULTS, ResponseIn, wanted_response, wants_results
+from llm_backend.interface.http.openai.response_requests import (
+    RESULTS,
+    CountIn,
+    ResponseIn,
+    allowed,
+    wanted_response,
+    wants_results,
+)
 from llm_backend.interface.http.openai.response_streams import ResponseDesk
 from llm_backend.interface.http.rest.parameters import Asked, Body
 
@@ -81,10 +90,11 @@ class ResponsesController(Controller):
         background."""
         owner, with_results = request.owner, wants_results(data)
         repeated, key = idempotency(request.scope, data), request.access.key
-        begun = await response_desk.respond(owner, wanted_response(data), idempotency=repeated, key=key)
+        wanted = allowed(request.access, wanted_response(data))
+        begun = await response_desk.respond(owner, wanted, idempotency=repeated, key=key)
         if data.stream:
             return await response_desk.stream(owner, begun, with_results=with_results)
-        if data.background:
+        if data.background and begun.response.reply is None:
             return JsonBytes(_encode(begun_out(begun.response, queued=True)))
         return response_desk.whole(owner, begun, with_results=with_results)
 
@@ -94,11 +104,10 @@ class ResponsesController(Controller):
         opt=good_for(api_keys.Scope.CHAT, changes=False),
         responses=openai_failures(404, 413, 415),
     )
-    async def count(
-        self, data: Body[ResponseIn], response_desk: Asked[ResponseDesk], request: OpenAiRequest
-    ) -> TokensOut:
+    async def count(self, data: Body[CountIn], response_desk: Asked[ResponseDesk], request: OpenAiRequest) -> TokensOut:
         """How many tokens such a request would send to the model, as a cautious guess."""
-        return TokensOut(await response_desk.count(request.owner, wanted_response(data)))
+        wanted = allowed(request.access, wanted_response(data, response_desk.count.usual_model))
+        return TokensOut(await response_desk.count(request.owner, wanted))
 
     @post(
         "/compact",
@@ -112,7 +121,8 @@ class ResponsesController(Controller):
     ) -> CompactedOut:
         """Sum up what such a response would build upon, as an item that takes its place in a later input."""
         repeated = idempotency(request.scope, data)
-        return compacted_out(await response_desk.compact(request.access, wanted_response(data), idempotency=repeated))
+        wanted = allowed(request.access, wanted_response(data))
+        return compacted_out(await response_desk.compact(request.access, wanted, idempotency=repeated))
 
     @get("/{response_id:str}", responses=_WHOLE | openai_failures(404))
     async def find(
@@ -127,6 +137,8 @@ class ResponsesController(Controller):
         long as they are kept."""
         response = await response_desk.find(request.owner, response_in(response_id))
         with_results = RESULTS in values_of(request, "include")
+        if with_results and response.sources:
+            request.access.check(api_keys.Scope.FILES, changes=False)
         if stream:
             return await response_desk.resume(request.owner, response, starting_after, with_results=with_results)
         return JsonBytes(_encode(response_out(response, with_results=with_results)))
@@ -157,8 +169,9 @@ class ResponsesController(Controller):
         """What the response was asked."""
         response = await response_desk.find(request.owner, response_in(response_id))
         conversation = response.answer.conversation
-        items = [placed_out(one, conversation) for one in placed([response.question])]
-        return cut(items[::-1] if page.newest_first else items, page, lambda item: item.id)
+        part = slice_of(page, place_in(conversation))
+        items = [placed_out(one, conversation) for one in part_of(placed([response.question]), part)]
+        return sliced_page(items, page, lambda item: item.id)
 
 
 def compacted_out(compaction: Compaction) -> CompactedOut:

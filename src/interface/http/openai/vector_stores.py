@@ -8,7 +8,6 @@ from litestar import Controller, delete, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 
-from llm_backend.application.files import FindFile
 from llm_backend.application.knowledge import DeleteKnowledgeBase
 from llm_backend.application.store_files import MOST_FILES, AttachFiles, ToAttach
 from llm_backend.application.vector_stores import (
@@ -168,15 +167,13 @@ class VectorStoresController(Controller):
         data: Body[VectorStoreIn],
         create_vector_store: Asked[CreateVectorStore],
         find_vector_store: Asked[FindVectorStore],
-        find_file: Asked[FindFile],
         attach_files: Asked[AttachFiles],
         request: OpenAiRequest,
     ) -> VectorStoreOut:
         """Make a vector store, which is a knowledge base, and attach files to it."""
         chunking = chunking_in(data.chunking_strategy)
         files = [file_in(text) for text in dict.fromkeys(data.file_ids or [])]
-        for file in files:
-            await find_file(request.owner, file)
+        await attach_files.check(request.owner, files)
         made = await create_vector_store(
             request.owner,
             _about(data),
