@@ -204,7 +204,7 @@ class RemoveItem(Case):
 
     async def act(self, world: World) -> None:
         with suppress(ItemNotFound):
-            await world.backend.remove_item(world.ada, Reference(Said, world.talk, 1, 0))
+            await world.backend.remove_item(world.ada, Reference(kind=Said, conversation=world.talk, number=1, index=0))
 
     async def holds(self, world: World, *, acknowledged: bool) -> None:
         messages = (await world.backend.read_items(world.ada, world.talk)).messages
