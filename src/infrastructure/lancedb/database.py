@@ -9,10 +9,10 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 from typing import NamedTuple
 
-# Before the import. It warns of clusters that are empty, as some are; and it reads ahead up to 2 GiB by itself, which
-# makes the index of vectors take 540 MiB of memory in place of 370.
+# Before the import. It warns of clusters that are empty, as some are; and it reads ahead up to 2 GiB by itself. With
+# 32 MiB, which are enough for whoever only writes, a small search takes 56 ms of time in place of 9.
 os.environ.setdefault("LANCEDB_LOG", "error")
-os.environ.setdefault("LANCE_DEFAULT_IO_BUFFER_SIZE", str(32 * 1024 * 1024))
+os.environ.setdefault("LANCE_DEFAULT_IO_BUFFER_SIZE", str(256 * 1024 * 1024))
 
 import lancedb
 from lancedb import AsyncConnection
