@@ -93,8 +93,11 @@ class Soak:
     # Troubles --------------------------------------------------------------------------------------------------------
 
     async def _kill(self) -> None:
+        """From kill to kill, however long the killed one takes to be back."""
+        due = time.monotonic()
         while True:
-            await asyncio.sleep(KILL_EVERY)
+            due = max(due + KILL_EVERY, time.monotonic())
+            await asyncio.sleep(due - time.monotonic())
             server = self.chance.choice(self.replicas.servers[1:])
             await killed(server)
             self.kills += 1
