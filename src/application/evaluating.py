@@ -82,7 +82,11 @@ class EvaluateRetrieval:
             rows.append(_measured(query, found.passages, names))
             progress("asking", number, len(collection.queries))
         return Evaluation(
-            measures={name: [row[name] for row in rows] for name in (rows[0] if rows else ())},
+            measures={
+                # of the questions that have it: those without an answer say nothing of answers
+                name: [row[name] for row in rows if name in row]
+                for name in dict.fromkeys(name for row in rows for name in row)
+            },
             query_seconds=seconds,
             upload_seconds=upload_seconds,
         )

@@ -109,8 +109,8 @@ class IngestDocument:
         report(EMBEDDING)
         embedded = await embedder.embed_document([chunk.search_text for chunk in chunks])
         report(INDEXING)
-        if document.attempt > 1:
-            await self.index.remove(space, [document.id])
+        for earlier in range(1, document.attempt):  # and not what somebody may have added who was quicker meanwhile
+            await self.index.remove(space, [document.id], attempt=earlier)
         await self.index.add(space, _stored(document, chunks, embedded), new=True)  # no two tries have one number
         ready, replaced = await self._finish(document, space, parsed, chunks, embedded)
         if replaced:

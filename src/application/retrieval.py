@@ -85,12 +85,18 @@ class CorpusSummaries:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Shelf:
-    """A knowledge base to search, and with what. `documents`: those that a filter lets through."""
+    """A knowledge base to search, and with what. `documents`: those that a filter lets through; `is_all`: which were
+    all of them, so that the index need not look at that."""
 
     base: KnowledgeBase
     embedder: Embedder | None
     vector: Vector | None
     documents: Collection[DocumentId] | None
+    is_all: bool = False
+
+    def admits(self, document: DocumentId) -> bool:
+        """Also of those that have come since the filter was asked."""
+        return self.documents is None or document in self.documents
 
     @property
     def cosine_weight(self) -> float:
@@ -185,7 +191,8 @@ class Retrieve:
             if key not in asked:
                 asked[key] = await _vector(embedder, text, corpus)
             vector = asked[key]
-        return _Shelf(base=base, embedder=embedder, vector=vector, documents=await self._documents(base, where))
+        documents, is_all = await self._documents(base, where)
+        return _Shelf(base=base, embedder=embedder, vector=vector, documents=documents, is_all=is_all)
 
     def _embedder(self, base: KnowledgeBase) -> Embedder | None:
         """None when the configuration no longer has the model, or has it with other dimensions."""
@@ -195,12 +202,15 @@ class Retrieve:
             return None
         return embedder if embedder.space == base.space else None
 
-    async def _documents(self, base: KnowledgeBase, where: Condition | None) -> Collection[DocumentId] | None:
+    async def _documents(
+        self, base: KnowledgeBase, where: Condition | None
+    ) -> tuple[Collection[DocumentId] | None, bool]:
         """What the database says now counts, so that changing an attribute takes no change of the index."""
         if where is None:
-            return None
+            return None, True
         documents = await self.views.documents(base.owner, base.id)
-        return await asyncio.to_thread(_satisfying, where, documents)
+        found = await asyncio.to_thread(_satisfying, where, documents)
+        return found, len(found) == len(documents) > 0
 
     async def _hits(self, shelf: _Shelf, text: str, wanted: int) -> _Hits:
         alive: list[Candidate] = []
@@ -210,7 +220,7 @@ class Retrieve:
         for depth in DEPTHS:
             found = await self._search(shelf, text, depth)
             ready = await self._ready(shelf.base, found)
-            alive = [candidate for candidate in found if _is_current(candidate, ready)]
+            alive = [one for one in found if _is_current(one, ready) and shelf.admits(one.stored.document)]
             if not found:
                 await self._check_that_it_is_not_lost(shelf.base)
             if len(alive) >= wanted or len(alive) == len(found) or len(found) < depth:
@@ -220,7 +230,12 @@ class Retrieve:
     async def _search(self, shelf: _Shelf, text: str, limit: int) -> Sequence[Candidate]:
         base = shelf.base
         return await self.index.search(
-            base.space, base.id, text=text, vector=shelf.vector, limit=limit, documents=shelf.documents
+            base.space,
+            base.id,
+            text=text,
+            vector=shelf.vector,
+            limit=limit,
+            documents=None if shelf.is_all else shelf.documents,
         )
 
     async def _check_that_it_is_not_lost(self, shelf: KnowledgeBase) -> None:
@@ -263,10 +278,8 @@ def _check(query: str, top_k: int, threshold: float) -> None:
         raise InvalidQuery
 
 
-def _satisfying(where: Condition, documents: Sequence[DocumentSummary]) -> Collection[DocumentId] | None:
-    """None when all do: the index has less to look at then."""
-    found = [document.id for document in documents if matches(where, document.facts)]
-    return None if found and len(found) == len(documents) else found
+def _satisfying(where: Condition, documents: Sequence[DocumentSummary]) -> Collection[DocumentId]:
+    return {document.id: None for document in documents if matches(where, document.facts)}.keys()
 
 
 def _is_current(candidate: Candidate, ready: Mapping[DocumentId, ReadyDocument]) -> bool:

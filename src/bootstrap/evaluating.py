@@ -54,7 +54,7 @@ def _apart(settings: Settings, folder: Path) -> Settings:
         database=Database(),
         jobs=replace(settings.jobs, concurrency=settings.jobs.concurrency or 4),
         secrets_key_file=None,
-        rag=replace(settings.rag, lancedb_uri=None),
+        rag=replace(settings.rag, lancedb_uri=None, models_folder=settings.models_folder),
     )
 
 

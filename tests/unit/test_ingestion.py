@@ -362,6 +362,27 @@ async def test_whoever_was_outrun_leaves_nothing_of_its_own_and_all_of_the_other
     assert (await shelf.status(document)).document.attempt == 2
 
 
+async def test_a_second_try_that_was_outrun_takes_nothing_from_the_third(shelf: Shelf) -> None:
+    document = await shelf.submit(TEXT)
+
+    async def outrun() -> None:
+        shelf.embedder.inside = HashEmbedder()
+        await shelf.jobs.take(LEASE)
+        shelf.clock.advance(LEASE)
+        await shelf.work()
+
+    async def outrun_by_one_that_is_outrun() -> None:
+        shelf.embedder.inside = HashEmbedder()
+        await shelf.jobs.take(LEASE)
+        shelf.clock.advance(LEASE)
+        await during_embedding(shelf, outrun)
+
+    await during_embedding(shelf, outrun_by_one_that_is_outrun)
+
+    assert (await shelf.status(document)).document.attempt == 3
+    assert await shelf.indexed("fox") == len(await shelf.found("quick fox")) == 1
+
+
 async def test_a_document_deleted_while_it_is_read_in_leaves_nothing_behind(shelf: Shelf) -> None:
     document = await shelf.submit(TEXT)
 

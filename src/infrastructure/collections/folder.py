@@ -40,23 +40,27 @@ class _Query(msgspec.Struct):
     answer: str = ""
 
 
+def _id_of(one: _Document | _Query) -> str:
+    return str(one.beir_id if one.id == "" else one.id)
+
+
 def read_collection(folder: Path) -> Collection:
     """Questions without a relevant document are left out. Raises `InvalidCollection` or `OSError`."""
     grades = _grades(folder / "qrels.tsv")
     documents = [
-        JudgedDocument(id=str(one.id or one.beir_id), title=one.title, text=one.text)
+        JudgedDocument(id=_id_of(one), title=one.title, text=one.text)
         for one in _lines(folder / "corpus.jsonl", _Document)
         if one.text.strip() or one.title.strip()
     ]
     queries = [
         JudgedQuery(
-            id=str(one.id or one.beir_id),
+            id=_id_of(one),
             text=one.text,
-            grades=grades[str(one.id or one.beir_id)],
+            grades=grades[_id_of(one)],
             answers=[answer for answer in (*one.answers, one.answer) if answer],
         )
         for one in _lines(folder / "queries.jsonl", _Query)
-        if str(one.id or one.beir_id) in grades
+        if _id_of(one) in grades
     ]
     if not documents or not queries:
         raise InvalidCollection(f"{folder} has no documents, or no questions with a relevant document")

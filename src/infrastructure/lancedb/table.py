@@ -155,6 +155,8 @@ class PassageTable:
         query = self._table.query().nearest_to(asked).distance_type("dot").where(mine)
         if self._vector_index.is_there:
             query = self._vector_index.narrowed(query, await self._table.count_rows(mine.to_sql()))
+        else:
+            query = query.bypass_vector_index()  # that another process may have made since, and that is then not asked
         return await query.select([*COLUMNS, "_distance"]).limit(limit).to_arrow()
 
 

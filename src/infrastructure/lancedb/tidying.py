@@ -45,6 +45,8 @@ class Tidying:
         task = Task(self._uri, self._storage_options, table, self._kept_versions.total_seconds())
         child = await asyncio.to_thread(_started, task)
         self._running.add(child)
+        if self._stopped:  # while it was being started
+            child.kill()
         try:
             async with asyncio.timeout(LONGEST.total_seconds()):
                 # Not `Popen.wait` in a thread: the few that there are for everybody have other things to do.

@@ -38,7 +38,7 @@ class VectorIndex:
 
     @property
     def is_there(self) -> bool:
-        """As of the last look: another process may have made it since, which makes searches slower, and not wrong."""
+        """As of the last look. Another process may have made it since; who does not know of it must bypass it."""
         return self._partitions > 0
 
     async def look(self) -> None:

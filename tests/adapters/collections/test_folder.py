@@ -30,6 +30,15 @@ def test_answers_and_the_columns_of_trec_are_read(tmp_path: Path) -> None:
     assert (query.answers, query.grades) == (["x", "y"], {"d1": 1})
 
 
+def test_zero_is_a_name_like_any(tmp_path: Path) -> None:
+    corpus, queries = '{"id": 0, "text": "x"}', '{"_id": 0, "text": "a"}'
+
+    collection = read_collection(given(tmp_path, corpus=corpus, queries=queries, qrels="0\t0\t1\n"))
+
+    assert [one.id for one in collection.documents] == ["0"]
+    assert [(one.id, one.grades) for one in collection.queries] == [("0", {"0": 1})]
+
+
 @pytest.mark.parametrize(
     ("wrong", "where"),
     [

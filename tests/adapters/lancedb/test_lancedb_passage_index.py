@@ -326,10 +326,11 @@ async def test_a_large_table_gets_a_vector_index_that_changes_next_to_nothing(tm
         return {(one.stored.document, one.stored.chunk.position) for one in found}
 
     large, small = some(SHELF, 20_000), some(OTHER_SHELF, 50)
-    async with LanceDbPassageIndex(str(tmp_path)) as index:
+    async with LanceDbPassageIndex(str(tmp_path)) as index, LanceDbPassageIndex(str(tmp_path)) as elsewhere:
         for first in range(0, len(large), 5000):
             await index.add(space, large[first : first + 5000])
         await index.add(space, small)
+        assert len(await nearest(elsewhere, small[0])) == 50  # before there is an index that it knows of
         exact = [await nearest(index, asked) for asked in large[:10]]
 
         await index.optimize()
@@ -340,7 +341,7 @@ async def test_a_large_table_gets_a_vector_index_that_changes_next_to_nothing(tm
         again = [await nearest(index, asked) for asked in large[:10]]
         shared = [len(before & after) for before, after in zip(exact, again, strict=True)]
         assert sum(shared) >= 950
-        assert len(await nearest(index, small[0])) == 50
+        assert len(await nearest(index, small[0])) == len(await nearest(elsewhere, small[0])) == 50
         await index.add(space, [replace(large[0], document=DocumentId("new"))])
         assert ("new", 0) in await nearest(index, large[0], limit=3)
         found = await index.search(space, SHELF, text="", vector=large[0].vector, limit=10)
