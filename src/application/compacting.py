@@ -1,19 +1,15 @@
 """Putting what was said into fewer words, so that a conversation fits into the model's window again."""
 
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from llm_backend.application.metering import shares_of
-from llm_backend.application.ports.chat_model import ChatModel, ChatRequest
+from llm_backend.application.asking_apart import AskApart
 from llm_backend.application.ports.idempotency import AlreadyRecorded, IdempotencyKey
 from llm_backend.application.ports.unit_of_work import UnitOfWorkFactory
 from llm_backend.application.responses import PrepareResponse, WantedResponse
-from llm_backend.application.usage import RecordUsage
-from llm_backend.domain.answers import Continued, Delta
 from llm_backend.domain.api_keys import Access
-from llm_backend.domain.conversations import Seam, TokenUsage
+from llm_backend.domain.conversations import TokenUsage
 from llm_backend.domain.errors import UpstreamProtocolError
 from llm_backend.domain.ids import AnswerId, UserId
 from llm_backend.domain.items import Said, Speaker, Summary
@@ -41,9 +37,8 @@ class CompactResponse:
     """Ask the model to sum up what a response would build upon."""
 
     prepare: PrepareResponse
-    model: ChatModel
+    ask: AskApart
     transactions: UnitOfWorkFactory
-    record: RecordUsage
 
     async def __call__(
         self, access: Access, wanted: WantedResponse, *, idempotency: IdempotencyKey | None = None
@@ -74,7 +69,7 @@ class CompactResponse:
     async def _made(self, access: Access, wanted: WantedResponse) -> Compaction:
         wanted = replace(wanted, items=[*wanted.items, Said.plain(Speaker.USER, SUMMARISE)], search=None)
         prepared = await self.prepare(access.user, wanted)
-        text, usage = await self._asked(access, replace(prepared.prompt, options={}))
+        text, usage = await self.ask(access, UsageKind.RESPONSE, replace(prepared.prompt, options={}))
         if not text.strip():
             raise UpstreamProtocolError
         return Compaction(
@@ -83,23 +78,6 @@ class CompactResponse:
             usage=usage,
             at=self.prepare.now(),
         )
-
-    async def _asked(self, access: Access, request: ChatRequest) -> tuple[str, TokenUsage | None]:
-        """Whatever becomes of it, what was used is charged."""
-        pieces: list[str] = []
-        seams: list[Seam] = []
-        counted = None
-
-        def emit(deltas: Sequence[Delta]) -> None:
-            pieces.extend(delta.text for delta in deltas)
-            seams.extend(delta.seam for delta in deltas if isinstance(delta, Continued))
-
-        try:
-            counted = (await self.model.answer(request, emit)).usage
-        finally:
-            shares = shares_of(request, "".join(pieces), seams, counted)
-            self.record.shares(access, UsageKind.RESPONSE, shares, conversation=None)
-        return "".join(pieces), counted
 
 
 def _note_of(made: Compaction) -> str:

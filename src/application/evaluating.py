@@ -108,9 +108,12 @@ class EvaluateRetrieval:
                 progress("uploading", len(names), len(documents))
 
         with TemporaryDirectory(prefix="llm-backend-evaluation-") as folder:
-            async with asyncio.TaskGroup() as tasks:
-                for _ in range(AT_ONCE):
-                    tasks.create_task(upload_some(Path(folder)))
+            try:
+                async with asyncio.TaskGroup() as tasks:
+                    for _ in range(AT_ONCE):
+                        tasks.create_task(upload_some(Path(folder)))
+            except ExceptionGroup as failures:
+                raise failures.exceptions[0] from failures  # one is as good as all: what failed is told people
         return names
 
 

@@ -7,14 +7,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
+from llm_backend.application.asking_apart import AskApart
 from llm_backend.application.composing import ComposeRequest
-from llm_backend.application.metering import shares_of
 from llm_backend.application.ports.chat_model import ChatRequest, ChatTurn
-from llm_backend.application.usage import RecordUsage
-from llm_backend.domain.answers import Continued, Delta
 from llm_backend.domain.api_keys import Access
-from llm_backend.domain.conversations import Conversation, Message, Role, Seam, Thread
-from llm_backend.domain.errors import AnswerTooLong, DomainError
+from llm_backend.domain.conversations import Message, Role, Thread
+from llm_backend.domain.errors import DomainError
 from llm_backend.domain.ids import ApiKeyId, ConversationId
 from llm_backend.domain.usage import UsageKind
 
@@ -44,7 +42,7 @@ class RewriteQuestion:
     """
 
     compose: ComposeRequest
-    record: RecordUsage
+    ask: AskApart
     is_able: Callable[[str], bool] = lambda _: True
     patience: timedelta = timedelta(seconds=4)
 
@@ -57,7 +55,13 @@ class RewriteQuestion:
         try:
             async with asyncio.timeout(self.patience.total_seconds()):
                 request = self._request(thread, past[-REMEMBERED:], question)
-                reply = await self._ask(thread.conversation, request, key)
+                reply, _ = await self.ask(
+                    Access(user=thread.conversation.owner, key=key),
+                    UsageKind.ANSWER,
+                    request,
+                    conversation=thread.conversation.id or None,
+                    longest=LONGEST_REPLY,
+                )
         except (DomainError, TimeoutError) as error:
             logger.info("a question was not rewritten: %s", type(error).__name__)
             return None
@@ -77,25 +81,6 @@ class RewriteQuestion:
             ],
             api_key=self.compose.api_key(thread.conversation),
         )
-
-    async def _ask(self, conversation: Conversation, request: ChatRequest, key: ApiKeyId | None) -> str:
-        pieces: list[str] = []
-        seams: list[Seam] = []
-        counted = None
-
-        def take(deltas: Sequence[Delta]) -> None:
-            pieces.extend(delta.text for delta in deltas)
-            seams.extend(delta.seam for delta in deltas if isinstance(delta, Continued))
-            if sum(map(len, pieces)) > LONGEST_REPLY:
-                raise AnswerTooLong
-
-        try:
-            counted = (await self.compose.model.answer(request, take)).usage
-        finally:
-            shares = shares_of(request, "".join(pieces), seams, counted)
-            access = Access(user=conversation.owner, key=key)
-            self.record.shares(access, UsageKind.ANSWER, shares, conversation=conversation.id or None)
-        return "".join(pieces)
 
 
 def _first_line(reply: str) -> str:

@@ -13,6 +13,7 @@ from llm_backend.application.answering import (
     StopAnswer,
 )
 from llm_backend.application.api_keys import Authorize, CreateApiKey, DeleteApiKey, KeyUses, ListApiKeys
+from llm_backend.application.asking_apart import AskApart
 from llm_backend.application.backend import Backend
 from llm_backend.application.compacting import CompactResponse
 from llm_backend.application.completions import CompleteChat, GroundRequest, StreamChat
@@ -227,7 +228,8 @@ def use_cases(
     vectors_kept_for = settings.rag.old_vectors_kept_for
     authenticate = Authenticate(ports.tokens, store.session_views)
     ground = GroundAnswer(knowledge, ids, settings.rag.context_tokens)
-    find = FindSources(knowledge, retrieve, ports.folding, rewriting(settings, compose, record))
+    ask_apart = AskApart(model=ports.chat_model, record=record)
+    find = FindSources(knowledge, retrieve, ports.folding, rewriting(settings, compose, ask_apart))
     ground_request = GroundRequest(
         knowledge=knowledge,
         find=find,
@@ -296,7 +298,7 @@ def use_cases(
         remove_item=RemoveItem(transactions, read_items),
         respond=Respond(stored=shelf, in_passing=in_passing, prepare=prepare, streams_per_user=limits.streams_per_user),
         count_input=CountInput(prepare),
-        compact_response=CompactResponse(prepare, ports.chat_model, transactions, record),
+        compact_response=CompactResponse(prepare, ask_apart, transactions),
         find_response=FindResponse(store.response_views),
         recall_response=RecallResponse(store.journal),
         cancel_response=CancelResponse(store.response_views, stop_answer),

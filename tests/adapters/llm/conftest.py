@@ -68,13 +68,14 @@ def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.Abstrac
 _MET_ELSEWHERE = ("[asyncio-httptools", "[uvloop-httpx")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    here = str(Path(__file__).parent)
-    items[:] = [
-        item
-        for item in items
-        if not (str(item.path).startswith(here) and any(pair in item.name for pair in _MET_ELSEWHERE))
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    here = Path(__file__).parent
+    left_out = [
+        item for item in items if here in item.path.parents and any(pair in item.name for pair in _MET_ELSEWHERE)
     ]
+    config.hook.pytest_deselected(items=left_out)
+    gone = set(left_out)
+    items[:] = [item for item in items if item not in gone]
 
 
 @pytest.fixture
