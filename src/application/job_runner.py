@@ -237,7 +237,8 @@ class JobRunner:
     def _report(self, running: _Running, progress: Progress) -> None:
         running.progress = progress
         running.beat.set()
-        self._tell(running.lease.job, is_over=progress.percent >= ALL_DONE)
+        if progress.percent >= ALL_DONE:
+            self._tell(running.lease.job)
 
     async def _settle(self, running: _Running, error: Exception | None) -> None:
         lease, work = running.lease, running.work
@@ -281,6 +282,7 @@ class JobRunner:
             running.beat.clear()
             try:
                 running.hold = await self.jobs.extend(running.lease, running.progress)
+                self._tell(running.lease.job, is_over=False)  # now it can be read
             except (Unavailable, StorageFull) as error:
                 logger.warning("a lease could not be extended: %s", error.code, extra={"job": running.lease.job})
             except Exception:

@@ -5,6 +5,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from llm_backend.application.job_runner import JobRunner
+from llm_backend.application.ports.blobs import BlobKey, Blobs
 from llm_backend.application.ports.clock import Clock, IdSource
 from llm_backend.application.ports.embedder import Embedders
 from llm_backend.application.ports.idempotency import AlreadyRecorded, IdempotencyKey
@@ -73,7 +74,10 @@ class ListKnowledgeBases:
 
 @dataclass(frozen=True, slots=True)
 class DeleteKnowledgeBase:
-    """Delete a knowledge base with its documents: gone from lists and searches when this returns."""
+    """Delete a knowledge base with its documents: gone from lists and searches when this returns.
+
+    Their files, which may be many, go with the next sweep.
+    """
 
     transactions: UnitOfWorkFactory
     views: KnowledgeViews
@@ -104,10 +108,14 @@ class ListDocuments:
 
 @dataclass(frozen=True, slots=True)
 class DeleteDocument:
-    """Delete a document, however far it has come: gone from lists and searches when this returns."""
+    """Delete a document, however far it has come: gone from lists and searches when this returns.
+
+    So is its file, unless somebody is at work on it, who clears up.
+    """
 
     transactions: UnitOfWorkFactory
     index: PassageIndex
+    blobs: Blobs
     jobs: Jobs
     runner: JobRunner
 
@@ -125,6 +133,7 @@ class DeleteDocument:
         with suppress(DomainError):  # the tombstone stays, and the sweeper tries again
             for space in spaces:
                 await self.index.remove(space, [document])
+            await self.blobs.delete([BlobKey(document)])
 
 
 @dataclass(frozen=True, slots=True)

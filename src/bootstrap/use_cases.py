@@ -241,7 +241,7 @@ def use_cases(
     )
     cancel = CancelDocument(transactions, ports.jobs, jobs, check)
     describe = DescribeDocument(transactions)
-    delete_document = DeleteDocument(transactions, ports.passage_index, ports.jobs, jobs)
+    delete_document = DeleteDocument(transactions, ports.passage_index, ports.blobs, ports.jobs, jobs)
     delete_knowledge_base = DeleteKnowledgeBase(transactions, knowledge, ports.passage_index)
     find_file = FindFile(files, clock)
     delete_file = DeleteFile(transactions, ports.blobs, ports.passage_index, ports.jobs, jobs)

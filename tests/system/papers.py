@@ -17,18 +17,6 @@ async def submitted(client: Client, shelf: str) -> list[str]:
     ]
 
 
-async def reaches(client: Client, document: str, *steps: str) -> dict[str, Any]:
-    """The first status that has one of these steps."""
-    headers = {"Authorization": f"Bearer {client.token}"}
-    path = "/api/rag/doc/events"
-    async with client.http.stream("GET", path, params={"doc_id": document}, headers=headers) as reply:
-        async for event in events_of(reply):
-            status: dict[str, Any] = json.loads(event.data)
-            if status["step"] in steps:
-                return status
-    raise AssertionError(f"{document} never came to {steps}")
-
-
 async def begins(client: Client, document: str) -> dict[str, Any]:
     """The first status after it was queued, whatever that is: short steps may pass between two looks."""
     headers = {"Authorization": f"Bearer {client.token}"}

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from tests.http.clients import Client
 from tests.live import ServerProcess
-from tests.system.papers import PAPERS, check_all_came_in, reaches, submitted
+from tests.system.papers import PAPERS, begins, check_all_came_in, submitted
 from tests.system.processes import NewServer, configuration, connected, killed, started, terminated
 from tests.system.streams import SOON
 from tests.upstream import Upstream
@@ -34,7 +34,7 @@ async def test_a_document_that_was_accepted_survives_kill_9_in_the_middle_of_its
         alice = await client.new_user()
         shelf = await alice.new_knowledge_base()
         documents = await submitted(alice, shelf)
-        await reaches(alice, documents[0], "parsing")
+        await begins(alice, documents[0])
         await killed(server)
 
     await started(server)
@@ -69,7 +69,7 @@ async def test_a_document_deleted_in_the_middle_of_its_job_leaves_nothing_behind
         alice = await client.new_user()
         shelf = await alice.new_knowledge_base()
         (document, *others) = await submitted(alice, shelf)
-        await reaches(alice, document, "parsing", "embedding", "indexing", "done")
+        await begins(alice, document)
 
         deleted = await alice.post("/api/rag/doc/delete", {"kb_id": shelf, "doc_id": document})
 

@@ -197,7 +197,11 @@ class Shelf:
     @property
     def delete_document(self) -> DeleteDocument:
         return DeleteDocument(
-            self._port(self.store.transactions), self._port(self.index), self._port(self.jobs), self.runner
+            self._port(self.store.transactions),
+            self._port(self.index),
+            self._port(self.blobs),
+            self._port(self.jobs),
+            self.runner,
         )
 
     @property

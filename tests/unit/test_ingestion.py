@@ -228,7 +228,6 @@ async def test_the_file_of_a_document_is_kept_for_as_long_as_the_document(shelf:
     assert await shelf.blobs.keys() == [BlobKey(document.id)]
 
     await shelf.delete_document(ALICE, shelf.id, document.id)
-    await shelf.sweep()
 
     assert not await shelf.blobs.keys()
 

@@ -264,13 +264,18 @@ async def test_progress_is_seen_by_everybody(jobs: MemoryJobs, shared: SharedJob
         assert await MemoryJobs(shared).progress(JOB) == Progress(step="under way", percent=50)
 
 
-async def test_whoever_watches_hears_of_each_step_and_of_the_end(jobs: MemoryJobs, work: Errands) -> None:
+async def test_whoever_watches_hears_of_each_step_when_it_can_be_seen_and_of_the_end(
+    jobs: MemoryJobs, work: Errands
+) -> None:
+    work.waits = True
     async with running(jobs, work) as runner:
         with runner.watching(JOB) as news:
             await jobs.enqueue(JOB)
             await news.wait()
-            await work.ended.get()
+            assert await jobs.progress(JOB) == Progress(step="under way", percent=50)
             news.clear()
+            work.go_on.set()
+            await work.ended.get()
             await news.wait()
 
     assert not runner._watchers
