@@ -55,8 +55,7 @@ class _ForgetfulClient(httpx.AsyncClient):
     async def send(self, request: httpx.Request, *, stream: bool = False, **options: Any) -> httpx.Response:
         if self._plain is None or request.url.scheme != "http" or self.is_closed:
             return await super().send(request, stream=stream, **options)
-        response = await self._plain.handle_async_request(request)
-        response.request = request
+        response = await self._plain.handle_async_request(request)  # without the request, which may be large
         if not stream:
             async with aclosing(response):
                 await response.aread()

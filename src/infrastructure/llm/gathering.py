@@ -10,7 +10,7 @@ from typing import Protocol
 
 PAUSE = 0.004
 """Seconds, at least. A tenth of what an eye notices, and half the time between two pieces of a fast model."""
-LONGEST_PAUSE = 0.020
+LONGEST_PAUSE = 0.030
 """Seconds, when many answers are being written: then two pieces of a fast one are often sent together."""
 PAUSE_PER_TAKER = 0.0005
 MOST_WAITING = 64 * 1024

@@ -59,6 +59,7 @@ class Attempt:
     async def _exchange(self, watchdog: Watchdog) -> None:
         with quiet():
             response = await self._client.send(self._request, stream=True)
+        del self._request  # with the prompt, which may be large, and need not be kept for as long as the answer takes
         try:
             self.status = response.status_code
             if not response.is_success:
