@@ -1,7 +1,9 @@
 """What every reply has in common, what the log says, and the documents about the API itself."""
 
+import gc
 import json
 import re
+import weakref
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -15,7 +17,7 @@ from structlog.testing import capture_logs
 from llm_backend.application.backend import Backend
 from llm_backend.application.health import CheckReadiness, Part
 from llm_backend.domain.errors import DatabaseUnavailable, StorageFull
-from llm_backend.interface.http.edge import Edge
+from llm_backend.interface.http.edge import Edge, innermost
 from llm_backend.interface.http.errors import status_of
 from llm_backend.interface.http.options import HttpOptions
 from tests.http.apps import app_over
@@ -94,6 +96,28 @@ async def test_what_goes_wrong_outside_of_handlers_is_logged_once_too(
 
     assert [message.get("status") for message in sent] == ([200] if after_start else [500, None])
     assert len([record for record in caplog.records if record.exc_info]) == 1
+
+
+async def test_a_request_leaves_nothing_to_the_garbage_collector() -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await innermost(scope, send)({"type": "http.response.start", "status": 200, "headers": []})
+
+    async def receive() -> Any:
+        raise AssertionError
+
+    class Client:
+        async def send(self, message: Any) -> None: ...
+
+    client = Client()
+    freed = weakref.ref(client)
+    scope: Any = {"type": "http", "method": "GET", "path": "/", "raw_path": b"/", "headers": [], "client": client}
+    gc.disable()
+    try:
+        await Edge(app)(scope, receive, client.send)
+        del scope, client
+        assert freed() is None
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize(("error", "status"), [(DatabaseUnavailable(), 503), (StorageFull(), 507)])
