@@ -21,11 +21,11 @@ class HttpConnection(asyncio.Protocol):
         freed: Callable[["HttpConnection"], None],
         gone: Callable[["HttpConnection"], None],
     ) -> None:
-        self.idle_since = 0.0
         self._gathering = gathering
         self._freed = freed
         self._gone = gone
-        self._loop = asyncio.get_running_loop()
+        self._loop = asyncio.get_running_loop()  # kept, as asking for it is a system call
+        self._idle_since = 0.0
         self._transport: asyncio.Transport | None = None
         self._exchange: Exchange | None = None
         self._lingering: asyncio.TimerHandle | None = None
@@ -33,6 +33,11 @@ class HttpConnection(asyncio.Protocol):
     @property
     def open(self) -> bool:
         return self._transport is not None and not self._transport.is_closing()
+
+    @property
+    def idle_for(self) -> float:
+        """Seconds since the last exchange."""
+        return self._loop.time() - self._idle_since
 
     def send(self, request: bytes) -> Exchange:
         """Begin an exchange; the connection must be idle and open."""
@@ -66,7 +71,7 @@ class HttpConnection(asyncio.Protocol):
             self._lingering = None
         if reusable and self.open:
             self.resume()
-            self.idle_since = self._loop.time()
+            self._idle_since = self._loop.time()
             self._freed(self)
         else:
             self.abort()

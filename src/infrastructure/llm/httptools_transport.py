@@ -104,7 +104,7 @@ class HttptoolsTransport(httpx.AsyncBaseTransport):
             self._idle[origin].remove(connection)
 
     def _too_old(self, connection: HttpConnection) -> bool:
-        return asyncio.get_running_loop().time() - connection.idle_since >= self._keep_alive
+        return connection.idle_for >= self._keep_alive
 
 
 async def _with_head(exchange: Exchange, timeouts: Timeouts) -> Exchange:
