@@ -161,7 +161,7 @@ def _evaluate(given: argparse.Namespace) -> None:
         named.append((given.against.name, Settings.from_file(given.against)))
     from llm_backend import bootstrap
 
-    bootstrap.evaluate_retrieval(given.folder, named, plot=given.plot, json=given.json)
+    bootstrap.evaluate_retrieval(given.folder, named, words_only=given.words_only, plot=given.plot, json=given.json)
 
 
 def _check(given: argparse.Namespace) -> None:
@@ -319,6 +319,11 @@ def _add_evaluations(evaluate: argparse.ArgumentParser, configured: argparse.Arg
         "folder", type=Path, metavar="FOLDER", help="with corpus.jsonl, queries.jsonl and qrels.tsv, as in BEIR"
     )
     retrieval.add_argument("--against", type=Path, metavar="FILE", help="another configuration to compare with")
+    retrieval.add_argument(
+        "--words-only",
+        action="store_true",
+        help="search by words alone, as when the embedding model of questions is away; not in the one to compare with",
+    )
     retrieval.add_argument("--plot", type=Path, metavar="FILE", help="draw the figures as SVG")
     retrieval.add_argument("--json", type=Path, metavar="FILE", help="write the figures, and those of each question")
     retrieval.set_defaults(run=_evaluate)

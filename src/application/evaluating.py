@@ -52,11 +52,13 @@ class Collection:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluation:
     """Each measure with its values, one for each query in the order of the collection, and the seconds that each query
-    and all uploads together took."""
+    and all uploads together took. `degraded` is how many were searched for without vectors, or without the reranking
+    that is configured."""
 
     measures: Mapping[str, Sequence[float]]
     query_seconds: Sequence[float]
     upload_seconds: float
+    degraded: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +77,12 @@ class EvaluateRetrieval:
         upload_seconds = time.perf_counter() - began
         rows: list[Mapping[str, float]] = []
         seconds: list[float] = []
+        degraded = 0
         for number, query in enumerate(collection.queries, start=1):
             began = time.perf_counter()
             found = await self.retrieve(owner, shelf, query.text, top_k=PASSAGES)
             seconds.append(time.perf_counter() - began)
+            degraded += found.degraded
             rows.append(_measured(query, found.passages, names))
             progress("asking", number, len(collection.queries))
         return Evaluation(
@@ -89,6 +93,7 @@ class EvaluateRetrieval:
             },
             query_seconds=seconds,
             upload_seconds=upload_seconds,
+            degraded=degraded,
         )
 
     async def _upload(

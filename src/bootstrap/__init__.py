@@ -104,12 +104,18 @@ def restore(settings: Settings, archive: Path) -> None:
 
 
 def evaluate_retrieval(
-    folder: Path, configurations: Sequence[tuple[str, Settings]], *, plot: Path | None = None, json: Path | None = None
+    folder: Path,
+    configurations: Sequence[tuple[str, Settings]],
+    *,
+    words_only: bool = False,
+    plot: Path | None = None,
+    json: Path | None = None,
 ) -> None:
-    """Measure how well the questions of a collection find what is relevant, with each of the named configurations."""
+    """Measure how well the questions of a collection find what is relevant, with each of the named configurations; with
+    `words_only`, the first of them without vectors."""
     from llm_backend.bootstrap import commands
 
-    commands.evaluate_retrieval(folder, configurations, plot=plot, json=json)
+    commands.evaluate_retrieval(folder, configurations, words_only=words_only, plot=plot, json=json)
 
 
 def import_old(settings: Settings, file: Path, redis: str, *, dry_run: bool = False) -> None:

@@ -174,13 +174,18 @@ def import_old(settings: Settings, file: Path, redis: str, *, dry_run: bool) -> 
 
 
 def evaluate_retrieval(
-    folder: Path, configurations: Sequence[tuple[str, Settings]], *, plot: Path | None, json: Path | None
+    folder: Path,
+    configurations: Sequence[tuple[str, Settings]],
+    *,
+    words_only: bool,
+    plot: Path | None,
+    json: Path | None,
 ) -> None:
     """Measure how well things are found."""
     _keep_to_ourselves()
     from llm_backend.bootstrap import evaluating
 
-    collection, runs = evaluating.evaluate_retrieval(folder, configurations)
+    collection, runs = evaluating.evaluate_retrieval(folder, configurations, words_only=words_only)
     evaluating.report(collection, runs, plot=plot, json=json)
 
 

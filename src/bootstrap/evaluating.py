@@ -1,5 +1,6 @@
 """Evaluating retrieval: each configuration in a folder of its own, which is gone afterwards."""
 
+import dataclasses
 import sys
 import time
 from collections.abc import Sequence
@@ -9,10 +10,13 @@ from tempfile import TemporaryDirectory
 from msgspec.structs import replace
 
 from llm_backend.application.evaluating import Collection, EvaluateRetrieval, Evaluation, Progress
+from llm_backend.application.ports.embedder import Embedders
 from llm_backend.bootstrap.opening import open_backend
 from llm_backend.config import Settings
+from llm_backend.config.models import LEXICAL_MODEL
 from llm_backend.config.sections import Database, Redis, Sqlite
 from llm_backend.infrastructure.collections.folder import read_collection
+from llm_backend.infrastructure.embedding.configured import NoEmbedders
 from llm_backend.interface.evaluation.chart import chart_of
 from llm_backend.interface.evaluation.report import Run, json_of, table_of
 from llm_backend.interface.running import run
@@ -20,10 +24,18 @@ from llm_backend.interface.running import run
 PAUSE = 0.2  # seconds between two looks of the terminal
 
 
-def evaluate_retrieval(folder: Path, configurations: Sequence[tuple[str, Settings]]) -> tuple[Collection, list[Run]]:
-    """One run for each named configuration."""
+def evaluate_retrieval(
+    folder: Path, configurations: Sequence[tuple[str, Settings]], *, words_only: bool
+) -> tuple[Collection, list[Run]]:
+    """One run for each named configuration; the first with `words_only` without vectors."""
     collection = read_collection(folder)
-    runs = [Run(name=name, evaluation=run(_evaluated(settings, collection))) for name, settings in configurations]
+    runs: list[Run] = []
+    for number, (name, settings) in enumerate(configurations):
+        if words_only and number == 0:
+            evaluation = run(_evaluated(_without_models(settings), collection, NoEmbedders()))
+            runs.append(Run(name=f"{name}, by words alone", evaluation=evaluation))
+        else:
+            runs.append(Run(name=name, evaluation=run(_evaluated(settings, collection))))
     return collection, runs
 
 
@@ -35,11 +47,13 @@ def report(collection: Collection, runs: Sequence[Run], *, plot: Path | None, js
         json.write_bytes(json_of(collection, runs))
 
 
-async def _evaluated(settings: Settings, collection: Collection) -> Evaluation:
+async def _evaluated(settings: Settings, collection: Collection, asked: Embedders | None = None) -> Evaluation:
+    """`asked` is where the vectors of questions come from, in place of what the configuration names."""
     with TemporaryDirectory(prefix="llm-backend-evaluation-") as folder:
         async with open_backend(_apart(settings, Path(folder))) as backend:
             owner = await backend.register_user("evaluation", "a password for nobody")
-            evaluate = EvaluateRetrieval(backend.create_knowledge_base, backend.upload_document, backend.retrieve)
+            retrieve = dataclasses.replace(backend.retrieve, embedders=asked) if asked else backend.retrieve
+            evaluate = EvaluateRetrieval(backend.create_knowledge_base, backend.upload_document, retrieve)
             return await evaluate(owner, collection, _progress())
 
 
@@ -56,6 +70,12 @@ def _apart(settings: Settings, folder: Path) -> Settings:
         secrets_key_file=None,
         rag=replace(settings.rag, lancedb_uri=None, models_folder=settings.models_folder),
     )
+
+
+def _without_models(settings: Settings) -> Settings:
+    """What is built in embeds the documents: nobody looks at their vectors, and no model need be there."""
+    rag = replace(settings.rag, embedding_models=(), default_embedding_model=LEXICAL_MODEL)
+    return replace(settings, rag=rag)
 
 
 def _progress() -> Progress:

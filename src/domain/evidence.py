@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 from llm_backend.domain.sentences import Span, sentences
-from llm_backend.domain.wording import plain, shared, telling_terms
+from llm_backend.domain.wording import Worded, plain, telling_terms
 
 # A statement that shares less with its source is a paraphrase, or in another language: it rests on the source as a
 # whole. Measured on XQuAD, with questions and answers put together as statements (`benchmarks/citing.py`): the answer
@@ -37,27 +37,56 @@ class Evidence(NamedTuple):
     is_misquoted: bool = False
 
 
+class Statement:
+    """Something said, prepared to be looked for in several sources."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    @cached_property
+    def terms(self) -> Sequence[str]:
+        return telling_terms(plain(self.text))
+
+    @cached_property
+    def quotations(self) -> Sequence[str]:
+        """What stands in quotation marks and is long enough to be somebody's words, flattened; the parts of it, where
+        something is left out."""
+        written = [next(filter(None, groups)) for groups in _QUOTATION.findall(self.text)]
+        words = [one for one in written if len(telling_terms(plain(one))) >= SHORTEST_QUOTATION]
+        parts = [_flattened(part.strip(_LOOSE))[0] for one in words for part in _OMISSION.split(one)]
+        return [part for part in parts if len(part) >= SHORTEST_PART]
+
+
 class SourceText:
     """A source, prepared to be looked through for statements."""
 
     def __init__(self, text: str) -> None:
         self._text = text
 
-    def evidence(self, statement: str) -> Evidence:
+    def evidence(self, statement: Statement) -> Evidence:
         """The sentences that bear a statement; all of them where that cannot be told."""
-        quoted = [self._find(part) for part in _quotations(statement)]
+        quoted = [self._find(part) for part in statement.quotations]
         found = [span for span in quoted if span is not None]
         if len(found) < len(quoted):
             return Evidence(0, len(self._text), is_misquoted=True)
-        spans = [*found, *self._window(telling_terms(plain(statement)))]
+        spans = [*found, *self._window(statement.terms)]
         if not spans:
             return Evidence(0, len(self._text))
         start, end = min(span.start for span in spans), max(span.end for span in spans)
         return Evidence(*self._whole_sentences(start, end))
 
     @cached_property
-    def _sentences(self) -> Sequence[tuple[Span, str]]:
-        return [(span, plain(self._text[span.start : span.end])) for span in sentences(self._text)]
+    def _sentences(self) -> Sequence[Span]:
+        return list(sentences(self._text))
+
+    @cached_property
+    def _worded(self) -> Sequence[Worded]:
+        """The sentences, in order."""
+        return [Worded(plain(self._text[span.start : span.end])) for span in self._sentences]
+
+    @cached_property
+    def _all(self) -> Worded:
+        return Worded("\n".join(sentence.text for sentence in self._worded))
 
     @cached_property
     def _flat(self) -> tuple[str, Sequence[int]]:
@@ -70,15 +99,14 @@ class SourceText:
 
     def _window(self, wanted: Sequence[str]) -> list[Span]:
         """The shortest row of sentences that has all the terms which the source has at all."""
-        having = [shared(wanted, text) for _, text in self._sentences]
-        found = len(set[str]().union(*having))
-        if found < max(LEAST_TERMS, LEAST_SHARED * len(wanted)):
+        known = self._all.having(wanted)
+        if len(known) < max(LEAST_TERMS, LEAST_SHARED * len(wanted)):
             return []
-        first, last = _shortest_window(having, found)
-        return [self._sentences[first][0], self._sentences[last][0]]
+        first, last = _shortest_window([sentence.having(known) for sentence in self._worded], len(known))
+        return [self._sentences[first], self._sentences[last]]
 
     def _whole_sentences(self, start: int, end: int) -> tuple[int, int]:
-        touched = [span for span, _ in self._sentences if span.start < end and span.end > start]
+        touched = [span for span in self._sentences if span.start < end and span.end > start]
         return min(start, touched[0].start), max(end, touched[-1].end)
 
 
@@ -96,15 +124,6 @@ def _shortest_window(having: Sequence[set[str]], enough: int) -> tuple[int, int]
             inside = +inside
             first += 1
     return best
-
-
-def _quotations(statement: str) -> list[str]:
-    """What stands in quotation marks and is long enough to be somebody's words, flattened; the parts of it, where
-    something is left out."""
-    written = [next(filter(None, groups)) for groups in _QUOTATION.findall(statement)]
-    words = [one for one in written if len(telling_terms(plain(one))) >= SHORTEST_QUOTATION]
-    parts = [_flattened(part.strip(_LOOSE))[0] for one in words for part in _OMISSION.split(one)]
-    return [part for part in parts if len(part) >= SHORTEST_PART]
 
 
 def _flattened(text: str) -> tuple[str, list[int]]:

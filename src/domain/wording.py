@@ -3,6 +3,7 @@
 import re
 import unicodedata
 from collections.abc import Iterable
+from functools import cached_property
 
 from llm_backend.domain.ranking import terms
 
@@ -39,7 +40,16 @@ def stem(term: str) -> str:
     return term[: max(_SHORTEST_STEM, len(term) - 2)] if term.isascii() and term.isalpha() else term
 
 
-def shared(wanted: Iterable[str], text: str) -> set[str]:
-    """Those of the terms that a plain text has; numbers as they are, words also in other forms."""
-    words = set(terms(text))
-    return {term for term in wanted if term in words or (term.isalpha() and stem(term) in text)}
+class Worded:
+    """A plain text, prepared to be asked for many terms."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    @cached_property
+    def _words(self) -> set[str]:
+        return set(terms(self.text))
+
+    def having(self, wanted: Iterable[str]) -> set[str]:
+        """Those of the terms that it has; numbers as they are, words also in other forms."""
+        return {term for term in wanted if term in self._words or (term.isalpha() and stem(term) in self.text)}

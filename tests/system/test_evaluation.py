@@ -13,6 +13,12 @@ TEXTS = {
 }
 QUERIES = {"q1": ("Who lives in the forest?", "fox", "fox"), "q2": ("When was the castle built?", "castle", "1320")}
 
+AWAY = """\
+rag:
+  default_embedding_model: away
+  embedding_models: [{name: away, base_url: "http://127.0.0.1:9/v1", model: away, dimensions: 8}]
+"""
+
 
 def given_a_collection(folder: Path) -> Path:
     documents = [json.dumps({"id": name, "title": name.title(), "text": text}) for name, text in TEXTS.items()]
@@ -45,6 +51,33 @@ def test_a_collection_is_measured_compared_and_drawn(tmp_path: Path) -> None:
     assert figures["differences"]["MRR@10"]["p_value"] == 1
     assert ET.fromstring(plot.read_text()).tag == "{http://www.w3.org/2000/svg}svg"
     assert not (folder / "data").exists()
+
+
+def test_words_alone_can_be_compared_with_what_is_configured(tmp_path: Path) -> None:
+    folder = given_a_collection(tmp_path)
+    config, data = folder / "config.yaml", folder / "figures.json"
+
+    done = evaluate(folder, "--config", config, "--words-only", "--against", config, "--json", data)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "\nconfig.yaml, by words alone\n" in done.stdout
+    assert done.stdout.count("degraded") == 1
+    assert "degraded     2 of 2" in done.stdout
+    for measure in ("nDCG@10", "recall@5", "recall@10", "MRR@10", "a question   p50"):
+        assert done.stdout.count(f"  {measure}") >= 2
+    alone, configured = json.loads(data.read_text())["runs"]
+    assert (alone["degraded"], configured["degraded"]) == (2, 0)
+
+
+def test_words_alone_need_no_embedding_model(tmp_path: Path) -> None:
+    folder = given_a_collection(tmp_path)
+    config = folder / "away.yaml"
+    config.write_text(f"data_folder: {folder / 'data'}\n{AWAY}")
+
+    done = evaluate(folder, "--config", config, "--words-only")
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "nDCG@10      1.0000" in done.stdout
 
 
 def test_a_folder_that_is_no_collection_is_an_error_in_one_line(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llm_backend.domain.citations import Citation, Place, Source, cited
+from llm_backend.domain.citations import MOST_STATEMENTS, Citation, Place, Source, cited
 from llm_backend.domain.ids import DocumentId
 
 ENGLISH = (
@@ -142,9 +142,19 @@ def test_words_in_quotation_marks_that_no_source_says_are_not_verified(answer: s
     assert not only(answer).verified
 
 
-def test_one_of_several_sources_behind_a_quotation_is_enough() -> None:
-    assert all(one.verified for one in cited('It says "sells red shoes in Paris" [1][2].', SOURCES))
-    assert not any(one.verified for one in cited('It says "sells blue shoes in Paris" [1][2].', SOURCES))
+@pytest.mark.parametrize("markers", ["[1][2]", "[1, 2]", "[1-2]", "[1] [2]"])
+def test_of_several_sources_behind_a_quotation_only_those_are_verified_that_say_it(markers: str) -> None:
+    borne = cited(f'It says "sells red shoes in Paris" {markers}.', SOURCES)
+    invented = cited(f'It says "sells blue shoes in Paris" {markers}.', SOURCES)
+
+    assert [(one.number, one.verified) for one in borne] == [(1, True), (2, False)]
+    assert [(one.number, one.verified) for one in invented] == [(1, False), (2, False)]
+
+
+def test_a_statement_without_quotation_marks_is_verified_for_each_source_that_could_be_compared() -> None:
+    several = cited("Red shoes are sold in Paris [1, 2, 3].", [*SOURCES, a_source(3, verified=False)])
+
+    assert [(one.number, one.verified) for one in several] == [(1, True), (2, True), (3, False)]
 
 
 @pytest.mark.parametrize("answer", ['The so-called "shoes" [1]', 'The "red hat" [1]'])
@@ -189,3 +199,32 @@ def test_an_answer_that_is_made_to_be_slow_is_soon_done(answer: str) -> None:
     cited(answer, SOURCES)
 
     assert time.process_time() - before < 5
+
+
+def test_an_answer_that_names_everything_again_and_again_is_compared_as_far_as_that_is_soon_done() -> None:
+    sources = [a_source(number, ENGLISH * 60) for number in range(1, 21)]
+    answer = "Red shoes are sold in Paris, and the revenue was 5 million euros [1-20]. " * 1500
+    before = time.process_time()
+
+    citations = cited(answer, sources)
+
+    assert time.process_time() - before < 2
+    assert {len(one.claims) for one in citations} == {1500}
+    assert {one.claims[0].end - one.claims[0].start < len(ENGLISH) for one in citations} == {True}
+    assert {(one.claims[-1].start, one.claims[-1].end) for one in citations} == {(START, START + len(ENGLISH) * 60)}
+    assert not any(one.verified for one in citations)
+
+
+def test_a_citation_is_verified_whatever_other_statements_are_left_uncompared() -> None:
+    sources = [a_source(1), *(a_source(number, ENGLISH * 60) for number in range(2, 22))]
+    answer = "The shoes are red [1]. " + "Red shoes are sold in Paris [2-21]. " * 1500
+
+    first, *others = cited(answer, sources)
+
+    assert first.verified
+    assert not any(one.verified for one in others)
+
+
+def test_of_more_statements_than_are_looked_at_nothing_is_verified() -> None:
+    assert only("Shoes are sold [1]. " * MOST_STATEMENTS).verified
+    assert not only("Shoes are sold [1]. " * (MOST_STATEMENTS + 1)).verified

@@ -10,6 +10,7 @@ import pytest
 from llm_backend.application.ports.blobs import BlobKey
 from llm_backend.application.ports.embedder import Embedded
 from llm_backend.application.ports.idempotency import IdempotencyKey
+from llm_backend.application.ports.jobs import JobId
 from llm_backend.application.uploads import FollowDocument, UploadDocument
 from llm_backend.domain.errors import (
     BlobsUnavailable,
@@ -240,6 +241,34 @@ async def test_without_vectors_an_upload_fails_as_a_whole(shelf: Shelf) -> None:
 
     assert not await shelf.listed()
     assert not await shelf.indexed("fox")
+
+
+async def test_while_the_embedding_server_is_away_what_is_there_is_found_and_what_comes_waits(shelf: Shelf) -> None:
+    await shelf.upload("The old fox.", "old.txt")
+    shelf.embedder.on = False
+    new = await shelf.submit("The new fox.", "new.txt")
+    with pytest.raises(EmbeddingFailed):
+        await shelf.ingest(JobId(new), lambda _: None)
+
+    meanwhile, listed = await shelf.retrieve()(ALICE, shelf.id, "fox"), await shelf.listed()
+    shelf.embedder.on = True
+    await shelf.work()
+
+    assert meanwhile.degraded
+    assert [passage.chunk.text for passage in meanwhile.passages] == ["The old fox."]
+    assert listed == ["old.txt"]
+    assert await shelf.listed() == ["old.txt", "new.txt"]
+    assert sorted(await shelf.found("fox")) == ["The new fox.", "The old fox."]
+
+
+async def test_a_new_version_without_vectors_replaces_nothing(shelf: Shelf) -> None:
+    await shelf.upload("The old fox.")
+    shelf.embedder.on = False
+
+    with pytest.raises(EmbeddingFailed):
+        await shelf.upload("The new fox.", replace=True)
+
+    assert await shelf.found("fox") == ["The old fox."]
 
 
 async def test_a_file_that_nobody_has_is_a_failure(shelf: Shelf) -> None:

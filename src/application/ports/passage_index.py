@@ -1,6 +1,7 @@
 """Where passages are looked up by words and by meaning."""
 
 from collections.abc import Collection, Mapping, Sequence
+from datetime import timedelta
 from typing import Protocol
 
 from llm_backend.application.ports.embedder import Vector
@@ -62,5 +63,9 @@ class PassageIndex(Protocol):
         What cannot be read because parts of it are gone is given up, and can be added again afterwards.
         """
 
-    async def optimize(self) -> None:
-        """Compact and index what is new; searches go on meanwhile. Cheap when nothing is new."""
+    async def optimize(self, *, patience: timedelta | None = None) -> None:
+        """Compact and index what is new; searches go on meanwhile. Cheap when nothing is new.
+
+        With `patience`, return after that time at the latest; what has begun goes on then, and is not begun again while
+        it does.
+        """

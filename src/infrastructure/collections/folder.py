@@ -1,6 +1,5 @@
 """Reads a folder as BEIR lays it out: `corpus.jsonl`, `queries.jsonl` and `qrels.tsv`."""
 
-import csv
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -75,16 +74,20 @@ def _lines(file: Path, kind: type[T]) -> Iterator[T]:
                 continue
             try:
                 yield decoder.decode(line)
-            except msgspec.DecodeError as error:
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
                 raise InvalidCollection(f"{file}, line {number}: {error}") from error
 
 
 def _grades(file: Path) -> Mapping[str, Mapping[str, int]]:
     """By question, only what is above 0. A head line is passed over, as is TREC's column of zeros."""
     grades: dict[str, dict[str, int]] = defaultdict(dict)
-    with file.open(encoding="utf-8", newline="") as stream:
-        for number, row in enumerate(csv.reader(stream, delimiter="\t", quoting=csv.QUOTE_NONE), start=1):
-            if not row or (number == 1 and not _is_grade(row[-1])):
+    with file.open("rb") as stream:
+        for number, line in enumerate(stream, start=1):
+            try:
+                row = line.decode().rstrip("\r\n").split("\t")
+            except UnicodeDecodeError as error:
+                raise InvalidCollection(f"{file}, line {number}: {error}") from error
+            if row == [""] or (number == 1 and not _is_grade(row[-1])):
                 continue
             if len(row) not in {3, 4} or not _is_grade(row[-1]):
                 raise InvalidCollection(f"{file}, line {number}: expected question, document and grade")

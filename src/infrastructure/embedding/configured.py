@@ -6,6 +6,17 @@ from llm_backend.application.ports.embedder import Embedder
 from llm_backend.domain.errors import UnknownEmbeddingModel
 
 
+class NoEmbedders:
+    """As if the configuration named none any more: searches go by words alone."""
+
+    def names(self) -> Sequence[str]:
+        return []
+
+    def get(self, name: str) -> Embedder:
+        """Raises `UnknownEmbeddingModel`."""
+        raise UnknownEmbeddingModel(f"{name!r} is not to be used")
+
+
 class ConfiguredEmbedders:
     """Embedding models by the names of their spaces."""
 

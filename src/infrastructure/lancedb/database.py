@@ -5,6 +5,7 @@ import hashlib
 import logging
 import os
 import re
+import time
 from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 from typing import NamedTuple
@@ -125,10 +126,11 @@ class Database:
             await self._throw_away(name, error)
             return {}
 
-    async def optimize(self) -> None:
+    async def optimize(self, *, patience: timedelta | None = None) -> None:
+        until = None if patience is None else time.monotonic() + patience.total_seconds()
         for name in await self._table_names():
             if table := await self._table(name):
-                await table.optimize()
+                await table.optimize(until)
 
     async def check(self) -> None:
         """Ask for something small."""
@@ -204,7 +206,7 @@ class _OpenTable:
         self._writes = 0
         self._most_rows = UNINDEXED_ROWS
         self._most_writes = UNINDEXED_WRITES
-        self._optimizing: asyncio.Task[None] | None = None
+        self._optimizing: asyncio.Task[Exception | None] | None = None
 
     @property
     def is_busy(self) -> bool:
@@ -226,7 +228,20 @@ class _OpenTable:
         if not self.is_busy and (self._rows >= self._most_rows or self._writes >= self._most_writes):
             self._optimizing = asyncio.create_task(self._optimize())
 
-    async def optimize(self) -> None:
+    async def optimize(self, until: float | None) -> None:
+        """Not behind what is being done already, and not later than `until` (on the monotonic clock), if that is given.
+        Raises what went wrong by then."""
+        if until is None:
+            await self._put_in_order()
+            return
+        if self._optimizing is None or self._optimizing.done():
+            self._optimizing = asyncio.create_task(self._optimize())
+        running = self._optimizing
+        await asyncio.wait([running], timeout=max(until - time.monotonic(), 0))
+        if running.done() and (error := running.result()):
+            raise error
+
+    async def _put_in_order(self) -> None:
         self._rows = self._writes = 0
         size = await self.table.size(None)
         apart = size >= self._tidied_apart
@@ -234,11 +249,13 @@ class _OpenTable:
         self._most_writes = UNINDEXED_WRITES_APART if apart else UNINDEXED_WRITES
         await self.table.optimize(self._tidying if apart else None)
 
-    async def _optimize(self) -> None:
+    async def _optimize(self) -> Exception | None:
         try:
-            await self.optimize()
-        except Exception:  # it is tried again later, and nothing depends on it
+            await self._put_in_order()
+        except Exception as error:  # it is tried again later, and nothing depends on it
             logger.warning("The search index could not be optimized", exc_info=True)
+            return error
+        return None
 
 
 def table_name(space: EmbeddingSpace) -> str:

@@ -129,10 +129,10 @@ class LanceDbPassageIndex:
     async def holdings(self, space: EmbeddingSpace) -> Mapping[tuple[DocumentId, int], int]:
         return await self._call(lambda database: database.holdings(space))
 
-    async def optimize(self) -> None:
+    async def optimize(self, *, patience: timedelta | None = None) -> None:
         if self._opened is None:
             return  # nothing is new here, and there is no reason to load the library
-        await self._call(lambda database: database.optimize())
+        await self._call(lambda database: database.optimize(patience=patience))
 
     async def check(self) -> None:
         """Raises `IndexUnavailable` when it could not be used. Before the first use only the folder is looked at."""

@@ -30,21 +30,27 @@ class Task(msgspec.Struct):
 
 
 class Tidying:
-    """Starts such processes for the tables of one database."""
+    """Starts such processes for the tables of one database, one at a time."""
 
     def __init__(self, uri: str, storage_options: Mapping[str, str], kept_versions: timedelta) -> None:
         self._uri = uri
         self._storage_options = dict(storage_options)
         self._kept_versions = kept_versions
-        self._running: set[subprocess.Popen[bytes]] = set()
+        self._turn = asyncio.Lock()
+        self._running: subprocess.Popen[bytes] | None = None
         self._stopped = False
 
     async def __call__(self, table: str) -> None:
         """Wait for it, or for `stop`. Raises `RuntimeError` or `OSError` when it was not done; nothing is half-done
         then."""
+        async with self._turn:
+            if not self._stopped:
+                await self._put_in_order(table)
+
+    async def _put_in_order(self, table: str) -> None:
         task = Task(self._uri, self._storage_options, table, self._kept_versions.total_seconds())
         child = await asyncio.to_thread(_started, task)
-        self._running.add(child)
+        self._running = child
         if self._stopped:  # while it was being started
             child.kill()
         try:
@@ -53,7 +59,7 @@ class Tidying:
                 while child.poll() is None:  # noqa: ASYNC110
                     await asyncio.sleep(LOOK_EVERY)
         finally:
-            self._running.discard(child)
+            self._running = None
             _end(child)
         if child.returncode and not self._stopped:
             raise RuntimeError(f"putting a table in order ended with status {child.returncode}")
@@ -61,8 +67,8 @@ class Tidying:
     def stop(self) -> None:
         """For good. What they were at is done another time."""
         self._stopped = True
-        for child in self._running:
-            child.kill()
+        if self._running is not None:
+            self._running.kill()
 
 
 def _started(task: Task) -> "subprocess.Popen[bytes]":

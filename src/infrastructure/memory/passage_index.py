@@ -5,6 +5,7 @@ from array import array
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from datetime import timedelta
 
 from llm_backend.application.ports.embedder import Vector
 from llm_backend.domain.ids import DocumentId, KnowledgeBaseId
@@ -82,7 +83,7 @@ class MemoryPassageIndex:
     async def holdings(self, space: EmbeddingSpace) -> Mapping[tuple[DocumentId, int], int]:
         return Counter((one.document, one.attempt) for one in self._chunks.get(space, {}).values())
 
-    async def optimize(self) -> None:
+    async def optimize(self, *, patience: timedelta | None = None) -> None:
         """Nothing to do."""
 
 

@@ -55,6 +55,7 @@ def _run_as_data(run: Run) -> dict[str, Any]:
         "name": run.name,
         "measures": {measure: msgspec.to_builtins(estimate) for measure, estimate in run.estimates.items()},
         "values": run.evaluation.measures,
+        "degraded": run.evaluation.degraded,
         "upload_seconds": run.evaluation.upload_seconds,
         "query_ms": {"p50": run.milliseconds(0.5), "p95": run.milliseconds(0.95)},
     }
@@ -67,6 +68,9 @@ def _block(run: Run) -> str:
         for measure, estimate in run.estimates.items()
     ]
     lines.append(f"  {'a question':<12} p50 {run.milliseconds(0.5):.1f} ms, p95 {run.milliseconds(0.95):.1f} ms")
+    if run.evaluation.degraded:
+        questions = len(run.evaluation.query_seconds)
+        lines.append(f"  {'degraded':<12} {run.evaluation.degraded} of {questions}: without vectors or reranking")
     return "\n".join(lines)
 
 

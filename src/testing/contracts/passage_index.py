@@ -6,6 +6,7 @@ Provide a fixture `index`: a `PassageIndex`, empty at the start of each test.
 import asyncio
 from array import array
 from collections.abc import Sequence
+from datetime import timedelta
 
 import pytest
 
@@ -300,6 +301,7 @@ class PassageIndexContract:
         await index.remove(SPACE, [DocumentId("document-2")])
 
         await index.optimize()
+        await index.optimize(patience=timedelta(0))
         await index.optimize()
         await index.add(SPACE, [stored("fox four", document="document-4")])
 

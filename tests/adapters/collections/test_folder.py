@@ -55,6 +55,25 @@ def test_what_is_wrong_is_told_with_its_place(tmp_path: Path, wrong: dict[str, s
         read_collection(given(tmp_path, **wrong))
 
 
+@pytest.mark.parametrize("name", ["corpus.jsonl", "queries.jsonl", "qrels.tsv"])
+def test_what_is_no_utf_8_is_told_with_its_place(tmp_path: Path, name: str) -> None:
+    file = given(tmp_path) / name
+    file.write_bytes(b'{"id": "d9", "text": "\xff"}\t1\n' + file.read_bytes())
+
+    with pytest.raises(InvalidCollection, match=f"{name}, line 1"):
+        read_collection(tmp_path)
+
+
+def test_a_name_may_be_of_any_length(tmp_path: Path) -> None:
+    name = "q" * 200_000
+
+    collection = read_collection(
+        given(tmp_path, queries=f'{{"id": "{name}", "text": "a"}}', qrels=f"{name}\td1\t1\r\n")
+    )
+
+    assert [one.id for one in collection.queries] == [name]
+
+
 def test_a_folder_that_is_none_is_no_crash(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="qrels"):
         read_collection(tmp_path)

@@ -1,21 +1,41 @@
 import asyncio
+import os
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
 import lancedb
 import pytest
 
+from llm_backend.application.indexing import OptimizeIndex
+from llm_backend.domain.errors import IndexUnavailable
+from llm_backend.domain.knowledge import EmbeddingSpace
 from llm_backend.infrastructure.lancedb.database import table_name
 from llm_backend.infrastructure.lancedb.index import LanceDbPassageIndex
-from llm_backend.infrastructure.lancedb.tidying import Tidying
-from llm_backend.testing.contracts.passage_index import EAST, SHELF, SPACE, stored, texts
+from llm_backend.infrastructure.lancedb.tidying import TIDIER, Tidying
+from llm_backend.testing.contracts.passage_index import EAST, OTHER_SPACE, SHELF, SPACE, stored, texts
 
 
-async def unindexed_rows(folder: Path) -> int:
-    table = await (await lancedb.connect_async(folder)).open_table(table_name(SPACE))
+async def unindexed_rows(folder: Path, space: EmbeddingSpace = SPACE) -> int:
+    table = await (await lancedb.connect_async(folder)).open_table(table_name(space))
     statistics = await table.index_stats("search_text_idx")
     assert statistics is not None
     return statistics.num_unindexed_rows
+
+
+def lose_data(folder: Path) -> None:
+    for data in folder.glob("*.lance/data/*"):
+        data.unlink()
+
+
+def tidiers() -> int:
+    """How many processes put our tables in order at this moment."""
+    found = 0
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it may be gone
+            parent = int((process / "stat").read_text().rpartition(")")[2].split()[1])
+            found += parent == os.getpid() and TIDIER.encode() in (process / "cmdline").read_bytes()
+    return found
 
 
 async def test_large_tables_are_put_in_order_by_another_process_beside_searches_and_writes(tmp_path: Path) -> None:
@@ -33,6 +53,45 @@ async def test_large_tables_are_put_in_order_by_another_process_beside_searches_
         await index.add(SPACE, [stored("new fox", position=1)])
         found = await index.search(SPACE, SHELF, text="fox", vector=EAST, limit=10)
         assert texts(found) == ["new fox", "old fox"]
+
+
+async def test_housekeeping_does_not_wait_for_it_to_be_done(tmp_path: Path) -> None:
+    async with LanceDbPassageIndex(str(tmp_path), tidied_apart=1) as index:
+        await index.add(SPACE, [stored("fox")])
+
+        for _ in range(2):  # once while it is being done as well
+            await asyncio.wait_for(
+                OptimizeIndex(index, patience=timedelta(0))(), 0.5
+            )  # the process takes longer to start
+            assert await unindexed_rows(tmp_path) > 0
+
+        async with asyncio.timeout(30):
+            while await unindexed_rows(tmp_path) > 0:  # noqa: ASYNC110 - nobody tells when it is done
+                await asyncio.sleep(0.05)
+
+
+async def test_what_fails_within_the_patience_of_housekeeping_is_told(tmp_path: Path) -> None:
+    async with LanceDbPassageIndex(str(tmp_path)) as index:
+        await index.add(SPACE, [stored("fox")])
+        lose_data(tmp_path)
+
+        with pytest.raises(IndexUnavailable):
+            await index.optimize(patience=timedelta(minutes=1))
+
+
+async def test_processes_for_several_tables_come_one_after_the_other(tmp_path: Path) -> None:
+    async with LanceDbPassageIndex(str(tmp_path), tidied_apart=1) as index:
+        await index.add(SPACE, [stored("fox")])
+        await index.add(OTHER_SPACE, [stored("fox", vector=None)])
+
+        await index.optimize(patience=timedelta(0))
+
+        at_once = 0
+        async with asyncio.timeout(60):
+            while await unindexed_rows(tmp_path) + await unindexed_rows(tmp_path, OTHER_SPACE) > 0:
+                at_once = max(at_once, tidiers())
+                await asyncio.sleep(0.01)
+        assert at_once == 1
 
 
 async def test_what_another_process_is_at_does_not_hold_up_the_end(tmp_path: Path) -> None:
