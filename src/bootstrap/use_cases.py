@@ -369,7 +369,7 @@ def record_usage(settings: Settings, ports: Adapters) -> RecordUsage:
         for price in settings.llm.prices
         for pattern in price.models
     ]
-    return RecordUsage(log=ports.store.usage, prices=PriceTable(prices), now=ports.clock)
+    return RecordUsage(log=ports.store.usage, prices=PriceTable(prices), now=ports.clock, ids=ports.ids)
 
 
 def _parts(ports: Adapters, state: IndexState) -> Mapping[str, Part]:

@@ -148,6 +148,7 @@ def api_key_values(key: ApiKey) -> Values:
 
 def usage_values(record: UsageRecord) -> Values:
     return {
+        "id": record.id,
         "owner": record.owner,
         "at": record.at,
         "day": record.at.astimezone(UTC).date().isoformat(),
