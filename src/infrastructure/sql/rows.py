@@ -132,6 +132,8 @@ messages = Table(
     Column("model", Text),
     Column("prompt_tokens", BigInteger),
     Column("completion_tokens", BigInteger),
+    Column("cached_tokens", BigInteger),
+    Column("reasoning_tokens", BigInteger),
     Column("citations", Text),
     Column("seams", Text),
     Column("content", Text),  # `items`, if there are any

@@ -70,6 +70,7 @@ class AnswerEventsContract:
             Cited((citation, a_citation(4))),
             Cited(()),
             Done(TokenUsage(prompt=12, completion=34)),
+            Done(TokenUsage(prompt=12, completion=34, cached=5, reasoning=6)),
             Done(),
             Done(None, "length", NOON.replace(microsecond=123456)),
             Failed("upstream_timeout", "It did not answer"),

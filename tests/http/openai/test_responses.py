@@ -15,6 +15,7 @@ from pydantic import TypeAdapter
 from llm_backend.application.backend import Backend
 from llm_backend.application.ports.chat_model import Completion
 from llm_backend.domain.answers import CallPiece
+from llm_backend.domain.conversations import TokenUsage
 from llm_backend.domain.errors import UpstreamCutOff, UpstreamRateLimited, UpstreamUnavailable
 from llm_backend.domain.prompting import OUTLINE
 from llm_backend.testing.scripted_chat_model import FOREVER, ScriptedChatModel
@@ -90,6 +91,32 @@ async def test_a_response_says_all_that_clients_look_for(alice: Client) -> None:
     assert set(response["usage"]["output_tokens_details"]) == {"reasoning_tokens"}
     assert response["text"]["format"]["type"] == "text"
     assert (await alice.get(f"/v1/responses/{response['id']}")).json() == response
+
+
+async def test_a_response_tells_what_was_cached_and_what_was_reasoning(alice: Client, model: ScriptedChatModel) -> None:
+    usage = TokenUsage(prompt=7, completion=10, cached=5, reasoning=3)
+    model.completion = Completion(finish_reason="stop", usage=usage)
+
+    told = (await streamed(alice))[-1]["response"]
+    read = (await alice.get(f"/v1/responses/{told['id']}")).json()
+    recalled = (await rest_of(alice, told["id"]))[-1]["response"]
+
+    for response in (told, read, recalled):
+        assert response["usage"]["input_tokens_details"]["cached_tokens"] == 5
+        assert response["usage"]["output_tokens_details"]["reasoning_tokens"] == 3
+
+
+async def test_a_summary_tells_what_was_cached_however_often_it_is_asked_for(
+    alice: Client, model: ScriptedChatModel
+) -> None:
+    usage = TokenUsage(prompt=7, completion=10, cached=5, reasoning=3)
+    model.completion = Completion(finish_reason="stop", usage=usage)
+    asked, once = {"model": MODEL, "input": "What is Rust?"}, {"Idempotency-Key": "once"}
+
+    made, again = [await alice.post("/v1/responses/compact", asked, headers=once) for _ in range(2)]
+
+    assert made.json() == again.json()
+    assert made.json()["usage"]["input_tokens_details"]["cached_tokens"] == 5
 
 
 @pytest.mark.parametrize("store", [True, False])

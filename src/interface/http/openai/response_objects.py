@@ -380,4 +380,5 @@ def usage_out(usage: TokenUsage | None) -> UsageOut | None:
     if usage is None:
         return None
     total = usage.prompt + usage.completion
-    return UsageOut(usage.prompt, usage.completion, total, InputDetailsOut(), OutputDetailsOut())
+    read, written = InputDetailsOut(cached_tokens=usage.cached), OutputDetailsOut(reasoning_tokens=usage.reasoning)
+    return UsageOut(usage.prompt, usage.completion, total, read, written)
