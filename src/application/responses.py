@@ -74,10 +74,11 @@ class Shelf:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Begun:
-    """A response that is being written, and where."""
+    """A response that is being written, and where. `is_repeated`: an earlier request with the same key has begun it."""
 
     response: Response
     shelf: Shelf
+    is_repeated: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -211,7 +212,7 @@ class Respond:
         shelf = self.stored if wanted.stored else self.in_passing
         shelf.runner.check_open()
         if idempotency and (earlier := await shelf.journal.answer_for(owner, idempotency)):
-            return Begun(response=await shelf.responses.find(owner, earlier), shelf=shelf)
+            return Begun(response=await shelf.responses.find(owner, earlier), shelf=shelf, is_repeated=True)
         prepared = await self.prepare(owner, wanted, key=key)
         if self.streams_per_user is not None and self._count(owner) >= self.streams_per_user:
             raise TooManyStreams
@@ -219,7 +220,7 @@ class Respond:
         begun = _as_begun(turn, prepared)
         answer = await shelf.runner.begin(turn, prepared.prompt)
         if answer != turn.answer.id:
-            return Begun(response=await shelf.responses.find(owner, answer), shelf=shelf)
+            return Begun(response=await shelf.responses.find(owner, answer), shelf=shelf, is_repeated=True)
         return Begun(response=begun, shelf=shelf)
 
     def _count(self, owner: UserId) -> int:

@@ -724,6 +724,22 @@ async def test_a_repeated_request_in_the_background_is_told_what_has_come_of_it(
     assert (first["status"], again["status"], again["id"]) == ("queued", "completed", first["id"])
 
 
+async def test_a_repeated_request_in_the_background_is_told_that_it_is_in_progress(
+    alice: Client, model: ScriptedChatModel
+) -> None:
+    model.play_next("Half", FOREVER)
+    body, headers = {"model": MODEL, "input": "Hello", "background": True}, {"Idempotency-Key": "once"}
+    first = (await alice.post("/v1/responses", body, headers=headers)).json()
+    await model.asked()
+
+    again = (await alice.post("/v1/responses", body, headers=headers)).json()
+    read = (await alice.get(f"/v1/responses/{first['id']}")).json()
+    await alice.post(f"/v1/responses/{first['id']}/cancel")
+
+    assert (first["status"], again["status"], again["id"]) == ("queued", "in_progress", first["id"])
+    assert again == read
+
+
 async def test_a_deleted_response_makes_way_in_its_conversation(alice: Client, model: ScriptedChatModel) -> None:
     conversation = (await alice.post("/v1/conversations", {})).json()["id"]
     model.play_next("Half", FOREVER)

@@ -30,6 +30,7 @@ from llm_backend.interface.http.openai.response_objects import (
     broken_off,
     completed,
     file_search_out,
+    queued_out,
     text_out,
     usage_out,
 )
@@ -70,7 +71,7 @@ class ResponseEvents:
         queued = self._response.request.background
         self._tell_response("response.created", begun_out(self._response, queued=queued))
         if queued:
-            self._tell_response("response.queued", begun_out(self._response, queued=True))
+            self._tell_response("response.queued", queued_out(self._response))
         self._tell_response("response.in_progress", begun_out(self._response))
         if self._response.request.searched:
             self._tell_search()

@@ -335,6 +335,11 @@ def response_out(response: Response, *, with_results: bool = False) -> ResponseO
     return broken_off(out, reply.reason or "")
 
 
+def queued_out(response: Response) -> ResponseOut:
+    """As the first answer to a request in the background."""
+    return begun_out(response, queued=True)
+
+
 def begun_out(response: Response, *, queued: bool = False) -> ResponseOut:
     """Before there is anything of it."""
     request, answer = response.request, response.answer
