@@ -67,7 +67,7 @@ class AnswerEventsContract:
             Continued("好", Seam(at=3, model="模型", reason="upstream_cut_off")),
             CallPiece("", 0, '{"城', "call_1", "weather"),
             CallPiece("", 0, '市"}'),
-            Cited((citation, a_citation(4))),
+            Cited((citation, a_citation(4, file="file-1"))),
             Cited(()),
             Done(TokenUsage(prompt=12, completion=34)),
             Done(TokenUsage(prompt=12, completion=34, cached=5, reasoning=6)),

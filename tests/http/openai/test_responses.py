@@ -5,6 +5,7 @@ import json
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
 from httpx import Response
@@ -558,6 +559,47 @@ async def test_documents_are_searched_and_cited(alice: Client, model: ScriptedCh
         )
         if after < len(events) - 1:
             assert events_of(resumed) == events[after + 1 :]
+
+
+async def known_file(client: Client, store: str, annotation: dict[str, Any]) -> str:
+    """What the citation is of, as its file, and the file of the vector store, are called."""
+    name: str = annotation["file_id"]
+    found = (await client.get(f"/v1/files/{name}")).json()
+    listed = (await client.get(f"/v1/vector_stores/{store}/files")).json()["data"]
+    assert found["filename"] == annotation["filename"]
+    assert [name, name] == [found["id"], *(one["id"] for one in listed)]
+    return name
+
+
+async def test_what_is_cited_is_a_file_wherever_it_was_uploaded(alice: Client, model: ScriptedChatModel) -> None:
+    uploaded, document = await a_vector_store(alice)
+    attached = await alice.new_vector_store()
+    file = await alice.new_file("条款.txt", "不可抗力是不能预见的客观情况。".encode())
+    await alice.new_file_batch(attached, [file])
+
+    for store, wanted in ((uploaded, document), (attached, file)):
+        tools = [{"type": "file_search", "vector_store_ids": [store]}]
+        model.play_next("不可抗力是客观情况[1]。")
+        response = await respond(alice, "什么是不可抗力条款？", tools=tools)
+        (annotation,) = response["output"][-1]["content"][0]["annotations"]
+
+        assert await known_file(alice, store, annotation) == wanted
+
+
+async def test_what_a_chat_of_the_other_side_cites_is_a_file_as_well(alice: Client, model: ScriptedChatModel) -> None:
+    store = await alice.new_vector_store()
+    file = await alice.new_file("条款.txt", "不可抗力是不能预见的客观情况。".encode())
+    await alice.new_file_batch(store, [file])
+    talk = await alice.new_conversation()
+    model.play_next("不可抗力是客观情况[1]。")
+    base = str(UUID(store.removeprefix("vs_")))
+    asked = {"kb_id": base, "conversation_id": talk, "message": "什么是不可抗力条款？"}
+    await alice.post("/api/rag/chat", asked)
+
+    *_, answer = (await alice.get(f"/v1/conversations/conv_{talk}/items?order=asc")).json()["data"]
+    (annotation,) = answer["content"][0]["annotations"]
+
+    assert await known_file(alice, store, annotation) == file
 
 
 async def a_shelf_of_two(client: Client) -> tuple[str, str, str]:

@@ -278,7 +278,7 @@ def text_out(text: Unmarked, citations: Sequence[Citation]) -> OutputTextOut:
 def annotation_out(annotation: Annotation) -> AnnotationOut:
     citation = annotation.citation
     return AnnotationOut(
-        file_id=uuid_id(FILE, citation.document),
+        file_id=uuid_id(FILE, citation.file or citation.document),
         filename=citation.document_name,
         index=annotation.end,
         start_index=annotation.start,
