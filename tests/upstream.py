@@ -130,8 +130,17 @@ class Reply:
     def usage(self) -> bytes:
         if not (self.request.body.get("stream_options") or {}).get("include_usage"):
             return b""
-        usage = {"prompt_tokens": 7, "completion_tokens": int(self.number("tokens", 10)), "total_tokens": 0}
-        return self.event(_json({"choices": [], "usage": usage}))
+        counts = {"prompt_tokens": 7, "completion_tokens": int(self.number("tokens", 10)), "total_tokens": 0}
+        return self.event(_json({"choices": [], "usage": {**counts, **self.details()}}))
+
+    def details(self) -> dict[str, Any]:
+        """Those of OpenAI; or, with `hit`, that of DeepSeek."""
+        if hit := int(self.number("hit", 0)):
+            return {"prompt_cache_hit_tokens": hit}
+        if cached := int(self.number("cached", 0)):
+            reasoning = {"reasoning_tokens": int(self.number("reasoning", 0))}
+            return {"prompt_tokens_details": {"cached_tokens": cached}, "completion_tokens_details": reasoning}
+        return {}
 
     def tokens(self, count: int) -> list[str]:
         """The pieces of the answer that are to be written: all, or those behind the text that is there already.
@@ -297,7 +306,7 @@ async def whole(reply: Reply) -> None:
     """JSON in place of a stream."""
     message = {"role": "assistant", "content": text(int(reply.number("tokens", 10)))}
     choices = [{"index": 0, "message": message, "finish_reason": "stop"}]
-    usage = {"prompt_tokens": 7, "completion_tokens": 10}
+    usage = {"prompt_tokens": 7, "completion_tokens": 10, **reply.details()}
     await reply.whole(200, _json({"object": "chat.completion", "choices": choices, "usage": usage}).encode())
 
 

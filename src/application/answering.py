@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from llm_backend.application.answer_runner import AnswerRunner
 from llm_backend.application.composing import RECALLED_MESSAGES, ComposeRequest
-from llm_backend.application.grounding import GroundAnswer
+from llm_backend.application.grounding import GroundAnswer, NoteFiles
 from llm_backend.application.job_runner import JobRunner
 from llm_backend.application.ports.answer_journal import AnswerJournal, NumberedEvent, Turn
 from llm_backend.application.ports.answer_leases import AnswerLeases
@@ -87,6 +87,7 @@ class AskKnowledgeBase:
     journal: AnswerJournal
     send: SendMessage
     ground: GroundAnswer
+    note_files: NoteFiles
     answer_without_passages: bool = False
 
     async def __call__(
@@ -114,6 +115,7 @@ class AskKnowledgeBase:
         grounding = None
         if material.passages:
             grounding = await self.ground(owner, material, question=text, window=window)
+            grounding = await self.note_files(owner, material, grounding)
         return await self.send(owner, conversation, text, idempotency=idempotency, grounding=grounding)
 
 

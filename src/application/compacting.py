@@ -1,5 +1,6 @@
 """Putting what was said into fewer words, so that a conversation fits into the model's window again."""
 
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -83,7 +84,7 @@ class CompactResponse:
 def _note_of(made: Compaction) -> str:
     """A line of figures, and the summary."""
     usage = made.usage
-    counted = [usage.prompt, usage.completion] if usage else []
+    counted = [usage.prompt, usage.completion, usage.cached, usage.reasoning] if usage else []
     figures = [made.id, int(made.at.timestamp()), *counted]
     return f"{' '.join(map(str, figures))}\n{made.summary.text}"
 
@@ -91,5 +92,15 @@ def _note_of(made: Compaction) -> str:
 def _recalled(note: str) -> Compaction:
     figures, text = note.split("\n", 1)
     number, at, *counted = map(int, figures.split())
-    usage = TokenUsage(prompt=counted[0], completion=counted[1]) if counted else None
-    return Compaction(id=AnswerId(number), summary=Summary(text), usage=usage, at=datetime.fromtimestamp(at, UTC))
+    return Compaction(
+        id=AnswerId(number), summary=Summary(text), usage=_usage_of(counted), at=datetime.fromtimestamp(at, UTC)
+    )
+
+
+def _usage_of(counted: Sequence[int]) -> TokenUsage | None:
+    """Notes of the version before have two figures."""
+    if not counted:
+        return None
+    prompt, completion, *details = counted
+    cached, reasoning = details or (0, 0)
+    return TokenUsage(prompt=prompt, completion=completion, cached=cached, reasoning=reasoning)

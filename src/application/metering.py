@@ -56,7 +56,10 @@ def _estimated(request: ChatRequest, model: str, before: str, written: str) -> S
 
 def total(shares: Sequence[Share]) -> TokenUsage:
     return TokenUsage(
-        prompt=sum(share.tokens.prompt for share in shares), completion=sum(share.tokens.completion for share in shares)
+        prompt=sum(share.tokens.prompt for share in shares),
+        completion=sum(share.tokens.completion for share in shares),
+        cached=sum(share.tokens.cached for share in shares),
+        reasoning=sum(share.tokens.reasoning for share in shares),
     )
 
 

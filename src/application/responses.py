@@ -9,29 +9,26 @@ from llm_backend.application.answer_runner import AnswerRunner
 from llm_backend.application.answering import FollowAnswer, StopAnswer
 from llm_backend.application.composing import RECALLED_MESSAGES
 from llm_backend.application.composing_responses import ComposeResponse
-from llm_backend.application.grounding import GroundAnswer
+from llm_backend.application.grounding import GroundAnswer, NoteFiles
 from llm_backend.application.metering import cost_of
 from llm_backend.application.models import knowledge_base_in
 from llm_backend.application.ports.answer_journal import AnswerJournal, Turn
 from llm_backend.application.ports.chat_model import ChatRequest
 from llm_backend.application.ports.clock import Clock, IdSource
-from llm_backend.application.ports.file_views import FileViews
 from llm_backend.application.ports.idempotency import IdempotencyKey
 from llm_backend.application.ports.responses import ResponseViews
 from llm_backend.application.ports.unit_of_work import UnitOfWorkFactory
 from llm_backend.application.ports.views import ConversationViews
 from llm_backend.application.reading_inputs import ReadInputFiles, files_of
-from llm_backend.application.sourcing import DocumentSearch, FindSources, Material
+from llm_backend.application.sourcing import DocumentSearch, FindSources
 from llm_backend.domain.answers import Answer, AnswerState
-from llm_backend.domain.citations import Source
 from llm_backend.domain.conversations import Conversation, Message, Role, Thread, check_model
 from llm_backend.domain.errors import InvalidInput, MessageTooLong, ResponseNotFound, TooManyStreams
-from llm_backend.domain.ids import AnswerId, ApiKeyId, ConversationId, DocumentId, UserId
+from llm_backend.domain.ids import AnswerId, ApiKeyId, ConversationId, UserId
 from llm_backend.domain.items import FunctionResult, Given, Item, Reference, Said, Speaker, texts_of
 from llm_backend.domain.prompting import Grounding
 from llm_backend.domain.responses import Response, ResponseRequest
 from llm_backend.domain.text import is_storable
-from llm_backend.domain.vector_stores import StoreFile
 from llm_backend.domain.window import ANSWER_SHARE, estimated_tokens
 
 UNLISTED = "Response"  # the title of a conversation that nobody sees
@@ -74,10 +71,11 @@ class Shelf:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Begun:
-    """A response that is being written, and where."""
+    """A response that is being written, and where. `is_repeated`: an earlier request with the same key has begun it."""
 
     response: Response
     shelf: Shelf
+    is_repeated: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +98,7 @@ class PrepareResponse:
     read_files: ReadInputFiles
     find: FindSources
     ground: GroundAnswer
-    files: FileViews
+    note_files: NoteFiles
     ids: IdSource
     now: Clock
     answering_model: str  # for those who name a knowledge base in the place of a model
@@ -175,16 +173,7 @@ class PrepareResponse:
         if not material.passages:
             return request, None
         grounding = await self.ground(owner, material, question=question, window=window)
-        return request, replace(grounding, sources=await self._filed(owner, material, grounding.sources))
-
-    async def _filed(self, owner: UserId, material: Material, sources: Sequence[Source]) -> list[Source]:
-        """With the files that they are from, and what is noted down about these now."""
-        shelves = {passage.document: passage.knowledge_base for passage in material.passages}
-        files: dict[DocumentId, StoreFile] = {}
-        for shelf in dict.fromkeys(shelves.values()):
-            there = [document for document, place in shelves.items() if place == shelf]
-            files.update(await self.files.files_of(owner, shelf, there))
-        return [_of_file(source, files.get(source.document)) for source in sources]
+        return request, await self.note_files(owner, material, grounding)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -211,7 +200,7 @@ class Respond:
         shelf = self.stored if wanted.stored else self.in_passing
         shelf.runner.check_open()
         if idempotency and (earlier := await shelf.journal.answer_for(owner, idempotency)):
-            return Begun(response=await shelf.responses.find(owner, earlier), shelf=shelf)
+            return Begun(response=await shelf.responses.find(owner, earlier), shelf=shelf, is_repeated=True)
         prepared = await self.prepare(owner, wanted, key=key)
         if self.streams_per_user is not None and self._count(owner) >= self.streams_per_user:
             raise TooManyStreams
@@ -219,7 +208,7 @@ class Respond:
         begun = _as_begun(turn, prepared)
         answer = await shelf.runner.begin(turn, prepared.prompt)
         if answer != turn.answer.id:
-            return Begun(response=await shelf.responses.find(owner, answer), shelf=shelf)
+            return Begun(response=await shelf.responses.find(owner, answer), shelf=shelf, is_repeated=True)
         return Begun(response=begun, shelf=shelf)
 
     def _count(self, owner: UserId) -> int:
@@ -372,10 +361,6 @@ def question_of(conversation: Conversation, items: Sequence[Item], *, at: dateti
 def _asked_by(conversation: Conversation, model: str) -> Conversation:
     """For a question in other words, which the model of this response is asked for. The key is for the other one."""
     return conversation if conversation.model == model else replace(conversation, model=model, api_key=None)
-
-
-def _of_file(source: Source, file: StoreFile | None) -> Source:
-    return replace(source, file=file.file, attributes=dict(file.document.attributes)) if file else source
 
 
 def _last_words(items: Sequence[Given]) -> str:

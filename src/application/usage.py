@@ -2,19 +2,20 @@
 
 import logging
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from itertools import count
 
 from llm_backend.application.metering import Share
-from llm_backend.application.ports.clock import Clock
+from llm_backend.application.ports.clock import Clock, IdSource
 from llm_backend.application.ports.usage import UsageLog
 from llm_backend.application.repeating import written_behind
 from llm_backend.domain.api_keys import Access
 from llm_backend.domain.conversations import TokenUsage
 from llm_backend.domain.errors import DomainError
-from llm_backend.domain.ids import ConversationId, UserId
+from llm_backend.domain.ids import ConversationId, UsageId, UserId
 from llm_backend.domain.usage import PriceTable, UsageGroup, UsageKind, UsageRecord, UsageSum
 
 logger = logging.getLogger(__name__)
@@ -28,13 +29,21 @@ class RecordUsage:
     """Note what a request used; nobody waits for it to be written.
 
     Records are written together, some moments later, and all that are left at the end. A process that is killed loses
-    those of its last moments (`regularly` says how many), and nothing else.
+    those of its last moments (`regularly` says how many), and nothing else. Each has an id, as the word of a commit may
+    be lost: what is written again is counted once.
     """
 
     log: UsageLog
     prices: PriceTable
     now: Clock
+    ids: IdSource
     _waiting: deque[UsageRecord] = field(default_factory=lambda: deque(maxlen=MOST_WAITING), init=False)
+    _numbers: Iterator[int] = field(default_factory=lambda: count(1), init=False)
+    _mine: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        """One UUID for all: a random one for each would touch another page of the index with every record."""
+        self._mine = self.ids.uuid()
 
     def __call__(
         self,
@@ -47,6 +56,7 @@ class RecordUsage:
         conversation: ConversationId | None = None,
     ) -> None:
         record = UsageRecord(
+            id=UsageId(f"{self._mine}:{next(self._numbers)}"),
             owner=access.user,
             at=self.now(),
             kind=kind,

@@ -8,7 +8,7 @@ from llm_backend.application.answering import FollowAnswer
 from llm_backend.application.composing import ComposeRequest
 from llm_backend.application.composing_responses import ComposeResponse
 from llm_backend.application.files import FindFile
-from llm_backend.application.grounding import GroundAnswer
+from llm_backend.application.grounding import GroundAnswer, NoteFiles
 from llm_backend.application.reading_inputs import ReadInputFiles
 from llm_backend.application.recalling_items import RecallItem
 from llm_backend.application.responses import PrepareResponse, Shelf
@@ -72,7 +72,7 @@ def prepare_response(
         read_files=read_files,
         find=find,
         ground=ground,
-        files=ports.store.file_views,
+        note_files=NoteFiles(ports.store.file_views),
         ids=ports.ids,
         now=ports.clock,
         answering_model=answering_model,

@@ -34,7 +34,7 @@ from llm_backend.application.conversations import (
 )
 from llm_backend.application.embeddings import EmbedTexts, EmbedVerbatim
 from llm_backend.application.files import DeleteFile, FindFile, ListFiles, ReadFile, SweepFiles, UploadFile
-from llm_backend.application.grounding import GroundAnswer
+from llm_backend.application.grounding import GroundAnswer, NoteFiles
 from llm_backend.application.health import CheckReadiness, Part
 from llm_backend.application.heartbeat import Heartbeat
 from llm_backend.application.housekeeping import KeepHouse
@@ -286,6 +286,7 @@ def use_cases(
             journal=store.journal,
             send=send,
             ground=ground,
+            note_files=NoteFiles(store.file_views),
             answer_without_passages=settings.rag.answer_without_passages,
         ),
         find_answer=FindAnswer(store.journal),
@@ -369,7 +370,7 @@ def record_usage(settings: Settings, ports: Adapters) -> RecordUsage:
         for price in settings.llm.prices
         for pattern in price.models
     ]
-    return RecordUsage(log=ports.store.usage, prices=PriceTable(prices), now=ports.clock)
+    return RecordUsage(log=ports.store.usage, prices=PriceTable(prices), now=ports.clock, ids=ports.ids)
 
 
 def _parts(ports: Adapters, state: IndexState) -> Mapping[str, Part]:

@@ -85,7 +85,8 @@ class Citation:
     The quote reaches from the first to the last sentence that a claim rests on; it is the whole source when that
     cannot be told of one of them. `page` (from 1) and `headings` are those at its start. `verified`: the quote was
     compared with the stored text when the answer was asked for, and whatever the answer puts in quotation marks
-    before this number is in this source, word for word, however many others are named beside it.
+    before this number is in this source, word for word, however many others are named beside it. `file` is what the
+    document is from, as far as that is known.
     """
 
     number: int
@@ -98,6 +99,7 @@ class Citation:
     quote: str
     verified: bool
     claims: tuple[Claim, ...] = ()
+    file: FileId | None = None
 
 
 def cited(answer: str, sources: Sequence[Source]) -> tuple[Citation, ...]:
@@ -157,6 +159,7 @@ def _citation(source: Source, claims: Sequence[Claim], *, doubtful: bool) -> Cit
         quote=source.text[start - source.start : end - source.start],
         verified=source.verified and not doubtful,
         claims=tuple(claims),
+        file=source.file,
     )
 
 

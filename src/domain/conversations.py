@@ -31,10 +31,15 @@ class MessageState(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenUsage:
-    """Tokens as the provider counted them; as estimated, of models that broke off before another one went on."""
+    """Tokens as the provider counted them; as estimated, of models that broke off before another one went on.
+
+    Of the prompt, `cached` had been read before, and of the completion, `reasoning` was not shown; 0 where nobody said.
+    """
 
     prompt: int
     completion: int
+    cached: int = 0
+    reasoning: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ from enum import StrEnum
 from fnmatch import fnmatchcase
 
 from llm_backend.domain.conversations import TokenUsage
-from llm_backend.domain.ids import ApiKeyId, ConversationId, UserId
+from llm_backend.domain.ids import ApiKeyId, ConversationId, UsageId, UserId
 
 NANO = 1_000_000_000
 
@@ -36,6 +36,7 @@ class UsageGroup(StrEnum):
 class UsageRecord:
     """What one request used. Costs are in billionths of the currency that the prices are in; None: nobody knows."""
 
+    id: UsageId
     owner: UserId
     at: datetime
     kind: UsageKind

@@ -184,7 +184,9 @@ def a_key(key: str = "key", fingerprint: str = "print") -> IdempotencyKey:
     return IdempotencyKey(key=key, fingerprint=fingerprint)
 
 
-def a_citation(number: int = 1, *, document: str = "document-1", quote: str = "a quote") -> Citation:
+def a_citation(
+    number: int = 1, *, document: str = "document-1", quote: str = "a quote", file: str | None = None
+) -> Citation:
     """A verified citation from the top of a document's first page."""
     return Citation(
         number=number,
@@ -197,6 +199,7 @@ def a_citation(number: int = 1, *, document: str = "document-1", quote: str = "a
         quote=quote,
         verified=True,
         claims=(Claim(answer_start=1, answer_end=9, start=0, end=len(quote)),),
+        file=None if file is None else FileId(file),
     )
 
 

@@ -32,7 +32,7 @@ from llm_backend.infrastructure.llm.routed import Route, RoutedChatModel
 from llm_backend.infrastructure.memory.store import MemoryStore
 from llm_backend.infrastructure.memory.stream_log import MemoryStreamLog
 from llm_backend.testing.builders import a_conversation, a_turn, a_user
-from llm_backend.testing.clock import ManualClock
+from llm_backend.testing.clock import CountingIds, ManualClock
 from llm_backend.testing.contracts.store import given
 from llm_backend.testing.faults import Faults, faults_at_every_call
 from llm_backend.testing.scripted_chat_model import FOREVER, ScriptedChatModel, Step
@@ -368,7 +368,8 @@ async def test_a_database_that_is_away_for_a_moment_costs_no_answer(
 
 async def test_stopping_does_not_wait_for_ever_for_a_database_that_takes_nothing(store: MemoryStore) -> None:
     full = Faults(error=StorageFull, only={"finish", "checkpoint"}, lasting=True)
-    log, record = MemoryStreamLog(), RecordUsage(log=store.usage, prices=PriceTable(), now=ManualClock())
+    log = MemoryStreamLog()
+    record = RecordUsage(log=store.usage, prices=PriceTable(), now=ManualClock(), ids=CountingIds())
     runner = AnswerRunner(
         model=ScriptedChatModel("some text", FOREVER),
         journal=full.wrap(store.journal),

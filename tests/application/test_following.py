@@ -16,7 +16,7 @@ from llm_backend.domain.usage import PriceTable
 from llm_backend.infrastructure.memory.store import MemoryStore
 from llm_backend.infrastructure.memory.stream_log import MemoryStreamLog
 from llm_backend.testing.builders import a_reply, a_turn
-from llm_backend.testing.clock import ManualClock
+from llm_backend.testing.clock import CountingIds, ManualClock
 from llm_backend.testing.contracts.answer_events import HUNDRED, given_a_conversation
 from llm_backend.testing.contracts.store import ALICE, BOB
 from llm_backend.testing.contracts.stream_log import Recording
@@ -42,7 +42,7 @@ def log() -> MemoryStreamLog:
 
 @pytest.fixture
 def follow(store: MemoryStore, log: MemoryStreamLog, model: ScriptedChatModel, clock: ManualClock) -> FollowAnswer:
-    record = RecordUsage(log=store.usage, prices=PriceTable(), now=clock)
+    record = RecordUsage(log=store.usage, prices=PriceTable(), now=clock, ids=CountingIds())
     runner = AnswerRunner(model=model, journal=store.journal, leases=store.leases, log=log, now=clock, record=record)
     return FollowAnswer(store.journal, log, runner, poll_every=timedelta(milliseconds=1))
 

@@ -30,7 +30,7 @@ from llm_backend.infrastructure.security.ids import RandomIds
 from llm_backend.infrastructure.security.key_ring import FixedKeyRing
 from llm_backend.infrastructure.security.secret_box import AesGcmSecretBox
 from llm_backend.testing.builders import a_conversation, a_source, a_turn, a_user
-from llm_backend.testing.clock import ManualClock
+from llm_backend.testing.clock import CountingIds, ManualClock
 from llm_backend.testing.contracts.store import ALICE, given
 from llm_backend.testing.faults import Faults
 from llm_backend.testing.scripted_chat_model import FOREVER, ScriptedChatModel
@@ -136,7 +136,7 @@ async def cluster() -> Cluster:
     store = MemoryStore()
     await given(store, a_user(1), a_user(2), a_conversation(10, model="gpt-x", api_key=None))
     clock = ManualClock()
-    record = RecordUsage(log=store.usage, prices=PriceTable(), now=clock)
+    record = RecordUsage(log=store.usage, prices=PriceTable(), now=clock, ids=CountingIds())
     return Cluster(store, clock, AesGcmSecretBox(FixedKeyRing([bytes(32)], 32)), record)
 
 

@@ -13,7 +13,8 @@ from llm_backend.application.responses import Begun, WantedResponse
 from llm_backend.application.store_files import ToAttach
 from llm_backend.application.vector_stores import StoreChanges
 from llm_backend.domain.answers import AnswerState
-from llm_backend.domain.conversations import MessageState
+from llm_backend.domain.api_keys import Access
+from llm_backend.domain.conversations import MessageState, TokenUsage
 from llm_backend.domain.errors import (
     ApiKeyNotFound,
     ItemNotFound,
@@ -26,6 +27,7 @@ from llm_backend.domain.files import Purpose
 from llm_backend.domain.ids import ConversationId, FileId, KnowledgeBaseId
 from llm_backend.domain.items import Reference, Said, Speaker
 from llm_backend.domain.responses import ResponseRequest
+from llm_backend.domain.usage import UsageGroup, UsageKind
 from llm_backend.domain.vector_stores import FileStatus, StoreFile
 from llm_backend.testing.scripted_chat_model import FOREVER
 from tests.faults.worlds import Case, World, cut_off_at_every_call
@@ -74,6 +76,22 @@ class DeleteApiKey(Case):
             return (await world.backend.authorize(self.made.secret.reveal())).user == world.ada
         except Unauthenticated:
             return False
+
+
+# Usage ---------------------------------------------------------------------------------------------------------------
+
+
+class UseTokens(Case):
+    used = 0
+
+    async def act(self, world: World) -> None:
+        self.used += 1
+        world.backend.record_usage(Access(user=world.ada), UsageKind.CHAT, "m", TokenUsage(prompt=1, completion=0))
+        await world.backend.report_usage(world.ada, UsageGroup.MODEL)
+
+    async def holds(self, world: World, *, acknowledged: bool) -> None:
+        (counted,) = await world.backend.report_usage(world.ada, UsageGroup.MODEL)
+        assert (counted.requests, counted.prompt) == (self.used, self.used)
 
 
 # Responses -----------------------------------------------------------------------------------------------------------
@@ -359,6 +377,7 @@ CASES: list[Callable[[], Case]] = [
     DeleteResponseInConversation,
     DeleteResponseWhileWriting,
     CancelResponse,
+    UseTokens,
     OpenConversation,
     DescribeConversation,
     AddItems,

@@ -43,6 +43,8 @@ class _Done(msgspec.Struct, tag="done", array_like=True):
     completion: int | None = None
     finish_reason: str | None = None
     at: datetime | None = None
+    cached: int = 0
+    reasoning: int = 0
 
 
 class _FullText(msgspec.Struct, tag="full", array_like=True):
@@ -79,12 +81,18 @@ def _stored(event: AnswerEvent) -> _Stored:
         case Cited():
             return _Cited([stored_citation(one) for one in event.citations], event.relevance.value)
         case Done():
-            prompt, completion = (event.usage.prompt, event.usage.completion) if event.usage else (None, None)
-            return _Done(prompt, completion, event.finish_reason, event.at)
+            return _stored_done(event)
         case FullText():
             return _FullText(event.text)
         case Failed():
             return _Failed(event.code, event.message)
+
+
+def _stored_done(event: Done) -> _Done:
+    usage = event.usage
+    if usage is None:
+        return _Done(None, None, event.finish_reason, event.at)
+    return _Done(usage.prompt, usage.completion, event.finish_reason, event.at, usage.cached, usage.reasoning)
 
 
 def _event(stored: _Stored) -> AnswerEvent:
@@ -108,4 +116,6 @@ def _event(stored: _Stored) -> AnswerEvent:
 def _usage(stored: _Done) -> TokenUsage | None:
     if stored.prompt is None:
         return None
-    return TokenUsage(prompt=stored.prompt, completion=stored.completion or 0)
+    return TokenUsage(
+        prompt=stored.prompt, completion=stored.completion or 0, cached=stored.cached, reasoning=stored.reasoning
+    )

@@ -37,6 +37,7 @@ class StoredCitation(msgspec.Struct, omit_defaults=True, frozen=True):
     page: int | None = None
     headings: tuple[str, ...] = ()
     claims: tuple[StoredClaim, ...] = ()
+    file: str | None = None
 
 
 class StoredPlace(msgspec.Struct, array_like=True, frozen=True):
@@ -97,6 +98,7 @@ def stored_citation(citation: Citation) -> StoredCitation:
         page=citation.page,
         headings=citation.headings,
         claims=tuple(StoredClaim(one.answer_start, one.answer_end, one.start, one.end) for one in citation.claims),
+        file=citation.file,
     )
 
 
@@ -112,6 +114,7 @@ def citation_from(stored: StoredCitation) -> Citation:
         quote=stored.quote,
         verified=stored.verified,
         claims=tuple(map(_claim_from, stored.claims)),
+        file=None if stored.file is None else FileId(stored.file),
     )
 
 

@@ -67,7 +67,7 @@ class AnswerReader:
         if chunk.finish_reason:
             self.finish_reason = chunk.finish_reason
         if chunk.usage is not None:
-            self._usage = _usage(chunk.usage.prompt_tokens, chunk.usage.completion_tokens)
+            self._usage = chunk.usage.counted()
         if text := chunk.text:
             self._keep(text, deltas)
         if calls := chunk.calls:
@@ -116,9 +116,3 @@ def _call_piece(call: ChunkCall, place: int) -> CallPiece:
         storable(call.id) if call.id else None,
         storable(function.name) if function.name else None,
     )
-
-
-def _usage(prompt: int | None, completion: int | None) -> TokenUsage | None:
-    if prompt is None and completion is None:
-        return None
-    return TokenUsage(prompt=prompt or 0, completion=completion or 0)

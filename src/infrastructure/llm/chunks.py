@@ -8,6 +8,7 @@ from typing import Annotated, Any, TypeAlias
 from msgspec import Meta, Struct, ValidationError, convert
 from msgspec.json import Decoder
 
+from llm_backend.domain.conversations import TokenUsage
 from llm_backend.domain.errors import UpstreamFailed, UpstreamProtocolError
 from llm_backend.infrastructure.llm.failures import failure_of_error_object
 from llm_backend.infrastructure.llm.sse import LONGEST_LINE, SseParser
@@ -46,8 +47,24 @@ class ChunkChoice(Struct, gc=False):
 
 
 class ChunkUsage(Struct, gc=False):
+    """The details are whatever they are: what nobody understands there must not cost the counts themselves."""
+
     prompt_tokens: Count | None = None
     completion_tokens: Count | None = None
+    prompt_tokens_details: Any = None
+    completion_tokens_details: Any = None
+    prompt_cache_hit_tokens: Any = None  # as DeepSeek calls it
+
+    def counted(self) -> TokenUsage | None:
+        """None when the server has counted nothing."""
+        if self.prompt_tokens is None and self.completion_tokens is None:
+            return None
+        return TokenUsage(
+            prompt=self.prompt_tokens or 0,
+            completion=self.completion_tokens or 0,
+            cached=_detail(self.prompt_tokens_details, "cached_tokens") or _count_of(self.prompt_cache_hit_tokens),
+            reasoning=_detail(self.completion_tokens_details, "reasoning_tokens"),
+        )
 
 
 class Chunk(Struct, gc=False):
@@ -204,6 +221,14 @@ def storable(text: str) -> str:
     return text.replace("\x00", "\ufffd").encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
+def _detail(details: object, name: str) -> int:
+    return _count_of(details.get(name)) if isinstance(details, dict) else 0
+
+
+def _count_of(value: object) -> int:
+    return value if type(value) is int and 0 <= value <= _MOST_TOKENS else 0
+
+
 def _one_event(data: bytes) -> Found | None:
     """What is in a read whose only line breaks are the two at its end, as it comes from a model that takes its time;
     None when `data` is not quite that."""
@@ -292,4 +317,5 @@ def _lenient_usage(raw: object) -> ChunkUsage | None:
     counts = [raw.get("prompt_tokens"), raw.get("completion_tokens")]
     if not all(isinstance(count, int) and 0 <= count <= _MOST_TOKENS for count in counts):
         return None
-    return ChunkUsage(*counts)
+    details = ("prompt_tokens_details", "completion_tokens_details", "prompt_cache_hit_tokens")
+    return ChunkUsage(*counts, *map(raw.get, details))

@@ -12,7 +12,6 @@ from llm_backend.domain.errors import AnswerTooLong, UpstreamCutOff, UpstreamFai
 from llm_backend.domain.window import estimated_tokens
 from llm_backend.infrastructure.llm.chunks import Chunk
 from llm_backend.infrastructure.llm.sse import LONGEST_LINE
-from llm_backend.infrastructure.llm.verbatim import usage_of
 
 DONE = b"data: [DONE]\n\n"
 LOOKED_BACK = 4  # pieces in which the reason why an answer ended is looked for
@@ -125,7 +124,7 @@ class EventRelay:
         if chunk is None:
             return True
         self.failure = chunk.failure()
-        self.usage = usage_of(chunk.usage) or self.usage
+        self.usage = (chunk.usage and chunk.usage.counted()) or self.usage
         is_mere_usage = chunk.usage is not None and not chunk.choices
         return self.failure is None and (self.shows_usage or not is_mere_usage)
 

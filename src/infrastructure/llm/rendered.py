@@ -128,6 +128,11 @@ def _usage(completion: Completion, request: VerbatimRequest, text: str) -> tuple
     return TokenUsage(prompt=estimate(request, b"").prompt, completion=estimated_tokens(text)), True
 
 
-def _usage_out(usage: TokenUsage) -> dict[str, int]:
-    total = usage.prompt + usage.completion
-    return {"prompt_tokens": usage.prompt, "completion_tokens": usage.completion, "total_tokens": total}
+def _usage_out(usage: TokenUsage) -> dict[str, Any]:
+    return {
+        "prompt_tokens": usage.prompt,
+        "completion_tokens": usage.completion,
+        "total_tokens": usage.prompt + usage.completion,
+        "prompt_tokens_details": {"cached_tokens": usage.cached},
+        "completion_tokens_details": {"reasoning_tokens": usage.reasoning},
+    }

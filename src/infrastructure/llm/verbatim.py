@@ -76,7 +76,7 @@ def whole_reply(content: bytes, request: VerbatimRequest, model: str) -> Verbati
         raise failure_of_error_object(reply.error)
     if reply.choices is None and reply.data is None:
         raise UpstreamProtocolError
-    usage = usage_of(reply.usage)
+    usage = reply.usage.counted() if reply.usage else None
     if usage is not None:
         return VerbatimReply(model=model, usage=usage, content=content)
     written = content if reply.choices else b""
@@ -111,12 +111,6 @@ def as_events(content: bytes) -> bytes:
     ]
     chunk = {**reply, "object": "chat.completion.chunk", "choices": choices}
     return b"data: " + _encode(chunk) + b"\n\ndata: [DONE]\n\n"
-
-
-def usage_of(usage: ChunkUsage | None) -> TokenUsage | None:
-    if usage is None or (usage.prompt_tokens is None and usage.completion_tokens is None):
-        return None
-    return TokenUsage(prompt=usage.prompt_tokens or 0, completion=usage.completion_tokens or 0)
 
 
 def estimate(request: VerbatimRequest, written: bytes) -> TokenUsage:

@@ -20,6 +20,7 @@ from llm_backend.domain.ids import (
     FileId,
     KnowledgeBaseId,
     ReindexingId,
+    UsageId,
     UserId,
     WriterId,
 )
@@ -99,7 +100,7 @@ class Tables:
     users: dict[UserId, User] = field(default_factory=dict)
     revocations: dict[str, datetime] = field(default_factory=dict)
     api_keys: dict[ApiKeyId, ApiKey] = field(default_factory=dict)
-    usage: dict[int, UsageRecord] = field(default_factory=dict)
+    usage: dict[UsageId, UsageRecord] = field(default_factory=dict)
     conversations: dict[ConversationId, Conversation] = field(default_factory=dict)
     messages: dict[ConversationId, tuple[Message, ...]] = field(default_factory=dict)
     answers: dict[AnswerId, AnswerRow] = field(default_factory=dict)

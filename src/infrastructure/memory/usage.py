@@ -20,7 +20,7 @@ class MemoryUsageLog:
             tables = self.committed.tables
             for record in records:
                 if record.owner in tables.users:
-                    tables.usage[len(tables.usage)] = record
+                    tables.usage.setdefault(record.id, record)
 
     async def sums(
         self, owner: UserId, by: UsageGroup, *, since: datetime | None = None, until: datetime | None = None

@@ -148,6 +148,7 @@ def api_key_values(key: ApiKey) -> Values:
 
 def usage_values(record: UsageRecord) -> Values:
     return {
+        "id": record.id,
         "owner": record.owner,
         "at": record.at,
         "day": record.at.astimezone(UTC).date().isoformat(),
@@ -188,6 +189,8 @@ MESSAGE_COLUMNS = (
     rows.messages.c.model,
     rows.messages.c.prompt_tokens,
     rows.messages.c.completion_tokens,
+    rows.messages.c.cached_tokens,
+    rows.messages.c.reasoning_tokens,
     rows.messages.c.citations,
     rows.messages.c.seams,
     rows.messages.c.content,
@@ -241,7 +244,6 @@ def summary_from(row: Row) -> ConversationSummary:
 
 def message_from(row: Row) -> Message:
     number, role, text, state, reason, model, *counts, citations, seams, content, created_at = row
-    prompt_tokens, completion_tokens = counts
     return Message(
         number=number,
         role=_ROLES[role],
@@ -249,12 +251,18 @@ def message_from(row: Row) -> Message:
         state=_MESSAGE_STATES[state],
         reason=reason,
         model=model,
-        usage=None if prompt_tokens is None else TokenUsage(prompt=prompt_tokens, completion=completion_tokens),
+        usage=_usage_from(*counts),
         citations=() if citations is None else citations_from(citations),
         seams=() if seams is None else seams_from(seams),
         items=() if content is None else items_from(content),
         created_at=created_at,
     )
+
+
+def _usage_from(prompt: int | None, completion: int, cached: int | None, reasoning: int | None) -> TokenUsage | None:
+    if prompt is None:
+        return None
+    return TokenUsage(prompt=prompt, completion=completion, cached=cached or 0, reasoning=reasoning or 0)
 
 
 def message_values(message: Message) -> Values:
@@ -268,6 +276,8 @@ def message_values(message: Message) -> Values:
         "model": message.model,
         "prompt_tokens": usage and usage.prompt,
         "completion_tokens": usage and usage.completion,
+        "cached_tokens": usage and usage.cached,
+        "reasoning_tokens": usage and usage.reasoning,
         "citations": citations_value(message.citations) if message.citations else None,
         "seams": seams_value(message.seams) if message.seams else None,
         "content": items_value(message.items) if message.items else None,

@@ -80,11 +80,13 @@ api_keys = Table(
     sqlite_autoincrement=True,
 )
 
-# `key_id` and `conversation_id` may be of what is gone. `cost` is in billionths of whatever prices are in.
+# `key_id` and `conversation_id` may be of what is gone. `cost` is in billionths of whatever prices are in. Rows from
+# before there was an `id` have none.
 usage = Table(
     "usage",
     metadata,
     Column("sequence", Serial, primary_key=True),
+    Column("id", Text, index=True, unique=True),
     Column("owner", BigInteger, ForeignKey("users.id", ondelete="CASCADE"), nullable=False),
     Column("at", UtcTime, nullable=False),
     Column("day", Text, nullable=False),  # in UTC; databases differ in how they tell the day of a moment
@@ -130,6 +132,8 @@ messages = Table(
     Column("model", Text),
     Column("prompt_tokens", BigInteger),
     Column("completion_tokens", BigInteger),
+    Column("cached_tokens", BigInteger),
+    Column("reasoning_tokens", BigInteger),
     Column("citations", Text),
     Column("seams", Text),
     Column("content", Text),  # `items`, if there are any

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, Select, Text, bindparam, case, cast, exists, func, insert, select
+from sqlalchemy import BigInteger, Select, Text, bindparam, case, cast, exists, func, select
 from sqlalchemy.sql.elements import ColumnElement
 
 from llm_backend.domain.ids import UserId
 from llm_backend.domain.usage import UsageGroup, UsageRecord, UsageSum
-from llm_backend.infrastructure.sql.dialects import UtcTime
+from llm_backend.infrastructure.sql.dialects import UtcTime, upsert
 from llm_backend.infrastructure.sql.mapping import usage_values
 from llm_backend.infrastructure.sql.ports import Reader, Steps, Writer
 from llm_backend.infrastructure.sql.rows import usage, users
@@ -17,11 +17,15 @@ from llm_backend.infrastructure.sql.statements import Query
 
 _COLUMNS = [column for column in usage.c if column.name != "sequence"]
 # Whoever is gone has left no address for a bill.
-_ADD = insert(usage).from_select(
-    _COLUMNS,
-    select(*(bindparam(column.name, type_=column.type) for column in _COLUMNS)).where(
-        exists().where(users.c.id == bindparam("owner", type_=BigInteger))
-    ),
+_ADD = (
+    upsert(usage)
+    .from_select(
+        _COLUMNS,
+        select(*(bindparam(column.name, type_=column.type) for column in _COLUMNS)).where(
+            exists().where(users.c.id == bindparam("owner", type_=BigInteger))
+        ),
+    )
+    .on_conflict_do_nothing(index_elements=["id"])
 )
 
 _GROUPS: dict[UsageGroup, ColumnElement[str]] = {

@@ -16,7 +16,7 @@ from llm_backend.interface.http.cors import OtherOrigins
 from llm_backend.interface.http.documentation import documentation_routes, openapi_config
 from llm_backend.interface.http.edge import Edge
 from llm_backend.interface.http.errors import handle
-from llm_backend.interface.http.handshakes import note_refusal
+from llm_backend.interface.http.handshakes import note_failure
 from llm_backend.interface.http.openai.completions import Chats
 from llm_backend.interface.http.openai.embeddings import Embedding
 from llm_backend.interface.http.openai.files import FileUploads
@@ -50,7 +50,7 @@ def litestar_app(backend: Backend, options: HttpOptions) -> Litestar:
         route_handlers=_routes(backend, options),
         dependencies=_dependencies(backend, options),
         exception_handlers={Exception: handle},
-        after_exception=[note_refusal],
+        after_exception=[note_failure],
         request_class=ApiRequest,
         request_max_body_size=options.body_limit,
         openapi_config=openapi_config(options.version) if options.documentation else None,

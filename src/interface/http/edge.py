@@ -1,4 +1,5 @@
 """The outermost layer: every request gets an id, every reply its common headers, and each leaves one line in the log.
+So does the handshake of a WebSocket, when it is settled.
 
 It is the only ASGI layer of ours round the application, because each one costs something for every token of a stream.
 """
@@ -108,24 +109,34 @@ class _Exchange:
 
     def end(self) -> None:
         """Leave a line in the log, and no cycle in memory, which thousands of requests would fill until the garbage
-        collector comes. Neither bodies nor queries nor headers: a log must be fit to be shown."""
+        collector comes."""
         del self._scope[_SEND]  # type: ignore[misc]
-        access_log.info(
-            "request",
-            method=self._scope["method"],
-            path=_path(self._scope),
-            status=self.status,
-            ms=round((time.perf_counter() - self._began) * 1000, 1),
-            bytes=self._bytes,
-            request_id=self._request_id,
-        )
+        _log(self._scope["method"], self._scope, self.status, self._began, self._request_id, bytes=self._bytes)
 
 
 def _answering_handshakes(scope: Scope, receive: Receive, send: Send) -> Send:
     """What an application that is asked for a WebSocket sends with."""
     request_id = scope[REQUEST_ID] = _request_id(scope)  # type: ignore[literal-required]
     headers = [(b"x-request-id", request_id.encode()), (b"x-content-type-options", b"nosniff")]
-    return Handshake(scope, receive, send, headers).send
+    began = time.perf_counter()
+
+    def log(status: int) -> None:
+        _log("GET", scope, status, began, request_id)
+
+    return Handshake(scope, receive, send, headers, log).send
+
+
+def _log(method: str, scope: Scope, status: int, began: float, request_id: str, **more: Any) -> None:
+    """Neither bodies nor queries nor headers: a log must be fit to be shown."""
+    access_log.info(
+        "request",
+        method=method,
+        path=_path(scope),
+        status=status,
+        ms=round((time.perf_counter() - began) * 1000, 1),
+        **more,
+        request_id=request_id,
+    )
 
 
 def innermost(scope: Scope, send: Send) -> Send:
@@ -134,7 +145,7 @@ def innermost(scope: Scope, send: Send) -> Send:
     return found
 
 
-def _path(scope: HTTPScope) -> str:
+def _path(scope: Scope) -> str:
     """As it was sent: still quoted, so that no line break gets into the log."""
     return scope["raw_path"].decode("latin-1")
 

@@ -227,8 +227,8 @@ class AnswerJournalContract(AnswerEventsContract):
             state=MessageState.INCOMPLETE,
             reason="upstream_cut_off",
             model="gpt-x",
-            usage=TokenUsage(prompt=0, completion=7),
-            citations=(a_citation(1), a_citation(2, quote="第二")),
+            usage=TokenUsage(prompt=0, completion=7, cached=5, reasoning=6),
+            citations=(a_citation(1), a_citation(2, quote="第二", file="file-1")),
             seams=(Seam(at=0, model="gpt-y", reason="upstream_unavailable"), Seam(at=2, model="模型", reason="x")),
             created_at=datetime(2031, 5, 6, 7, 8, 9, 123456, tzinfo=UTC),
         )

@@ -119,7 +119,7 @@ class ResponsesContract:
 
         assert await store.journal.begin(turn) == AnswerId(100)
         running = await store.response_views.find(ALICE, AnswerId(100))
-        reply = a_reply(2, "Hi", usage=TokenUsage(prompt=1, completion=2))
+        reply = a_reply(2, "Hi", usage=TokenUsage(prompt=1, completion=2, cached=1, reasoning=2))
         await store.journal.finish(AnswerId(100), 1, [Delta("Hi")], reply)
         finished = await store.response_views.find(ALICE, AnswerId(100))
 

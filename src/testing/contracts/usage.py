@@ -4,12 +4,13 @@ from dataclasses import replace
 from datetime import timedelta
 
 from llm_backend.domain.conversations import TokenUsage
-from llm_backend.domain.ids import LARGEST_ID, ApiKeyId, ConversationId, UserId
+from llm_backend.domain.ids import LARGEST_ID, ApiKeyId, ConversationId, UsageId, UserId
 from llm_backend.domain.usage import UsageGroup, UsageKind, UsageRecord, UsageSum
 from llm_backend.testing.builders import NOON, a_user
 from llm_backend.testing.contracts.store import ALICE, BOB, Store, given
 
 CHAT = UsageRecord(
+    id=UsageId("chat"),
     owner=ALICE,
     at=NOON,
     kind=UsageKind.CHAT,
@@ -18,8 +19,10 @@ CHAT = UsageRecord(
     cost=5_000,
     key=ApiKeyId("a-key"),
 )
+ANOTHER = replace(CHAT, id=UsageId("another chat"))
 ANSWER = replace(
     CHAT,
+    id=UsageId("answer"),
     at=NOON + timedelta(hours=13),
     kind=UsageKind.ANSWER,
     model="glm",
@@ -50,7 +53,7 @@ class UsageLogContract:
     async def test_usage_is_added_up_by_each_group(self, store: Store) -> None:
         await given(store, a_user(1))
 
-        await store.usage.add([CHAT, CHAT, ANSWER])
+        await store.usage.add([CHAT, ANOTHER, ANSWER])
 
         sums = {by: list(await store.usage.sums(ALICE, by)) for by in UsageGroup}
         assert sums == {
@@ -64,7 +67,8 @@ class UsageLogContract:
     async def test_a_report_begins_at_one_moment_and_ends_before_another(self, store: Store) -> None:
         await given(store, a_user(1))
         moments = [NOON + timedelta(minutes=minutes) for minutes in range(4)]
-        await store.usage.add([replace(CHAT, at=at, tokens=TokenUsage(prompt=1, completion=0)) for at in moments])
+        each = TokenUsage(prompt=1, completion=0)
+        await store.usage.add([replace(CHAT, id=UsageId(str(at)), at=at, tokens=each) for at in moments])
 
         (found,) = await store.usage.sums(ALICE, UsageGroup.MODEL, since=moments[1], until=moments[3])
         nothing = await store.usage.sums(ALICE, UsageGroup.MODEL, since=moments[3] + timedelta(seconds=1))
@@ -75,7 +79,7 @@ class UsageLogContract:
     async def test_everybody_sees_what_is_theirs(self, store: Store) -> None:
         await given(store, a_user(1), a_user(2))
 
-        await store.usage.add([CHAT, replace(CHAT, owner=BOB, model="of bob")])
+        await store.usage.add([CHAT, replace(ANOTHER, owner=BOB, model="of bob")])
 
         assert list(await store.usage.sums(BOB, UsageGroup.MODEL)) == [a_sum("of bob", CHAT)]
         assert not await store.usage.sums(UserId(3), UsageGroup.MODEL)
@@ -83,7 +87,7 @@ class UsageLogContract:
     async def test_those_who_are_gone_are_left_out(self, store: Store) -> None:
         await given(store, a_user(1))
 
-        await store.usage.add([replace(CHAT, owner=UserId(99)), CHAT])
+        await store.usage.add([replace(ANOTHER, owner=UserId(99)), CHAT])
 
         assert [found.requests for found in await store.usage.sums(ALICE, UsageGroup.DAY)] == [1]
 
@@ -91,6 +95,15 @@ class UsageLogContract:
         await given(store, a_user(1))
         many = replace(CHAT, tokens=TokenUsage(prompt=2**53, completion=2**53), cost=2**60)
 
-        await store.usage.add([many, many])
+        await store.usage.add([many, replace(many, id=ANOTHER.id)])
 
         assert list(await store.usage.sums(ALICE, UsageGroup.MODEL)) == [a_sum("gpt-4o", many, many)]
+
+    async def test_what_is_added_again_counts_once(self, store: Store) -> None:
+        await given(store, a_user(1))
+        await store.usage.add([CHAT])
+
+        await store.usage.add([CHAT, ANSWER])
+        await store.usage.add([ANSWER, CHAT])
+
+        assert list(await store.usage.sums(ALICE, UsageGroup.KIND)) == [a_sum("answer", ANSWER), a_sum("chat", CHAT)]

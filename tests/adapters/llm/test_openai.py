@@ -79,6 +79,14 @@ async def test_the_provider_counts_the_tokens(model: OpenAiChatModel) -> None:
     assert (await Listener().to(model, "whole")).usage == TokenUsage(prompt=7, completion=10)
 
 
+async def test_the_provider_tells_what_was_cached_and_what_was_reasoning(model: OpenAiChatModel) -> None:
+    detailed = TokenUsage(prompt=7, completion=10, cached=5, reasoning=3)
+
+    assert (await Listener().to(model, "ok:cached=5,reasoning=3")).usage == detailed
+    assert (await Listener().to(model, "whole:cached=5,reasoning=3")).usage == detailed
+    assert (await Listener().to(model, "ok:hit=5")).usage == TokenUsage(prompt=7, completion=10, cached=5)
+
+
 async def test_a_server_that_refuses_stream_options_is_asked_without_them_from_then_on(
     model: OpenAiChatModel, upstream: Upstream
 ) -> None:

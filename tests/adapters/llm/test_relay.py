@@ -154,6 +154,26 @@ def test_calls_that_nobody_counted_are_estimated_as_well() -> None:
     assert relay.estimated(TokenUsage(prompt=10, completion=0)) == TokenUsage(prompt=10, completion=5)
 
 
+@pytest.mark.parametrize(
+    ("details", "cached"),
+    [
+        ({"prompt_tokens_details": {"cached_tokens": 4}}, 4),
+        ({"prompt_cache_hit_tokens": 4}, 4),
+        ({"prompt_tokens_details": {"cached_tokens": None}, "completion_tokens_details": None}, 0),
+        ({"prompt_tokens_details": {"cached_tokens": "4"}, "completion_tokens_details": [1]}, 0),
+        ({"prompt_tokens_details": "none", "prompt_cache_hit_tokens": -4}, 0),
+        ({"prompt_tokens_details": {"cached_tokens": 2**31}, "prompt_cache_hit_tokens": True}, 0),
+    ],
+)
+def test_details_that_nobody_understands_cost_no_count(details: dict[str, object], cached: int) -> None:
+    relay = a_relay()
+    usage = {"choices": [], "usage": {"prompt_tokens": 7, "completion_tokens": 3, **details}}
+
+    relayed(relay, event(WORDS[0]), event(usage), DONE)
+
+    assert relay.usage == TokenUsage(prompt=7, completion=3, cached=cached)
+
+
 @pytest.mark.parametrize("claimed", [2**31, 2**53])
 def test_more_tokens_than_any_window_holds_are_no_count(claimed: int) -> None:
     relay = a_relay()

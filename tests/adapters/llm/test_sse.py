@@ -87,6 +87,8 @@ PAYLOADS = st.one_of(
             b'{"choices":[{"delta":{"content":["a","list"]},"finish_reason":"stop"}]}',
             b'{"usage":{"prompt_tokens":-1}}',
             b'{"usage":{"prompt_tokens":1,"completion_tokens":2}}',
+            b'{"usage":{"prompt_tokens":1,"completion_tokens":2,"prompt_tokens_details":{"cached_tokens":1}}}',
+            b'{"usage":{"prompt_tokens":1,"completion_tokens":2,"prompt_cache_hit_tokens":1,"\xff":1}}',
             b'{"choices":\r[]}',
             b'{"choices":[{"delta":{"content":"\xff"}}]}',
             b"oops",

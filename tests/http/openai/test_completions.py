@@ -13,8 +13,10 @@ from httpx import ASGITransport, AsyncClient, Response
 from msgspec import Raw
 from msgspec.json import encode
 
+from llm_backend.application.ports.chat_model import Completion
 from llm_backend.config import Settings
 from llm_backend.config.sections import Limits
+from llm_backend.domain.conversations import TokenUsage
 from llm_backend.domain.errors import UpstreamCutOff, UpstreamRejectedKey, UpstreamTimeout, UpstreamUnavailable
 from llm_backend.domain.prompting import OUTLINE
 from llm_backend.infrastructure.embedding.configured import ConfiguredEmbedders
@@ -47,7 +49,23 @@ async def test_an_answer_comes_whole(alice: Client) -> None:
     assert (reply["object"], reply["model"]) == ("chat.completion", "gpt-4o")
     assert choice["message"]["content"] == "Rust 是一种系统编程语言"
     assert choice["finish_reason"] == "stop"
-    assert reply["usage"] == {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
+    counts = [reply["usage"][name] for name in ("prompt_tokens", "completion_tokens", "total_tokens")]
+    assert counts == [1, 1, 2]
+
+
+@pytest.mark.parametrize("streams", [True, False])
+async def test_an_answer_tells_what_was_cached_and_what_was_reasoning(
+    alice: Client, model: ScriptedChatModel, streams: bool
+) -> None:
+    usage = TokenUsage(prompt=7, completion=10, cached=5, reasoning=3)
+    model.completion = Completion(finish_reason="stop", usage=usage)
+    options = {"stream": True, "stream_options": {"include_usage": True}} if streams else {}
+
+    reply = await alice.post("/v1/chat/completions", {**HELLO, **options})
+    told = (events_of(reply)[-1] if streams else reply.json())["usage"]
+
+    assert told["prompt_tokens_details"] == {"cached_tokens": 5}
+    assert told["completion_tokens_details"] == {"reasoning_tokens": 3}
 
 
 @pytest.mark.parametrize("content", ["a\0b", [{"type": "text", "text": "a\0b"}]])

@@ -1,5 +1,6 @@
 """Responses over a WebSocket, and compaction: the cases by which servers of this API are compared."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -7,6 +8,7 @@ from typing import Any
 
 import pytest
 import websockets
+from structlog.testing import capture_logs
 
 from llm_backend.application.backend import Backend
 from llm_backend.domain.answers import CallPiece
@@ -281,3 +283,64 @@ async def test_nothing_to_compact_is_refused(alice: Client, model: ScriptedChatM
 
     assert reply.status_code == 502
     assert error_of(reply)["type"] == "server_error"
+
+
+# What the log says ---------------------------------------------------------------------------------------------------
+
+
+async def test_a_handshake_leaves_a_line_in_the_log(url: str, alice: Client) -> None:
+    headers = {"Authorization": f"Bearer {alice.token}", "x-request-id": "open"}
+    with capture_logs() as lines:
+        async with websockets.connect(url, additional_headers=headers) as connection:
+            await Socket(connection).ask()
+        with pytest.raises(websockets.InvalidStatus):
+            await websockets.connect(f"{url}?secret=1", additional_headers={"x-request-id": "refused"})
+
+    told = [[line[name] for name in ("method", "path", "status", "request_id")] for line in lines]
+    assert told == [["GET", "/v1/responses", 101, "open"], ["GET", "/v1/responses", 401, "refused"]]
+    assert all(line["ms"] >= 0 for line in lines)
+
+
+async def test_a_bug_behind_an_open_connection_is_logged_once(
+    backend: Backend, options: HttpOptions, alice: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*_: object) -> AsyncIterator[object]:
+        raise RuntimeError("the secret detail")
+
+    respond = replace(backend.respond, stored=replace(backend.respond.stored, follow=broken))  # type: ignore[arg-type]
+    headers = {"Authorization": f"Bearer {alice.token}", "x-request-id": "of-the-connection"}
+    with app_over(replace(backend, respond=respond), options) as app:
+        async with serving(app) as server:
+            url = server.url.replace("http", "ws") + "/v1/responses"
+            async with websockets.connect(url, additional_headers=headers) as connection:
+                with pytest.raises(websockets.ConnectionClosedError) as closed:
+                    await Socket(connection).ask()
+
+    assert closed.value.rcvd
+    assert (closed.value.rcvd.code, "secret" in closed.value.rcvd.reason) == (4500, False)
+    (crash,) = [record for record in caplog.records if record.exc_info]
+    assert "of-the-connection" in crash.getMessage()
+    assert "the secret detail" in (crash.exc_text or str(crash.exc_info))
+
+
+async def test_a_client_that_leaves_is_no_bug(
+    backend: Backend,
+    options: HttpOptions,
+    alice: Client,
+    model: ScriptedChatModel,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    go_on = asyncio.Event()
+    model.play_next("Half", go_on, "the", "rest")
+    with app_over(backend, options) as app:
+        async with serving(app) as server:
+            url = server.url.replace("http", "ws") + "/v1/responses"
+            connection = await websockets.connect(url, additional_headers={"Authorization": f"Bearer {alice.token}"})
+            await connection.send(json.dumps({"type": "response.create", "model": MODEL, "input": "Hi"}))
+            while "delta" not in json.loads(await connection.recv()):
+                pass
+            connection.transport.abort()
+            go_on.set()
+            await model.idle()
+
+    assert not [record for record in caplog.records if record.exc_info]

@@ -5,6 +5,7 @@ import json
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
 from httpx import Response
@@ -15,6 +16,7 @@ from pydantic import TypeAdapter
 from llm_backend.application.backend import Backend
 from llm_backend.application.ports.chat_model import Completion
 from llm_backend.domain.answers import CallPiece
+from llm_backend.domain.conversations import TokenUsage
 from llm_backend.domain.errors import UpstreamCutOff, UpstreamRateLimited, UpstreamUnavailable
 from llm_backend.domain.prompting import OUTLINE
 from llm_backend.testing.scripted_chat_model import FOREVER, ScriptedChatModel
@@ -90,6 +92,32 @@ async def test_a_response_says_all_that_clients_look_for(alice: Client) -> None:
     assert set(response["usage"]["output_tokens_details"]) == {"reasoning_tokens"}
     assert response["text"]["format"]["type"] == "text"
     assert (await alice.get(f"/v1/responses/{response['id']}")).json() == response
+
+
+async def test_a_response_tells_what_was_cached_and_what_was_reasoning(alice: Client, model: ScriptedChatModel) -> None:
+    usage = TokenUsage(prompt=7, completion=10, cached=5, reasoning=3)
+    model.completion = Completion(finish_reason="stop", usage=usage)
+
+    told = (await streamed(alice))[-1]["response"]
+    read = (await alice.get(f"/v1/responses/{told['id']}")).json()
+    recalled = (await rest_of(alice, told["id"]))[-1]["response"]
+
+    for response in (told, read, recalled):
+        assert response["usage"]["input_tokens_details"]["cached_tokens"] == 5
+        assert response["usage"]["output_tokens_details"]["reasoning_tokens"] == 3
+
+
+async def test_a_summary_tells_what_was_cached_however_often_it_is_asked_for(
+    alice: Client, model: ScriptedChatModel
+) -> None:
+    usage = TokenUsage(prompt=7, completion=10, cached=5, reasoning=3)
+    model.completion = Completion(finish_reason="stop", usage=usage)
+    asked, once = {"model": MODEL, "input": "What is Rust?"}, {"Idempotency-Key": "once"}
+
+    made, again = [await alice.post("/v1/responses/compact", asked, headers=once) for _ in range(2)]
+
+    assert made.json() == again.json()
+    assert made.json()["usage"]["input_tokens_details"]["cached_tokens"] == 5
 
 
 @pytest.mark.parametrize("store", [True, False])
@@ -533,6 +561,47 @@ async def test_documents_are_searched_and_cited(alice: Client, model: ScriptedCh
             assert events_of(resumed) == events[after + 1 :]
 
 
+async def known_file(client: Client, store: str, annotation: dict[str, Any]) -> str:
+    """What the citation is of, as its file, and the file of the vector store, are called."""
+    name: str = annotation["file_id"]
+    found = (await client.get(f"/v1/files/{name}")).json()
+    listed = (await client.get(f"/v1/vector_stores/{store}/files")).json()["data"]
+    assert found["filename"] == annotation["filename"]
+    assert [name, name] == [found["id"], *(one["id"] for one in listed)]
+    return name
+
+
+async def test_what_is_cited_is_a_file_wherever_it_was_uploaded(alice: Client, model: ScriptedChatModel) -> None:
+    uploaded, document = await a_vector_store(alice)
+    attached = await alice.new_vector_store()
+    file = await alice.new_file("条款.txt", "不可抗力是不能预见的客观情况。".encode())
+    await alice.new_file_batch(attached, [file])
+
+    for store, wanted in ((uploaded, document), (attached, file)):
+        tools = [{"type": "file_search", "vector_store_ids": [store]}]
+        model.play_next("不可抗力是客观情况[1]。")
+        response = await respond(alice, "什么是不可抗力条款？", tools=tools)
+        (annotation,) = response["output"][-1]["content"][0]["annotations"]
+
+        assert await known_file(alice, store, annotation) == wanted
+
+
+async def test_what_a_chat_of_the_other_side_cites_is_a_file_as_well(alice: Client, model: ScriptedChatModel) -> None:
+    store = await alice.new_vector_store()
+    file = await alice.new_file("条款.txt", "不可抗力是不能预见的客观情况。".encode())
+    await alice.new_file_batch(store, [file])
+    talk = await alice.new_conversation()
+    model.play_next("不可抗力是客观情况[1]。")
+    base = str(UUID(store.removeprefix("vs_")))
+    asked = {"kb_id": base, "conversation_id": talk, "message": "什么是不可抗力条款？"}
+    await alice.post("/api/rag/chat", asked)
+
+    *_, answer = (await alice.get(f"/v1/conversations/conv_{talk}/items?order=asc")).json()["data"]
+    (annotation,) = answer["content"][0]["annotations"]
+
+    assert await known_file(alice, store, annotation) == file
+
+
 async def a_shelf_of_two(client: Client) -> tuple[str, str, str]:
     """A vector store, and its files of 2023 and of 2024."""
     store = await client.new_vector_store()
@@ -695,6 +764,22 @@ async def test_a_repeated_request_in_the_background_is_told_what_has_come_of_it(
     again = (await alice.post("/v1/responses", body, headers=headers)).json()
 
     assert (first["status"], again["status"], again["id"]) == ("queued", "completed", first["id"])
+
+
+async def test_a_repeated_request_in_the_background_is_told_that_it_is_in_progress(
+    alice: Client, model: ScriptedChatModel
+) -> None:
+    model.play_next("Half", FOREVER)
+    body, headers = {"model": MODEL, "input": "Hello", "background": True}, {"Idempotency-Key": "once"}
+    first = (await alice.post("/v1/responses", body, headers=headers)).json()
+    await model.asked()
+
+    again = (await alice.post("/v1/responses", body, headers=headers)).json()
+    read = (await alice.get(f"/v1/responses/{first['id']}")).json()
+    await alice.post(f"/v1/responses/{first['id']}/cancel")
+
+    assert (first["status"], again["status"], again["id"]) == ("queued", "in_progress", first["id"])
+    assert again == read
 
 
 async def test_a_deleted_response_makes_way_in_its_conversation(alice: Client, model: ScriptedChatModel) -> None:

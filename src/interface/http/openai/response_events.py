@@ -1,8 +1,8 @@
 """The stream of a response: what happens to its answer, as numbered events.
 
 An event's number goes by all that came before it, and by nothing else. So the stream is made from the beginning for
-every reader, and those who have seen a part of it get the rest. The one exception is the last event behind an
-interruption: a reader may have seen more than was stored, and must still hear of the end.
+every reader, and those who have seen a part of it get the rest. The one exception is the end behind an interruption: a
+reader may have seen more than was stored, and must still hear of the end, with the whole text and its citations.
 """
 
 from collections.abc import Sequence
@@ -30,6 +30,7 @@ from llm_backend.interface.http.openai.response_objects import (
     broken_off,
     completed,
     file_search_out,
+    queued_out,
     text_out,
     usage_out,
 )
@@ -46,7 +47,8 @@ class ResponseEvents:
     """Turns the events of an answer, from its first on, into those of its response that come after number `after`.
 
     Where the answer was interrupted (see `INTERRUPTION_GAP`) a reader may have seen pieces that nobody stored, and so
-    numbers beyond all that there are now: whoever is that far is told the last event under the next number.
+    numbers beyond all that there are now: whoever is that far is told how it ends, from the next number on. Who has
+    seen as many as there are now may have seen just those, and is told the last one once more.
     """
 
     def __init__(self, response: Response, after: int = -1, *, with_results: bool = False) -> None:
@@ -57,6 +59,7 @@ class ResponseEvents:
         self._fed = 0  # the number of the last event of the answer
         self._was_interrupted = False
         self._told: list[Wire] = []
+        self._ending: list[tuple[str, dict[str, Any]]] | None = None  # what ends it, until it is known how much that is
         self._outline = Outline()
         self._texts: dict[int, Unmarked] = {}
         self._parts: dict[int, OutputTextOut] = {}
@@ -70,7 +73,7 @@ class ResponseEvents:
         queued = self._response.request.background
         self._tell_response("response.created", begun_out(self._response, queued=queued))
         if queued:
-            self._tell_response("response.queued", begun_out(self._response, queued=True))
+            self._tell_response("response.queued", queued_out(self._response))
         self._tell_response("response.in_progress", begun_out(self._response))
         if self._response.request.searched:
             self._tell_search()
@@ -104,6 +107,9 @@ class ResponseEvents:
     # Telling ---------------------------------------------------------------------------------------------------------
 
     def _tell(self, kind: str, **fields: Any) -> None:
+        if self._ending is not None:
+            self._ending.append((kind, fields))
+            return
         self._number += 1
         if self._number > self._after:
             self._told.append((kind, _encode({"type": kind, "sequence_number": self._number, **fields})))
@@ -111,7 +117,13 @@ class ResponseEvents:
     def _tell_response(self, kind: str, response: ResponseOut) -> None:
         self._tell(kind, response=response)
 
-    def _tell_last(self, kind: str, response: ResponseOut) -> None:
+    def _tell_end(self, kind: str, response: ResponseOut) -> None:
+        """What has been put off since `_ending` was begun, and the last event."""
+        ending, self._ending = self._ending or [], None
+        if self._was_interrupted and self._number + len(ending) + 1 < self._after:
+            self._number = self._after
+        for one, fields in ending:
+            self._tell(one, **fields)
         if self._was_interrupted:
             self._number = max(self._number, self._after)
         self._tell_response(kind, response)
@@ -205,23 +217,25 @@ class ResponseEvents:
                 self._close_text(place)
 
     def _complete(self) -> None:
+        self._ending = []
         self._close_texts()
         for section in self._outline.sections:
             if isinstance(section, CallSection):
                 self._close_call(section)
         at = int(self._done.at.timestamp()) if self._done.at else None
         out = completed(self._whole(), at, self._done.finish_reason)
-        self._tell_last(f"response.{out.status}", out)
+        self._tell_end(f"response.{out.status}", out)
 
     def _break_off(self, code: str) -> None:
         """What has begun ends as well, incomplete: nobody shall wait for the rest of an item."""
         self._is_broken_off = True
+        self._ending = []
         self._close_texts()
         for section in self._outline.sections:
             if isinstance(section, CallSection):
                 self._tell_done(section.place)
         out = broken_off(self._whole(), code)
-        self._tell_last("response.incomplete" if code == STOPPED else "response.failed", out)
+        self._tell_end("response.incomplete" if code == STOPPED else "response.failed", out)
 
     def _whole(self) -> ResponseOut:
         out = begun_out(self._response)

@@ -278,7 +278,7 @@ def text_out(text: Unmarked, citations: Sequence[Citation]) -> OutputTextOut:
 def annotation_out(annotation: Annotation) -> AnnotationOut:
     citation = annotation.citation
     return AnnotationOut(
-        file_id=uuid_id(FILE, citation.document),
+        file_id=uuid_id(FILE, citation.file or citation.document),
         filename=citation.document_name,
         index=annotation.end,
         start_index=annotation.start,
@@ -335,6 +335,11 @@ def response_out(response: Response, *, with_results: bool = False) -> ResponseO
     return broken_off(out, reply.reason or "")
 
 
+def queued_out(response: Response) -> ResponseOut:
+    """As the first answer to a request in the background."""
+    return begun_out(response, queued=True)
+
+
 def begun_out(response: Response, *, queued: bool = False) -> ResponseOut:
     """Before there is anything of it."""
     request, answer = response.request, response.answer
@@ -380,4 +385,5 @@ def usage_out(usage: TokenUsage | None) -> UsageOut | None:
     if usage is None:
         return None
     total = usage.prompt + usage.completion
-    return UsageOut(usage.prompt, usage.completion, total, InputDetailsOut(), OutputDetailsOut())
+    read, written = InputDetailsOut(cached_tokens=usage.cached), OutputDetailsOut(reasoning_tokens=usage.reasoning)
+    return UsageOut(usage.prompt, usage.completion, total, read, written)

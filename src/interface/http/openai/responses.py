@@ -29,8 +29,8 @@ from llm_backend.interface.http.openai.response_objects import (
     ItemOut,
     ResponseOut,
     UsageOut,
-    begun_out,
     placed_out,
+    queued_out,
     response_out,
     sealed_out,
     usage_out,
@@ -95,7 +95,8 @@ class ResponsesController(Controller):
         if data.stream:
             return await response_desk.stream(owner, begun, with_results=with_results)
         if data.background and begun.response.reply is None:
-            return JsonBytes(_encode(begun_out(begun.response, queued=True)))
+            out = response_out if begun.is_repeated else queued_out
+            return JsonBytes(_encode(out(begun.response)))
         return response_desk.whole(owner, begun, with_results=with_results)
 
     @post(
