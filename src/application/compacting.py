@@ -98,9 +98,8 @@ def _recalled(note: str) -> Compaction:
 
 
 def _usage_of(counted: Sequence[int]) -> TokenUsage | None:
-    """Notes of the version before have two figures."""
+    """Notes of the version before have two figures, and those of a later one may have more."""
     if not counted:
         return None
-    prompt, completion, *details = counted
-    cached, reasoning = details or (0, 0)
+    prompt, completion, cached, reasoning = [*counted, 0, 0][:4]
     return TokenUsage(prompt=prompt, completion=completion, cached=cached, reasoning=reasoning)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
+from llm_backend.application.clearing import clear_away
 from llm_backend.application.job_runner import JobRunner
 from llm_backend.application.originals import blob_of, file_in, opened, pieces
 from llm_backend.application.ports.blobs import BlobKey, BlobNotFound, Blobs
@@ -180,9 +181,7 @@ class DeleteFile:
             if document.state is DocumentState.PENDING:
                 await call_off(self.jobs, self.runner, JobId(document.id))
         settled = [document.id for document in documents if document.state is not DocumentState.PENDING]
-        with suppress(DomainError):  # the tombstones stay, and the sweeper tries again
-            for space in spaces:
-                await self.index.remove(space, settled)
+        await clear_away(self.index, self.blobs, spaces, settled)
 
 
 async def _own_document(work: UnitOfWork, owner: UserId, file: FileId) -> Document:

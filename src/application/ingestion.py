@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from llm_backend.application.clearing import clear_away
 from llm_backend.application.job_runner import Report
 from llm_backend.application.originals import content_of, fetched
 from llm_backend.application.ports.blobs import BlobKey, BlobNotFound, Blobs
@@ -114,8 +115,7 @@ class IngestDocument:
         await self.index.add(space, _stored(document, chunks, embedded), new=True)  # no two tries have one number
         ready, replaced = await self._finish(document, space, parsed, chunks, embedded)
         if replaced:
-            with suppress(DomainError):  # the tombstones stay, and the sweeper tries again
-                await self.index.remove(space, replaced)
+            await clear_away(self.index, self.blobs, [space], replaced)
         return ready
 
     async def _parsed(self, document: Document, content: BlobKey) -> ParsedDocument:

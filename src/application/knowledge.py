@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
+from llm_backend.application.clearing import clear_away
 from llm_backend.application.job_runner import JobRunner
-from llm_backend.application.ports.blobs import BlobKey, Blobs
+from llm_backend.application.ports.blobs import Blobs
 from llm_backend.application.ports.clock import Clock, IdSource
 from llm_backend.application.ports.embedder import Embedders
 from llm_backend.application.ports.idempotency import AlreadyRecorded, IdempotencyKey
@@ -110,7 +111,7 @@ class ListDocuments:
 class DeleteDocument:
     """Delete a document, however far it has come: gone from lists and searches when this returns.
 
-    So is its file, unless somebody is at work on it, who clears up.
+    So is its own file, unless a job is at work on it, which clears up then.
     """
 
     transactions: UnitOfWorkFactory
@@ -128,12 +129,9 @@ class DeleteDocument:
             spaces = await work.documents.spaces_of([document])
             await work.commit()
         if found and found[0].state is DocumentState.PENDING:
-            await call_off(self.jobs, self.runner, JobId(document))  # its job clears up
+            await call_off(self.jobs, self.runner, JobId(document))
             return
-        with suppress(DomainError):  # the tombstone stays, and the sweeper tries again
-            for space in spaces:
-                await self.index.remove(space, [document])
-            await self.blobs.delete([BlobKey(document)])
+        await clear_away(self.index, self.blobs, spaces, [document])
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,6 +93,9 @@ class RecordUsage:
                     self._put_back(batch)
                 else:
                     logger.exception("the usage of a request cannot be written, and is left out: %r", batch[0])
+            except BaseException:  # cancelled: it may have been written, and is not counted twice
+                self._put_back(batch)
+                raise
             else:
                 most = min(2 * most, AT_ONCE)
 

@@ -15,9 +15,9 @@ from llm_backend.domain.wording import plain, telling_terms
 
 MOST_STATEMENTS = 2000  # of an answer that are looked at: more than anybody reads, and soon done
 LONGEST_CLAIM = 1000  # characters
-# Characters of a statement times those of a source, summed over all pairs that are compared: 40 ms in English, 230 in
-# Chinese. Sixty statements of 100 characters on one source that fills a prompt's 6,000 tokens are 150 million.
-MOST_WORK = 200_000_000
+MOST_WORK = 2_000_000
+"""As `SourceText.work` counts it, for all pairs that are compared: at most half a second or so, of texts made for that.
+Sixty statements on sources that fill a prompt's 6,000 tokens are 200,000 in English and 800,000 in Chinese."""
 
 # As models write them: [1], [1][2], [1, 2], [1-3], [^1], [Source 1], and 【1】, ［1］, 【1、2】, 【1†…】 in Chinese.
 _NUMBER = r"\^?\d{1,3}"
@@ -106,25 +106,22 @@ def cited(answer: str, sources: Sequence[Source]) -> tuple[Citation, ...]:
     """The sources that the answer names, by number. Numbers that no source has are ignored, and so is code.
 
     Only the first `MOST_STATEMENTS` are looked at; of an answer that has more, nothing is `verified`. They are compared
-    with their sources, in order, until `MOST_WORK` is used up (some tenths of a second); those that are left then rest
-    on their sources as a whole, which are not `verified`.
+    with their sources, in order, until `MOST_WORK` is used up; those that are left then rest on their sources as a
+    whole, which are not `verified`.
     """
     known = {source.number: source for source in sources}
-    texts: dict[int, SourceText] = {}
+    texts = {source.number: SourceText(source.text) for source in sources}
     found: dict[int, list[Claim]] = {}
     doubtful: set[int] = set()
-    work = MOST_WORK
-    statements = _statements(answer)
+    left = MOST_WORK
+    statements = (one for one in _statements(answer) if not known.keys().isdisjoint(one[2]))
     for start, end, numbers in islice(statements, MOST_STATEMENTS):
         statement = Statement(answer[start:end])
         for number in sorted(known.keys() & numbers):
-            source = known[number]
-            work -= (end - start) * len(source.text)
-            if work < 0:
-                evidence = Evidence(0, len(source.text))
-            else:
-                evidence = texts.setdefault(number, SourceText(source.text)).evidence(statement)
-            if work < 0 or evidence.is_misquoted:
+            source, text = known[number], texts[number]
+            left -= text.work(statement)
+            evidence = Evidence(0, len(source.text)) if left < 0 else text.evidence(statement)
+            if left < 0 or evidence.is_misquoted:
                 doubtful.add(number)
             found.setdefault(number, []).append(_claim(source, start, end, evidence))
     if next(statements, None):

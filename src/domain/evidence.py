@@ -25,6 +25,7 @@ _QUOTATION = re.compile(
 _OMISSION = re.compile(r"\s*[\[(]?(?:\.{3,}|…+)[\])]?\s*")
 _ALIKE = str.maketrans({"‘": "'", "’": "'", "“": '"', "”": '"', "–": "-", "—": "-", "⟦": "[", "⟧": "]"})
 
+_PER_SENTENCE = 200  # characters that are looked through in the time that it takes to turn to another sentence
 _LOOSE = " .,;:!?。，；：！？"  # may be put before a closing mark without being quoted
 _UNSEEN = {"Cc", "Cf", "Mn"}
 
@@ -62,6 +63,12 @@ class SourceText:
 
     def __init__(self, text: str) -> None:
         self._text = text
+
+    def work(self, statement: Statement) -> int:
+        """What it costs to find the evidence: each term is looked for in each sentence, some 0.3 µs, and each term and
+        quotation in the whole, which goes by its characters."""
+        wanted = 1 + len(statement.terms)
+        return wanted * len(self._sentences) + (wanted + len(statement.quotations)) * len(self._text) // _PER_SENTENCE
 
     def evidence(self, statement: Statement) -> Evidence:
         """The sentences that bear a statement; all of them where that cannot be told."""

@@ -1,7 +1,10 @@
 """Usage is written behind the requests: what goes wrong with one record costs the others nothing."""
 
+import asyncio
 from collections.abc import Sequence
 from pathlib import Path
+
+import pytest
 
 from llm_backend.application.usage import RecordUsage
 from llm_backend.domain.api_keys import Access
@@ -37,7 +40,7 @@ async def test_a_record_that_no_database_takes_does_not_keep_the_others_from_it(
 class Log:
     """Takes everything, once it has raised what it has to."""
 
-    def __init__(self, *errors: Exception) -> None:
+    def __init__(self, *errors: BaseException) -> None:
         self.errors = list(errors)
         self.records: list[UsageRecord] = []
 
@@ -62,6 +65,18 @@ async def test_what_goes_wrong_once_loses_nothing_and_changes_no_order() -> None
 
     assert before == []
     assert [one.tokens.prompt for one in log.records] == list(range(9))
+
+
+async def test_being_cancelled_loses_nothing() -> None:
+    log = Log(asyncio.CancelledError())
+    record = RecordUsage(log=log, prices=PriceTable(), now=ManualClock(), ids=CountingIds())
+    record(Access(user=ALICE), UsageKind.CHAT, "m", TokenUsage(prompt=1, completion=0))
+
+    with pytest.raises(asyncio.CancelledError):
+        await record.write()
+    await record.write()
+
+    assert len(log.records) == 1
 
 
 async def test_what_was_written_though_the_word_of_it_was_lost_counts_once(tmp_path: Path) -> None:

@@ -225,6 +225,19 @@ def test_a_citation_is_verified_whatever_other_statements_are_left_uncompared() 
     assert not any(one.verified for one in others)
 
 
+def test_a_source_of_very_many_lines_uses_up_what_may_be_compared() -> None:
+    words = [first + second + "qu" for first in "bcdfghklmnprstvwxz" for second in "aeiou"]
+    source = a_source(1, "\n".join(words * 60))
+    statement = " ".join(words) + " [1]. "
+
+    assert cited(statement, [source])[0].verified
+    assert not cited(statement * 40, [source])[0].verified
+
+
+def test_numbers_that_no_source_has_are_no_statements() -> None:
+    assert only("Shoes are sold [1]. " + "Shoes are sold [77]. " * MOST_STATEMENTS).verified
+
+
 def test_of_more_statements_than_are_looked_at_nothing_is_verified() -> None:
     assert only("Shoes are sold [1]. " * MOST_STATEMENTS).verified
     assert not only("Shoes are sold [1]. " * (MOST_STATEMENTS + 1)).verified

@@ -233,6 +233,14 @@ async def test_a_deletion_cut_off_anywhere_is_done_or_not(
         assert await cabinet.shelf.indexed("fox") == len(at_once[1])
 
 
+async def test_the_own_file_of_a_document_goes_with_it_at_once(cabinet: Cabinet) -> None:
+    document, _ = await cabinet.shelf.upload(TEXT)
+
+    await cabinet.delete(ALICE, FileId(document.id))
+
+    assert not await cabinet.shelf.blobs.keys()
+
+
 async def test_a_file_deleted_on_its_way_in_is_not_found(cabinet: Cabinet) -> None:
     file = await cabinet.upload()
     await cabinet.attach(ALICE, cabinet.shelf.id, ToAttach(file=file.id))

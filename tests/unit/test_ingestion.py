@@ -114,6 +114,7 @@ async def test_a_new_version_takes_the_place_of_the_old_one_when_it_is_ready(she
     assert sorted(await shelf.found("fox")) == ["Another fox.", "The new fox."]
     assert [one.id for one in await shelf.store.knowledge_views.documents(ALICE, shelf.id)] == [other.id, new]
     assert await shelf.indexed("old") == 0
+    assert sorted(await shelf.blobs.keys()) == sorted([BlobKey(other.id), BlobKey(new)])
 
 
 async def test_a_new_version_that_cannot_be_read_replaces_nothing(shelf: Shelf) -> None:
@@ -230,6 +231,16 @@ async def test_the_file_of_a_document_is_kept_for_as_long_as_the_document(shelf:
 
     await shelf.delete_document(ALICE, shelf.id, document.id)
 
+    assert not await shelf.blobs.keys()
+
+
+async def test_the_file_of_a_deleted_document_goes_though_the_index_is_away(shelf: Shelf) -> None:
+    document, _ = await shelf.upload(TEXT)
+    shelf.faults = Faults(error=IndexUnavailable, only={"remove"})
+
+    await shelf.delete_document(ALICE, shelf.id, document.id)
+
+    assert shelf.faults.struck
     assert not await shelf.blobs.keys()
 
 

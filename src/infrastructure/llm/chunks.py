@@ -59,11 +59,11 @@ class ChunkUsage(Struct, gc=False):
         """None when the server has counted nothing."""
         if self.prompt_tokens is None and self.completion_tokens is None:
             return None
-        return TokenUsage(
-            prompt=self.prompt_tokens or 0,
-            completion=self.completion_tokens or 0,
-            cached=_detail(self.prompt_tokens_details, "cached_tokens") or _count_of(self.prompt_cache_hit_tokens),
-            reasoning=_detail(self.completion_tokens_details, "reasoning_tokens"),
+        prompt, completion = self.prompt_tokens or 0, self.completion_tokens or 0
+        cached = _detail(self.prompt_tokens_details, "cached_tokens") or _count_of(self.prompt_cache_hit_tokens)
+        reasoning = _detail(self.completion_tokens_details, "reasoning_tokens")
+        return TokenUsage(  # a part is no more than the whole, whatever a server says
+            prompt=prompt, completion=completion, cached=min(cached, prompt), reasoning=min(reasoning, completion)
         )
 
 

@@ -17,7 +17,8 @@ DONE = b"data: [DONE]\n\n"
 LOOKED_BACK = 4  # pieces in which the reason why an answer ended is looked for
 SAMPLE = 256 * 1024  # bytes that are kept, to estimate what nobody counted
 
-_BLANK_LINES = (b"\n\n", b"\r\n\r\n", b"\r\r")  # the first is the only one without a carriage return
+_PLAIN_BLANK_LINE = b"\n\n"
+_BLANK_LINES = (_PLAIN_BLANK_LINE, b"\r\n\r\n", b"\r\r")
 _SOUND = (b"}\n\n", DONE)
 _MARKS = (b'"usage":{', b'"usage": {', b'"error"')
 _FINISHED = re.compile(rb'"finish_reason"\s*:\s*"')
@@ -124,7 +125,8 @@ class EventRelay:
         if chunk is None:
             return True
         self.failure = chunk.failure()
-        self.usage = (chunk.usage and chunk.usage.counted()) or self.usage
+        if chunk.usage is not None:
+            self.usage = chunk.usage.counted() or self.usage
         is_mere_usage = chunk.usage is not None and not chunk.choices
         return self.failure is None and (self.shows_usage or not is_mere_usage)
 
@@ -146,7 +148,7 @@ def _mark_in(data: bytes, start: int = 0) -> int:
 
 def _event_round(data: bytes, at: int, start: int) -> tuple[int, int]:
     """Where the event begins and ends that has something at that place, all events being whole."""
-    blank_lines = _BLANK_LINES if b"\r" in data else _BLANK_LINES[:1]
+    blank_lines = _BLANK_LINES if b"\r" in data else (_PLAIN_BLANK_LINE,)
     begins = (found + len(blank) for blank in blank_lines if (found := data.rfind(blank, start, at)) >= 0)
     ends = (found + len(blank) for blank in blank_lines if (found := data.find(blank, at)) >= 0)
     return max(begins, default=start), min(ends, default=len(data))

@@ -55,7 +55,8 @@ class Edge:
             if not exchange.status:  # what has begun cannot be taken back: the server hangs up on it
                 await reply(scope, receive, exchange.send)
         finally:
-            exchange.end()
+            exchange.log()
+            exchange.forget()
 
     def _app_for(self, scope: HTTPScope) -> ASGIApp:
         if self._origins and self._origins.is_preflight(scope):
@@ -73,6 +74,7 @@ class Edge:
             await send(message)
 
         as_get: Any = {**scope, "method": "GET"}  # a copy: the server has to go on knowing that it was HEAD
+        del as_get[_SEND]  # nobody gets past us
         await self.app(as_get, receive, send_head)
 
 
@@ -107,11 +109,12 @@ class _Exchange:
             return [*headers, *own]
         return [*headers, *own, (b"cache-control", b"no-store")]
 
-    def end(self) -> None:
-        """Leave a line in the log, and no cycle in memory, which thousands of requests would fill until the garbage
-        collector comes."""
-        del self._scope[_SEND]  # type: ignore[misc]
+    def log(self) -> None:
         _log(self._scope["method"], self._scope, self.status, self._began, self._request_id, bytes=self._bytes)
+
+    def forget(self) -> None:
+        """Leave no cycle in memory, which thousands of requests would fill until the garbage collector comes."""
+        del self._scope[_SEND]  # type: ignore[misc]
 
 
 def _answering_handshakes(scope: Scope, receive: Receive, send: Send) -> Send:

@@ -25,15 +25,18 @@ async def note_failure(error: Exception, scope: Scope) -> None:
 
 
 def _has_left(error: Exception) -> bool:
-    """Sending to a client that has gone raises an `OSError` of the server's (says ASGI), which no system call made."""
-    return isinstance(error, OSError) and error.errno is None
+    """Sending to a client that has gone raises an `OSError` of the server's (says ASGI), which no system call made, nor
+    a library that talks to somebody else."""
+    is_elsewhere = isinstance(error, TimeoutError | ConnectionError)
+    return isinstance(error, OSError) and error.errno is None and not is_elsewhere
 
 
 class Handshake:
     """Where the application sends to. Closing before accepting is refusing, which a status and a body can explain, if
-    the server knows how; `headers` come with either. `settled` is told the status, once: 101 when it is open."""
+    the server knows how; `headers` come with either. `on_settled` is told the status, once: 101 when it
+    is open."""
 
-    __slots__ = ("_headers", "_receive", "_scope", "_send", "_settled", "_told")
+    __slots__ = ("_headers", "_on_settled", "_receive", "_scope", "_send", "_settled")
 
     def __init__(
         self,
@@ -41,10 +44,10 @@ class Handshake:
         receive: Receive,
         send: Send,
         headers: list[tuple[bytes, bytes]],
-        settled: Callable[[int], None],
+        on_settled: Callable[[int], None],
     ) -> None:
         self._scope = scope
-        self._told = settled
+        self._on_settled = on_settled
         self._receive = receive
         self._send = send
         self._headers = headers
@@ -59,19 +62,21 @@ class Handshake:
         if message["type"] == "websocket.accept":
             self._scope[_IS_OPEN] = True  # type: ignore[literal-required]
             message["headers"] = [*message.get("headers", ()), *self._headers]
-            self._told(101)
+            self._on_settled(101)
             await self._send(message)
-        elif _REPLY not in (self._scope.get("extensions") or {}):
-            self._told(403)  # which is what servers make of it
-            await self._send(message)
+            return
+        error: Any = self._scope.get(_REFUSAL) or RouteNotFound()
+        reply = reply_to(error, self._scope)  # which logs what is a bug
+        if _REPLY in (self._scope.get("extensions") or {}):
+            await reply(self._scope, self._receive, self._send_reply)
         else:
-            error: Any = self._scope.get(_REFUSAL) or RouteNotFound()
-            await reply_to(error, self._scope)(self._scope, self._receive, self._send_reply)
+            self._on_settled(403)  # which is what servers make of it
+            await self._send(message)
 
     async def _send_reply(self, message: Message) -> None:
         """The messages of a reply, as a WebSocket names them."""
         told: Any = {**message, "type": message["type"].replace("http.response", _REPLY)}
         if "headers" in told:
-            self._told(told["status"])
+            self._on_settled(told["status"])
             told["headers"] = [*told["headers"], *self._headers, (b"cache-control", b"no-store")]
         await self._send(told)

@@ -159,6 +159,7 @@ def test_calls_that_nobody_counted_are_estimated_as_well() -> None:
     [
         ({"prompt_tokens_details": {"cached_tokens": 4}}, 4),
         ({"prompt_cache_hit_tokens": 4}, 4),
+        ({"prompt_cache_hit_tokens": 4000}, 7),
         ({"prompt_tokens_details": {"cached_tokens": None}, "completion_tokens_details": None}, 0),
         ({"prompt_tokens_details": {"cached_tokens": "4"}, "completion_tokens_details": [1]}, 0),
         ({"prompt_tokens_details": "none", "prompt_cache_hit_tokens": -4}, 0),

@@ -301,11 +301,12 @@ async def test_a_handshake_leaves_a_line_in_the_log(url: str, alice: Client) -> 
     assert all(line["ms"] >= 0 for line in lines)
 
 
+@pytest.mark.parametrize("bug", [RuntimeError, TimeoutError, ConnectionResetError])
 async def test_a_bug_behind_an_open_connection_is_logged_once(
-    backend: Backend, options: HttpOptions, alice: Client, caplog: pytest.LogCaptureFixture
+    backend: Backend, options: HttpOptions, alice: Client, caplog: pytest.LogCaptureFixture, bug: type[Exception]
 ) -> None:
     def broken(*_: object) -> AsyncIterator[object]:
-        raise RuntimeError("the secret detail")
+        raise bug("the secret detail")
 
     respond = replace(backend.respond, stored=replace(backend.respond.stored, follow=broken))  # type: ignore[arg-type]
     headers = {"Authorization": f"Bearer {alice.token}", "x-request-id": "of-the-connection"}
