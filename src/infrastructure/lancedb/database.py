@@ -167,17 +167,21 @@ class Database:
             found = await PassageTable.find(self._connection, name, self._kept_versions)
             if found is None:
                 return None
-            self._tables[name] = self._opened(found)
+            self._tables[name] = self._opened(name, found)
         return self._tables[name]
 
     async def _make(self, space: EmbeddingSpace) -> "_OpenTable":
         name = table_name(space)
         made = await PassageTable.make(self._connection, name, space.dimensions, self._kept_versions)
-        self._tables[name] = self._opened(made)
+        self._tables[name] = self._opened(name, made)
         return self._tables[name]
 
-    def _opened(self, table: PassageTable) -> "_OpenTable":
-        return _OpenTable(table, self._tidying, self._tidied_apart)
+    def _opened(self, name: str, table: PassageTable) -> "_OpenTable":
+        opened = _OpenTable(name, table, self._tidying, self._tidied_apart)
+        for forgotten in self._forgotten:
+            if forgotten.name == name and forgotten.is_busy:
+                opened.optimizing = forgotten.optimizing  # nothing begins beside it
+        return opened
 
     async def _table_names(self) -> list[str]:
         names: list[str] = []
@@ -197,7 +201,8 @@ class _Write(NamedTuple):
 class _OpenTable:
     """A table with what is written to it, and the task that now and then puts it in order."""
 
-    def __init__(self, table: PassageTable, tidying: Tidying, tidied_apart: int) -> None:
+    def __init__(self, name: str, table: PassageTable, tidying: Tidying, tidied_apart: int) -> None:
+        self.name = name
         self.table = table
         self._tidying = tidying
         self._tidied_apart = tidied_apart
@@ -206,19 +211,20 @@ class _OpenTable:
         self._writes = 0
         self._most_rows = UNINDEXED_ROWS
         self._most_writes = UNINDEXED_WRITES
-        self._optimizing: asyncio.Task[Exception | None] | None = None
+        self.optimizing: asyncio.Task[Exception | None] | None = None
+        """What puts it in order at the moment."""
 
     @property
     def is_busy(self) -> bool:
-        return self._optimizing is not None and not self._optimizing.done()
+        return self.optimizing is not None and not self.optimizing.done()
 
     async def add(self, chunks: Sequence[StoredChunk], *, new: bool) -> None:
         if chunks:
             await self._batches.add([_Write(chunks, new)])
 
     async def close(self) -> None:
-        if self._optimizing is not None:
-            await self._optimizing
+        if self.optimizing is not None:
+            await self.optimizing
 
     async def _write(self, writes: Sequence["_Write"]) -> None:
         chunks = [chunk for write in writes for chunk in write.chunks]
@@ -226,7 +232,7 @@ class _OpenTable:
         self._rows += len(chunks)
         self._writes += 1
         if not self.is_busy and (self._rows >= self._most_rows or self._writes >= self._most_writes):
-            self._optimizing = asyncio.create_task(self._optimize())
+            self.optimizing = asyncio.create_task(self._optimize())
 
     async def optimize(self, until: float | None) -> None:
         """Not behind what is being done already, and not later than `until` (on the monotonic clock), if that is given.
@@ -234,9 +240,9 @@ class _OpenTable:
         if until is None:
             await self._put_in_order()
             return
-        if self._optimizing is None or self._optimizing.done():
-            self._optimizing = asyncio.create_task(self._optimize())
-        running = self._optimizing
+        if self.optimizing is None or self.optimizing.done():
+            self.optimizing = asyncio.create_task(self._optimize())
+        running = self.optimizing
         await asyncio.wait([running], timeout=max(until - time.monotonic(), 0))
         if running.done() and (error := running.result()):
             raise error

@@ -28,13 +28,14 @@ def lose_data(folder: Path) -> None:
         data.unlink()
 
 
-def tidiers() -> int:
-    """How many processes put our tables in order at this moment."""
-    found = 0
+def tidiers() -> set[int]:
+    """The processes that put our tables in order at this moment."""
+    found = set[int]()
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):  # it may be gone
             parent = int((process / "stat").read_text().rpartition(")")[2].split()[1])
-            found += parent == os.getpid() and TIDIER.encode() in (process / "cmdline").read_bytes()
+            if parent == os.getpid() and TIDIER.encode() in (process / "cmdline").read_bytes():
+                found.add(int(process.name))
     return found
 
 
@@ -70,6 +71,24 @@ async def test_housekeeping_does_not_wait_for_it_to_be_done(tmp_path: Path) -> N
                 await asyncio.sleep(0.05)
 
 
+async def test_a_search_that_fails_meanwhile_does_not_begin_it_again(tmp_path: Path) -> None:
+    seen = set[int]()
+    async with LanceDbPassageIndex(str(tmp_path), tidied_apart=1) as index:
+        await index.add(SPACE, [stored("fox")])
+        for _ in range(3):
+            await index.optimize(patience=timedelta(0))
+            with pytest.raises(IndexUnavailable):
+                await index.search(SPACE, SHELF, text="fox", vector=EAST[:1], limit=10)
+            await index.optimize(patience=timedelta(0))
+        while await unindexed_rows(tmp_path) or tidiers():
+            seen |= tidiers()
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.2)
+        assert not tidiers()
+
+    assert len(seen) == 1
+
+
 async def test_what_fails_within_the_patience_of_housekeeping_is_told(tmp_path: Path) -> None:
     async with LanceDbPassageIndex(str(tmp_path)) as index:
         await index.add(SPACE, [stored("fox")])
@@ -89,7 +108,7 @@ async def test_processes_for_several_tables_come_one_after_the_other(tmp_path: P
         at_once = 0
         async with asyncio.timeout(60):
             while await unindexed_rows(tmp_path) + await unindexed_rows(tmp_path, OTHER_SPACE) > 0:
-                at_once = max(at_once, tidiers())
+                at_once = max(at_once, len(tidiers()))
                 await asyncio.sleep(0.01)
         assert at_once == 1
 
