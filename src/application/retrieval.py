@@ -16,6 +16,7 @@ from llm_backend.application.ports.views import KnowledgeViews, ReadyDocument
 from llm_backend.application.using_stores import NoteUse
 from llm_backend.domain.chunking import search_text_of
 from llm_backend.domain.errors import (
+    ApiKeyRequired,
     IndexUnavailable,
     InvalidQuery,
     TooManyKnowledgeBases,
@@ -195,10 +196,10 @@ class Retrieve:
         return _Shelf(base=base, embedder=embedder, vector=vector, documents=documents, is_all=is_all)
 
     def _embedder(self, base: KnowledgeBase) -> Embedder | None:
-        """None when the configuration no longer has the model, or has it with other dimensions."""
+        """None when the configuration no longer has the model or its key, or has it with other dimensions."""
         try:
             embedder = self.embedders.get(base.space.model)
-        except UnknownEmbeddingModel:
+        except (UnknownEmbeddingModel, ApiKeyRequired):
             return None
         return embedder if embedder.space == base.space else None
 

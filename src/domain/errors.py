@@ -475,6 +475,13 @@ class EmbeddingFailed(UpstreamFailed):
     default_message = "The embedding model's server could not be used"
 
 
+class EmbeddingKeyRejected(EmbeddingFailed):
+    """Asking again will not help before somebody has put the key right."""
+
+    code = "embedding_rejected_key"
+    default_message = "The embedding model's server rejected the API key"
+
+
 class EmbeddingModelMissing(EmbeddingFailed):
     """Models are downloaded by a command, and never because somebody asks."""
 

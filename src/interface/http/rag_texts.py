@@ -45,6 +45,7 @@ RAG_TEXTS = {
     "original_missing": "处理文档的服务器上找不到已上传的文件",
     "ingestion_cancelled": "文档处理已取消",
     "embedding_failed": "Embedding 服务不可用",
+    "embedding_rejected_key": "Embedding 服务拒绝了 API 密钥",
     "embedding_model_missing": "Embedding 模型尚未下载，请先在服务器上运行 llm-backend models pull",
     "embedding_model_changed": "知识库的 Embedding 模型已更换",
     "embedding_model_in_use": "知识库已在使用该 Embedding 模型",
