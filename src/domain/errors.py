@@ -379,7 +379,7 @@ class InvalidDimensions(Invalid):
 
 class InvalidQuery(Invalid):
     code = "invalid_query"
-    default_message = "The query must have 1 to 8192 characters, top_k must be 1 to 100, threshold 0 to 1"
+    default_message = "The query must have 1 to 8192 characters, not all blank, top_k 1 to 100, threshold 0 to 1"
 
 
 class InvalidFilter(Invalid):

@@ -27,7 +27,8 @@ RAG_TEXTS = {
     "nothing_relevant": "知识库中未找到相关信息",
     "invalid_knowledge_base_name": "知识库名称必须为 1 至 255 个字符",
     "unknown_embedding_model": "不支持该 Embedding 模型",
-    "invalid_query": "查询内容必须为 1 至 8192 个字符，top_k 必须在 1 至 100 之间，threshold 必须在 0 至 1 之间",
+    "invalid_query": "查询内容必须为 1 至 8192 个字符且不能全为空白，"
+    "top_k 必须在 1 至 100 之间，threshold 必须在 0 至 1 之间",
     "invalid_filter": "过滤条件无效",
     "too_many_knowledge_bases": "一次检索必须指定 1 至 100 个知识库",
     "invalid_attributes": "文档属性最多 16 个：名称为 1 至 64 个字符（不得为 doc_id、doc_name、file_type），"
