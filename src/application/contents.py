@@ -1,7 +1,7 @@
 """Looking into documents that are ready: their canonical text, the chunks it was cut into, the file as it came."""
 
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from llm_backend.application.originals import content_of, opened
 from llm_backend.application.ports.blobs import BlobNotFound, Blobs
@@ -23,13 +23,15 @@ class ReadContent:
 
     async def __call__(self, owner: UserId, document: DocumentId, *, start: int = 0, end: int | None = None) -> Excerpt:
         """From character `start` to `end`, the end of the text, or a million characters later, whichever comes first.
+        What begins behind the end of the text is nothing at its end.
 
         Raises `DocumentNotFound` and, when the two are no range, `InvalidRange`.
         """
         if not 0 <= start < 2**31 or (end is not None and end < start):
             raise InvalidRange
         most = start + MOST_CHARACTERS
-        return await self.views.excerpt(owner, document, start, most if end is None else min(end, most))
+        excerpt = await self.views.excerpt(owner, document, start, most if end is None else min(end, most))
+        return replace(excerpt, start=min(start, excerpt.length))
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,13 @@ from llm_backend.application.ports.embedder import Embedders, Vector
 from llm_backend.application.usage import RecordUsage
 from llm_backend.domain.api_keys import Access
 from llm_backend.domain.conversations import TokenUsage
-from llm_backend.domain.errors import InvalidDimensions, TokensNotUnderstood, UnknownEmbeddingModel, UnknownModel
+from llm_backend.domain.errors import (
+    ApiKeyRequired,
+    InvalidDimensions,
+    TokensNotUnderstood,
+    UnknownEmbeddingModel,
+    UnknownModel,
+)
 from llm_backend.domain.usage import UsageKind
 from llm_backend.domain.window import estimated_tokens
 
@@ -34,7 +40,13 @@ class EmbedTexts:
 
     def knows(self, model: str) -> bool:
         """Whether the configuration names it, which goes before a provider's pattern that happens to match."""
-        return model in self.embedders.names()
+        try:
+            self.embedders.get(model)
+        except UnknownEmbeddingModel:
+            return False
+        except ApiKeyRequired:
+            return True
+        return True
 
     async def __call__(
         self,
@@ -47,7 +59,7 @@ class EmbedTexts:
     ) -> Vectors:
         """`are_tokens`: some of the texts stand for numbers of tokens. With fewer `dimensions` than the model has,
         vectors are cut and brought back to length 1, as models that are made for that expect. Raises
-        `UnknownModel`, `TokensNotUnderstood`, `InvalidDimensions` or `EmbeddingFailed`."""
+        `UnknownModel`, `ApiKeyRequired`, `TokensNotUnderstood`, `InvalidDimensions` or `EmbeddingFailed`."""
         try:
             embedder = self.embedders.get(model)
         except UnknownEmbeddingModel as error:

@@ -47,7 +47,7 @@ DONE = Progress(step=IngestionStep.DONE, percent=100)
 
 
 def embedder_of(embedders: Embedders, space: EmbeddingSpace) -> Embedder:
-    """Raises `UnknownEmbeddingModel`, or `EmbeddingFailed` when the model was reconfigured since."""
+    """Raises `UnknownEmbeddingModel`, `ApiKeyRequired`, or `EmbeddingFailed` when the model was reconfigured since."""
     embedder = embedders.get(space.model)
     if embedder.space != space:
         raise EmbeddingFailed("The embedding model now has other dimensions than this knowledge base")

@@ -12,6 +12,7 @@ from typing import NamedTuple, Protocol, Self
 from llm_backend.application.ports.jobs import Hold, JobId, Jobs, Lease, Progress
 from llm_backend.domain.errors import (
     DomainError,
+    EmbeddingKeyRejected,
     OriginalMissing,
     QuotaExceeded,
     ShuttingDown,
@@ -23,6 +24,7 @@ from llm_backend.domain.errors import (
 logger = logging.getLogger(__name__)
 
 PASSING = (Unavailable, StorageFull, UpstreamFailed, QuotaExceeded)  # what may have passed at the next attempt
+LASTING = (EmbeddingKeyRejected,)  # those of them that will not
 ELSEWHERE = (OriginalMissing,)  # what may be otherwise in another process
 OTHERS_TURN = 3  # looks that others get then before we try again
 LONGEST_PAUSE = timedelta(minutes=5)
@@ -250,7 +252,7 @@ class JobRunner:
             await self.jobs.done(lease)
         elif await self.jobs.extend(lease, WAITING) is Hold.LOST:
             return  # it is no longer ours to say
-        elif isinstance(error, PASSING) and lease.attempt < self.attempts:
+        elif isinstance(error, PASSING) and not isinstance(error, LASTING) and lease.attempt < self.attempts:
             logger.warning("a job is tried again: %s", error.code, extra={"job": lease.job})
             await self._put_back(lease, error)
         else:

@@ -37,7 +37,7 @@ class CreateKnowledgeBase:
         *,
         idempotency: IdempotencyKey | None = None,
     ) -> KnowledgeBase:
-        """Raises `InvalidKnowledgeBaseName`, `UnknownEmbeddingModel` or `IdempotencyMismatch`."""
+        """Raises `InvalidKnowledgeBaseName`, `UnknownEmbeddingModel`, `ApiKeyRequired` or `IdempotencyMismatch`."""
         embedder = self.embedders.get(self.embedders.names()[0] if embedding_model is None else embedding_model)
         knowledge_base = KnowledgeBase(
             id=KnowledgeBaseId(self.ids.uuid()),

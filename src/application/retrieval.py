@@ -16,6 +16,7 @@ from llm_backend.application.ports.views import KnowledgeViews, ReadyDocument
 from llm_backend.application.using_stores import NoteUse
 from llm_backend.domain.chunking import search_text_of
 from llm_backend.domain.errors import (
+    ApiKeyRequired,
     IndexUnavailable,
     InvalidQuery,
     TooManyKnowledgeBases,
@@ -141,9 +142,10 @@ class Retrieve:
         """At most `top_k` passages of all these knowledge bases together, from documents that satisfy `where`. Their
         `parts` are filled in when `explain` is set.
 
-        `query` is 1 to 8192 characters, `top_k` 1 to 100, `threshold` 0 to 1, and there are at most 100 knowledge
-        bases. Raises `TooManyKnowledgeBases`, `KnowledgeBaseNotFound`, `VectorStoreExpired`, then `InvalidQuery`;
-        `IndexUnavailable` also when the index has lost a whole knowledge base: to find nothing would be a lie.
+        `query` is 1 to 8192 characters, not all blank, `top_k` 1 to 100, `threshold` 0 to 1, and there are at most 100
+        knowledge bases. Raises `TooManyKnowledgeBases`, `KnowledgeBaseNotFound`, `VectorStoreExpired`, then
+        `InvalidQuery`; `IndexUnavailable` also when the index has lost a whole knowledge base: to find nothing would be
+        a lie.
         """
         bases = await self._bases(owner, [knowledge_base, *also])
         bound = self.threshold if threshold is None else threshold
@@ -195,10 +197,10 @@ class Retrieve:
         return _Shelf(base=base, embedder=embedder, vector=vector, documents=documents, is_all=is_all)
 
     def _embedder(self, base: KnowledgeBase) -> Embedder | None:
-        """None when the configuration no longer has the model, or has it with other dimensions."""
+        """None when the configuration no longer has the model or its key, or has it with other dimensions."""
         try:
             embedder = self.embedders.get(base.space.model)
-        except UnknownEmbeddingModel:
+        except (UnknownEmbeddingModel, ApiKeyRequired):
             return None
         return embedder if embedder.space == base.space else None
 
@@ -272,7 +274,7 @@ async def _vector(embedder: Embedder, text: str, corpus: bytes | None) -> Vector
 
 
 def _check(query: str, top_k: int, threshold: float) -> None:
-    if not 1 <= len(query) <= LONGEST_QUERY or not is_storable(query):
+    if not query.strip() or len(query) > LONGEST_QUERY or not is_storable(query):
         raise InvalidQuery
     if not 1 <= top_k <= MOST_PASSAGES or not 0 <= threshold <= 1:
         raise InvalidQuery

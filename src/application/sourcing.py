@@ -67,7 +67,7 @@ class FindSources:
         putting the question in other words. Raises what `Retrieve` does."""
         await self.retrieve.note_use(owner, search.knowledge_bases)  # an outline is made without a search
         documents = await self._documents(owner, search)
-        query = question[:LONGEST_QUERY]
+        query = question.strip()[:LONGEST_QUERY]
         if documents and asks_for_overview(question, documents, self.folding):
             meant = named(question, documents, self.folding) or _of_last_answer(thread, documents) or documents
             return Material(passages=await self._outlines(owner, meant, budget), is_outline=True, queries=[query])

@@ -20,6 +20,7 @@ from llm_backend.application.ports.jobs import JobId, Jobs
 from llm_backend.application.ports.unit_of_work import UnitOfWork, UnitOfWorkFactory
 from llm_backend.application.ports.views import KnowledgeViews
 from llm_backend.domain.errors import (
+    ApiKeyRequired,
     BlobsUnavailable,
     DatabaseUnavailable,
     DocumentEmpty,
@@ -30,6 +31,7 @@ from llm_backend.domain.errors import (
     DocumentUnreadable,
     DomainError,
     EmbeddingFailed,
+    EmbeddingKeyRejected,
     EmbeddingModelChanged,
     EmbeddingModelMissing,
     IndexUnavailable,
@@ -60,6 +62,7 @@ POLL = timedelta(seconds=1)  # for news of documents that are read in elsewhere
 FAILURES: dict[str, type[DomainError]] = {
     kind.code: kind
     for kind in (
+        ApiKeyRequired,
         BlobsUnavailable,
         DatabaseUnavailable,
         DocumentEmpty,
@@ -68,6 +71,7 @@ FAILURES: dict[str, type[DomainError]] = {
         DocumentTooLarge,
         DocumentUnreadable,
         EmbeddingFailed,
+        EmbeddingKeyRejected,
         EmbeddingModelChanged,
         EmbeddingModelMissing,
         IndexUnavailable,
@@ -129,7 +133,7 @@ class SubmitDocument:
 
         Raises `KnowledgeBaseNotFound` before it looks at the file, `InvalidDocumentName`, `InvalidAttributes`,
         `IdempotencyMismatch`, `DocumentNotFound` when the key's document has been deleted, `UnknownEmbeddingModel`,
-        `EmbeddingFailed`, `Unavailable` or `StorageFull`.
+        `ApiKeyRequired`, `EmbeddingFailed`, `Unavailable` or `StorageFull`.
         """
         self.runner.check_open()
         shelf = await self.views.knowledge_base(owner, knowledge_base)

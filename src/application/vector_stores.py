@@ -63,7 +63,7 @@ class CreateVectorStore:
         idempotency: IdempotencyKey | None = None,
     ) -> KnowledgeBaseId:
         """The same key gives the same store. Raises `InvalidKnowledgeBaseName`, `InvalidMetadata`,
-        `InvalidStoreExpiry`, `UnknownEmbeddingModel` or `IdempotencyMismatch`."""
+        `InvalidStoreExpiry`, `UnknownEmbeddingModel`, `ApiKeyRequired` or `IdempotencyMismatch`."""
         now = self.now()
         base = KnowledgeBase(
             id=KnowledgeBaseId(self.ids.uuid()),

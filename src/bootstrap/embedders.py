@@ -30,7 +30,11 @@ def open_embedders(settings: Settings, stack: AsyncExitStack) -> Embedders:
         client = provider_client()
         stack.push_async_callback(client.aclose)
         embedders += [_remote(model, client) for model in remote]
-    return ConfiguredEmbedders(_in_order(settings, embedders), default=settings.rag.default_embedding_model)
+    default = settings.rag.default_embedding_model
+    keyless = {model.name for model in settings.rag.embedding_models if model.lacks_key}
+    if default in keyless:
+        logger.warning("the default embedding model has no key: nothing can be uploaded that is to be embedded by it")
+    return ConfiguredEmbedders(_in_order(settings, embedders), default=default, keyless=keyless)
 
 
 def _in_order(settings: Settings, embedders: list[Embedder]) -> list[Embedder]:
@@ -48,7 +52,7 @@ def _remote(model: EmbeddingModel, client: AsyncClient) -> Embedder:
         base_url=model.base_url or "",
         model=model.model,
         space=_space(model),
-        api_key=model.api_key,
+        api_key=None if model.lacks_key else model.api_key,
         batch=model.batch,
         wording=_wording(model),
     )
@@ -117,7 +121,7 @@ def list_models(settings: Settings) -> None:
 def _places(settings: Settings) -> list[tuple[str, str]]:
     places = [("hash-1024", "built in")]
     for model in settings.rag.embedding_models:
-        where = f"{model.kind}, at {model.base_url}"
+        where = f"{model.kind}, at {model.base_url}{', has no key' if model.lacks_key else ''}"
         if model.kind == "local":
             there = is_pulled(_files(model), settings.models_folder)
             where = "local, downloaded" if there else f"local, missing: llm-backend models pull {model.name}"

@@ -142,8 +142,8 @@ def _embedding_route(settings: Settings, model: EmbeddingModel, client: AsyncCli
         client=client,
         name=model.name,
         base_url=model.base_url or "",
-        api_key=model.api_key,
-        key_required=False,
+        api_key=None if model.lacks_key else model.api_key,
+        key_required=model.lacks_key,
         limits=_limits(settings),
         retries=_retries(settings),
     )

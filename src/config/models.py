@@ -10,7 +10,7 @@ from typing import Final, Literal
 from msgspec import Struct, field
 
 from llm_backend.config.faults import refuse
-from llm_backend.config.reading import ApiKey, read_struct
+from llm_backend.config.reading import ApiKey, EmbeddingKey, read_struct
 from llm_backend.config.trees import tree_of_mapping
 from llm_backend.config.values import Size
 from llm_backend.domain.answers import LONGEST_ANSWER
@@ -214,7 +214,7 @@ class EmbeddingModel(Struct, frozen=True, kw_only=True):
     model: str
     """What the server calls it; of a local one, its repository on the hub."""
     dimensions: int
-    api_key: ApiKey = None
+    api_key: EmbeddingKey = None
     batch: int = 32
     """Texts in one request."""
     max_characters: int | None = None
@@ -238,6 +238,11 @@ class EmbeddingModel(Struct, frozen=True, kw_only=True):
                 yield key, "must be at least 1"
         if self.max_characters is not None and self.max_characters < 64:
             yield "max_characters", "must be at least 64, or null"
+
+    @property
+    def lacks_key(self) -> bool:
+        """Whether its key is a variable of the environment that is not set."""
+        return self.api_key is not None and not self.api_key.reveal()
 
 
 class Reranker(Struct, frozen=True, kw_only=True):

@@ -41,10 +41,14 @@ class Mark(Enum):
 
     MAY_BE_UNSET = auto()
     """A `${NAME}` whose variable is not set means null here, instead of being a fault."""
+    IS_MISSED_WHEN_UNSET = auto()
+    """It means an empty value, which null is not: somebody wants it to be there."""
 
 
 ApiKey = Annotated[Secret | None, Mark.MAY_BE_UNSET]
 """A provider's key. Without one, conversations bring their own."""
+EmbeddingKey = Annotated[Secret | None, Mark.IS_MISSED_WHEN_UNSET]
+"""An embedding model's key, which nobody else can bring. Null: its server asks for none."""
 
 _SCALARS: Mapping[object, Callable[[str], object]] = {
     str: str,
@@ -128,12 +132,14 @@ class _Reader:
 
     def value(self, kind: Any, tree: Tree, path: str) -> object:
         """A value of the type of a field. Raises `_Wrong` after writing down why."""
-        optional, inner, may_be_unset = _taken_apart(kind)
+        optional, inner, marks = _taken_apart(kind)
         try:
             value = self._interpolated(tree.value)
         except _Unset as error:
-            if optional and may_be_unset:
+            if Mark.MAY_BE_UNSET in marks:
                 return None
+            if Mark.IS_MISSED_WHEN_UNSET in marks:
+                return _SCALARS[inner]("")
             raise self._wrong(path, f"the environment variable {error} is not set", tree) from error
         if optional and value in (None, "", "null"):
             return None
@@ -242,14 +248,14 @@ class _Reader:
         return _Wrong(path)
 
 
-def _taken_apart(kind: Any) -> tuple[bool, Any, bool]:
-    """Whether null is allowed, the type without it, and whether a variable may be unset."""
-    may_be_unset = get_origin(kind) is Annotated and Mark.MAY_BE_UNSET in get_args(kind)
+def _taken_apart(kind: Any) -> tuple[bool, Any, tuple[object, ...]]:
+    """Whether null is allowed, the type without it, and the marks."""
+    marks = get_args(kind)[1:] if get_origin(kind) is Annotated else ()
     bare = get_args(kind)[0] if get_origin(kind) is Annotated else kind
     if get_origin(bare) not in {Union, UnionType}:
-        return False, bare, may_be_unset
+        return False, bare, marks
     (inner,) = (member for member in get_args(bare) if member is not NoneType)
-    return True, inner, may_be_unset
+    return True, inner, marks
 
 
 def _is_nested(kind: Any) -> bool:

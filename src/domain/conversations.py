@@ -78,6 +78,11 @@ class Message:
     created_at: datetime
 
     @property
+    def ends_early(self) -> bool:
+        """Whether there would have been more of it."""
+        return self.state is MessageState.INCOMPLETE or self.reason is not None
+
+    @property
     def is_removed(self) -> bool:
         """Whether nothing is left of it but its place."""
         return bool(self.items) and all(isinstance(item, Removed) for item in self.items)

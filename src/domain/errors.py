@@ -379,7 +379,7 @@ class InvalidDimensions(Invalid):
 
 class InvalidQuery(Invalid):
     code = "invalid_query"
-    default_message = "The query must have 1 to 8192 characters, top_k must be 1 to 100, threshold 0 to 1"
+    default_message = "The query must have 1 to 8192 characters, not all blank, top_k 1 to 100, threshold 0 to 1"
 
 
 class InvalidFilter(Invalid):
@@ -473,6 +473,13 @@ class RerankingFailed(UpstreamFailed):
 class EmbeddingFailed(UpstreamFailed):
     code = "embedding_failed"
     default_message = "The embedding model's server could not be used"
+
+
+class EmbeddingKeyRejected(EmbeddingFailed):
+    """Asking again will not help before somebody has put the key right."""
+
+    code = "embedding_rejected_key"
+    default_message = "The embedding model's server rejected the API key"
 
 
 class EmbeddingModelMissing(EmbeddingFailed):

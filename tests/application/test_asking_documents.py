@@ -214,6 +214,14 @@ async def test_the_first_question_is_searched_for_as_it_is(library: Library, mod
     assert len(model.requests) == 1
 
 
+async def test_blanks_before_a_question_are_not_searched_for(library: Library) -> None:
+    await library.add("handbook.txt", HANDBOOK)
+
+    found = await library.cited(" " * 9000 + "How many days of holiday do employees get?")
+
+    assert found.citations
+
+
 async def test_a_follow_up_is_searched_for_by_what_it_refers_to_and_stored_as_typed(
     library: Library, model: ScriptedChatModel
 ) -> None:

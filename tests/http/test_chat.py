@@ -10,6 +10,7 @@ import pytest
 from httpx import ASGITransport, AsyncClient, Response
 
 from llm_backend.application.backend import Backend
+from llm_backend.application.ports.chat_model import Completion
 from llm_backend.application.rewriting import INSTRUCTIONS as REWRITING
 from llm_backend.domain.errors import (
     DomainError,
@@ -107,6 +108,31 @@ async def test_a_failure_after_some_words_is_an_event_and_the_words_are_kept(
         "state": "incomplete",
         "reason": "upstream_cut_off",
     }
+
+
+@pytest.mark.parametrize("reason", ["length", "content_filter"])
+async def test_what_the_model_was_not_allowed_to_finish_is_marked_in_the_history(
+    alice: Client, model: ScriptedChatModel, reason: str
+) -> None:
+    conversation = await alice.new_conversation()
+    model.completion = Completion(finish_reason=reason)
+
+    reply = await ask(alice, conversation)
+
+    assert [block["event"] for block in blocks(reply)][-2:] == ["done", "full_response"]
+    answer = (await alice.history(conversation))[1]
+    assert answer["content"] == blocks(reply)[-1]["data"]
+    assert (answer["state"], answer["reason"]) == ("incomplete", reason)
+
+
+@pytest.mark.parametrize("reason", ["stop", "whatever", None])
+async def test_what_the_model_has_finished_is_not(alice: Client, model: ScriptedChatModel, reason: str | None) -> None:
+    conversation = await alice.new_conversation()
+    model.completion = Completion(finish_reason=reason)
+
+    await ask(alice, conversation)
+
+    assert (await alice.history(conversation))[1].keys() == {"role", "content", "message_id"}
 
 
 async def test_a_second_question_has_to_wait_for_the_first_answer(alice: Client, model: ScriptedChatModel) -> None:

@@ -157,6 +157,31 @@ async def test_several_knowledge_bases_are_searched_together(alice: Client) -> N
     assert len(reply["results"]) == 4
 
 
+@pytest.mark.parametrize("blank", ["", "   ", "\n\t", "\u3000"])
+async def test_a_blank_query_is_refused_as_a_blank_question_is(alice: Client, blank: str) -> None:
+    reply = await alice.post(PLACE, {"kb_id": await given(alice), "query": blank})
+
+    assert (reply.status_code, reply.json()["code"]) == (400, "invalid_query")
+
+
+async def test_null_is_as_good_as_nothing(alice: Client) -> None:
+    kb_id, conversation = await given(alice), await alice.new_conversation()
+    nulls = dict.fromkeys(["kb_ids", "top_k", "threshold", "filters", "explain"])
+
+    found = await alice.post(PLACE, {"kb_id": kb_id, "query": "fox", **nulls})
+    asked = {"conversation_id": conversation, "kb_id": kb_id, "message": "A fox?", "top_k": None}
+    answer = await alice.post("/api/rag/chat", asked)
+
+    assert found.json() == (await alice.post(PLACE, {"kb_id": kb_id, "query": "fox"})).json()
+    assert answer.status_code == 200
+
+
+async def test_no_knowledge_base_is_not_too_many(alice: Client) -> None:
+    reply = await alice.post(PLACE, {"kb_ids": [], "query": "fox"})
+
+    assert (reply.status_code, reply.json()["code"]) == (400, "invalid_body")
+
+
 @pytest.mark.parametrize("named", [{}, {"kb_id": "x", "kb_ids": ["x"]}, {"kb_ids": []}, {"kb_ids": ["x"] * 2 + [1]}])
 async def test_a_search_names_one_knowledge_base_or_a_list(alice: Client, named: dict[str, Any]) -> None:
     assert (await alice.post(PLACE, {"query": "fox", **named})).status_code == 400

@@ -332,6 +332,26 @@ class TestEnvironment:
 
         assert Settings.from_file(a_file(tmp_path, text), environ={}).llm.providers[0].api_key is None
 
+    @pytest.mark.parametrize(
+        ("written", "key", "lacks_key"),
+        [
+            ("api_key: '${EMBEDDING_KEY}'", Secret("sk-2"), False),
+            ("api_key: '${SOME_KEY}'", Secret(""), True),
+            ("api_key: '${SOME_KEY:-}'", None, False),
+            ("api_key: null", None, False),
+            ("batch: 8", None, False),
+        ],
+    )
+    def test_an_embedding_models_key_that_is_not_set_is_missed(
+        self, tmp_path: Path, written: str, key: Secret | None, lacks_key: bool
+    ) -> None:
+        model = f"{{name: x, base_url: 'https://x.example/v1', model: x, dimensions: 8, {written}}}"
+        path = a_file(tmp_path, f"rag: {{embedding_models: [{model}]}}")
+
+        (found,) = Settings.from_file(path, environ={"EMBEDDING_KEY": "sk-2"}).rag.embedding_models
+
+        assert (found.api_key, found.lacks_key) == (key, lacks_key)
+
     def test_any_other_that_is_not_set_is_a_fault(self, tmp_path: Path) -> None:
         found = faults_of("jwt:\n  secret: ${SIGNING_SECRET}\n", tmp_path)
 

@@ -16,6 +16,7 @@ from llm_backend.domain.errors import (
     DatabaseUnavailable,
     DocumentUnreadable,
     EmbeddingFailed,
+    EmbeddingKeyRejected,
     OriginalMissing,
     ShuttingDown,
 )
@@ -167,6 +168,18 @@ async def test_but_not_for_ever(jobs: MemoryJobs, shared: SharedJobs, work: Erra
 
     assert isinstance(error, EmbeddingFailed)
     assert work.begun.qsize() == 3
+
+
+async def test_a_refused_key_does_not_pass(jobs: MemoryJobs, shared: SharedJobs, work: Errands) -> None:
+    work.errors = [EmbeddingKeyRejected() for _ in range(10)]
+    await jobs.enqueue(JOB)
+
+    async with running(jobs, work):
+        _, error = await work.ended.get()
+        await until(lambda: not shared.rows)
+
+    assert isinstance(error, EmbeddingKeyRejected)
+    assert work.begun.qsize() == 1
 
 
 async def test_what_another_process_may_be_able_to_do_is_left_to_it(shared: SharedJobs) -> None:

@@ -41,7 +41,8 @@ class Embedder(Protocol):
         """From this cosine on, a passage has to do with a question even if they share no word."""
 
     async def embed_document(self, texts: Sequence[str]) -> Embedded:
-        """Vectors of the passages of one document. Raises `EmbeddingFailed`."""
+        """Vectors of the passages of one document. Raises `EmbeddingFailed`, of which `EmbeddingKeyRejected` will not
+        pass by itself."""
 
     async def embed_query(self, text: str, corpus: bytes | None = None) -> Vector:
         """The vector of a question, `corpus` being what `summarise` returned. Raises `EmbeddingFailed`."""
@@ -54,7 +55,7 @@ class Embedders(Protocol):
     """The embedding models that are configured."""
 
     def names(self) -> Sequence[str]:
-        """The default first."""
+        """Those that can be used; the default first, which is there in any case."""
 
     def get(self, name: str) -> Embedder:
-        """Raises `UnknownEmbeddingModel`."""
+        """Raises `UnknownEmbeddingModel`, or `ApiKeyRequired` when its server wants a key and there is none."""

@@ -1,9 +1,9 @@
 """The embedding models that the configuration names."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from llm_backend.application.ports.embedder import Embedder
-from llm_backend.domain.errors import UnknownEmbeddingModel
+from llm_backend.domain.errors import ApiKeyRequired, UnknownEmbeddingModel
 
 
 class NoEmbedders:
@@ -20,19 +20,22 @@ class NoEmbedders:
 class ConfiguredEmbedders:
     """Embedding models by the names of their spaces."""
 
-    def __init__(self, embedders: Sequence[Embedder], *, default: str) -> None:
-        """Raises `UnknownEmbeddingModel` when no embedder has the name of the default."""
+    def __init__(self, embedders: Sequence[Embedder], *, default: str, keyless: Collection[str] = ()) -> None:
+        """`keyless`: names of those that want a key and have none. Raises `UnknownEmbeddingModel` when no embedder has
+        the name of the default."""
         self._by_name = {embedder.space.model: embedder for embedder in embedders}
-        first = self.get(default)
-        self._names = [default, *(name for name in self._by_name if self._by_name[name] is not first)]
+        self._keyless = frozenset(keyless)
+        if default not in self._by_name:
+            raise UnknownEmbeddingModel
+        usable = [name for name in self._by_name if name not in self._keyless]
+        self._names = [default, *(name for name in usable if name != default)]
 
     def names(self) -> Sequence[str]:
-        """The default first."""
         return list(self._names)
 
     def get(self, name: str) -> Embedder:
-        """Raises `UnknownEmbeddingModel`."""
-        try:
-            return self._by_name[name]
-        except KeyError as error:
-            raise UnknownEmbeddingModel from error
+        if name not in self._by_name:
+            raise UnknownEmbeddingModel
+        if name in self._keyless:
+            raise ApiKeyRequired
+        return self._by_name[name]

@@ -13,12 +13,13 @@ import httpx
 import msgspec
 
 from llm_backend.application.ports.embedder import Embedded, Vector
-from llm_backend.domain.errors import EmbeddingFailed
+from llm_backend.domain.errors import EmbeddingFailed, EmbeddingKeyRejected
 from llm_backend.domain.knowledge import EmbeddingSpace
 from llm_backend.domain.secrets import Secret
 from llm_backend.infrastructure.embedding.texts import Wording
 from llm_backend.infrastructure.embedding.vectors import nowhere, unit
 
+KEY_REJECTED = frozenset({401, 403})
 REFUSED = frozenset({400, 413, 422})  # that a text is too long, or all of them together are
 RETRIED = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
 MOST_CHARACTERS = 100_000  # in one request; servers count tokens, and refuse more than some 300,000 of them
@@ -162,6 +163,8 @@ class RemoteEmbedder:
             reply = await self._attempt(texts, way, patience)
             if reply.status == 200 or reply.status in REFUSED:
                 return reply
+            if reply.status in KEY_REJECTED:
+                raise EmbeddingKeyRejected
             jittered = wait * random.uniform(0.5, 1)  # noqa: S311 - no secret
             asked_to_wait = jittered if reply.retry_after is None else reply.retry_after
             if reply.status not in RETRIED or attempt == patience.attempts or asked_to_wait > patience.longest_wait:

@@ -27,7 +27,8 @@ RAG_TEXTS = {
     "nothing_relevant": "知识库中未找到相关信息",
     "invalid_knowledge_base_name": "知识库名称必须为 1 至 255 个字符",
     "unknown_embedding_model": "不支持该 Embedding 模型",
-    "invalid_query": "查询内容必须为 1 至 8192 个字符，top_k 必须在 1 至 100 之间，threshold 必须在 0 至 1 之间",
+    "invalid_query": "查询内容必须为 1 至 8192 个字符且不能全为空白，"
+    "top_k 必须在 1 至 100 之间，threshold 必须在 0 至 1 之间",
     "invalid_filter": "过滤条件无效",
     "too_many_knowledge_bases": "一次检索必须指定 1 至 100 个知识库",
     "invalid_attributes": "文档属性最多 16 个：名称为 1 至 64 个字符（不得为 doc_id、doc_name、file_type），"
@@ -45,6 +46,7 @@ RAG_TEXTS = {
     "original_missing": "处理文档的服务器上找不到已上传的文件",
     "ingestion_cancelled": "文档处理已取消",
     "embedding_failed": "Embedding 服务不可用",
+    "embedding_rejected_key": "Embedding 服务拒绝了 API 密钥",
     "embedding_model_missing": "Embedding 模型尚未下载，请先在服务器上运行 llm-backend models pull",
     "embedding_model_changed": "知识库的 Embedding 模型已更换",
     "embedding_model_in_use": "知识库已在使用该 Embedding 模型",

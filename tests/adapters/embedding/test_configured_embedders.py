@@ -3,9 +3,10 @@ import sys
 
 import pytest
 
-from llm_backend.domain.errors import UnknownEmbeddingModel
+from llm_backend.domain.errors import ApiKeyRequired, UnknownEmbeddingModel
 from llm_backend.infrastructure.embedding.configured import ConfiguredEmbedders
 from llm_backend.infrastructure.embedding.hashing import HashEmbedder
+from tests.http.backends import NamedEmbedder
 
 
 def test_the_default_comes_first_and_names_lead_to_embedders() -> None:
@@ -21,6 +22,18 @@ def test_the_default_comes_first_and_names_lead_to_embedders() -> None:
 def test_other_names_are_unknown(name: str) -> None:
     with pytest.raises(UnknownEmbeddingModel):
         ConfiguredEmbedders([HashEmbedder()], default="hash-1024").get(name)
+
+
+def test_those_without_their_key_are_not_listed_except_the_default() -> None:
+    lexical, remote = HashEmbedder(), NamedEmbedder(name="remote")
+
+    embedders = ConfiguredEmbedders([lexical, remote], default="hash-1024", keyless=["remote"])
+    defaulting = ConfiguredEmbedders([lexical, remote], default="remote", keyless=["remote"])
+
+    assert (embedders.names(), defaulting.names()) == (["hash-1024"], ["remote", "hash-1024"])
+    for each in (embedders, defaulting):
+        with pytest.raises(ApiKeyRequired):
+            each.get("remote")
 
 
 def test_a_default_that_is_not_configured_is_refused() -> None:

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from llm_backend.application.ports.embedder import Embedder
-from llm_backend.domain.errors import EmbeddingFailed
+from llm_backend.domain.errors import EmbeddingFailed, EmbeddingKeyRejected
 from llm_backend.domain.knowledge import EmbeddingSpace
 from llm_backend.domain.secrets import Secret
 from llm_backend.infrastructure.embedding.openai import OpenAiEmbedder
@@ -205,6 +205,17 @@ async def test_failures_that_stay_are_not_tried_again(status: int) -> None:
         await server.embedder().embed_document(["hello"])
 
     assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("status", [401, 403])
+async def test_a_key_that_is_refused_is_said_to_be(status: int) -> None:
+    server = Server(httpx.Response(status, text=KEY))
+
+    with pytest.raises(EmbeddingKeyRejected) as failure:
+        await server.embedder(api_key=Secret(KEY)).embed_query("hello")
+
+    assert len(server.requests) == 1
+    assert KEY not in str(failure.value)
 
 
 async def test_a_model_that_refuses_to_be_told_its_dimensions_is_not_told_again() -> None:

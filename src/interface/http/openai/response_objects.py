@@ -233,9 +233,8 @@ class ResponseOut(msgspec.Struct, kw_only=True):
 def placed_out(one: PlacedItem, conversation: int, sources: Sequence[Source] | None = None) -> ItemOut:
     """With citations of `sources`; where nobody has them any more, with those that are stored with the message."""
     message = one.message
-    whole = message.state is MessageState.COMPLETE and message.reason not in CUT
     name = placed_id(one.item, conversation, message.number, one.index)
-    status: Status = "completed" if whole else "incomplete"
+    status: Status = "incomplete" if message.ends_early else "completed"
     if sources is None and not one.index:
         return item_out(one.item, name, status, lambda text: annotated(text, message.citations))
     return item_out(one.item, name, status, lambda text: annotated(text, cited(text, sources or ())))

@@ -55,7 +55,8 @@ class SeamOut(msgspec.Struct):
 
 
 class MessageInHistory(msgspec.Struct, omit_defaults=True):
-    """`state` and `reason` are there only when the text ends early: `incomplete`, and the code of what happened.
+    """`state` and `reason` are there only when the text ends early: `incomplete`, and the code of what happened,
+    or `length` or `content_filter` when the model was not allowed to say more.
 
     `seams` are there only when other models than the conversation's went on with the answer, and `citations` only when
     it rests on documents: the same as at the end of its stream.
@@ -153,13 +154,12 @@ def history_out(thread: Thread) -> HistoryOut:
 
 
 def message_out(message: Message) -> MessageInHistory:
-    cut = message.state is MessageState.INCOMPLETE
     return MessageInHistory(
         role=message.role.value,
         content=message.text,
         message_id=message.number,
-        state=message.state.value if cut else None,
-        reason=message.reason if cut else None,
+        state=MessageState.INCOMPLETE.value if message.ends_early else None,
+        reason=message.reason,
         seams=[SeamOut(seam.at, seam.model, seam.reason) for seam in message.seams] or None,
         citations=[citation_out(citation) for citation in message.citations] or None,
     )

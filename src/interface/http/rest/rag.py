@@ -14,7 +14,6 @@ from llm_backend.application.knowledge import (
     ListKnowledgeBases,
 )
 from llm_backend.application.retrieval import Retrieve
-from llm_backend.domain.errors import TooManyKnowledgeBases
 from llm_backend.domain.ids import LARGEST_ID, ConversationId, DocumentId, KnowledgeBaseId
 from llm_backend.domain.knowledge import DocumentSummary, KnowledgeBase, Passage
 from llm_backend.interface.http.documentation import (
@@ -51,22 +50,23 @@ class DocumentNamed(msgspec.Struct):
 
 class RetrieveIn(msgspec.Struct):
     """One knowledge base in `kb_id`, or several in `kb_ids`. `threshold` is the lowest score that comes back, itself
-    included; `explain` adds to each result how its score came about, and where its text stands in the document."""
+    included; `explain` adds to each result how its score came about, and where its text stands in the document. Null
+    is as good as nothing."""
 
     query: str
     kb_id: str | None = None
     kb_ids: list[str] | None = None
-    top_k: int = DEFAULT_TOP_K
+    top_k: int | None = DEFAULT_TOP_K
     threshold: float | None = None
     filters: FilterIn | None = None
-    explain: bool = False
+    explain: bool | None = False
 
 
 class GroundedQuestionIn(msgspec.Struct):
     conversation_id: int
     kb_id: str
     message: str
-    top_k: int = DEFAULT_TOP_K
+    top_k: int | None = DEFAULT_TOP_K
 
 
 class RagMessageOut(msgspec.Struct):
@@ -215,11 +215,12 @@ class RagController(Controller):
             data.query,
             also=others,
             where=condition_of(data.filters) if data.filters else None,
-            top_k=data.top_k,
+            top_k=_passages(data.top_k),
             threshold=data.threshold,
-            explain=data.explain,
+            explain=bool(data.explain),
         )
-        results = [passage_out(each, named=data.kb_ids is not None, explained=data.explain) for each in found.passages]
+        named, explained = data.kb_ids is not None, bool(data.explain)
+        results = [passage_out(each, named=named, explained=explained) for each in found.passages]
         return PassagesOut(True, results, "检索成功", found.degraded)
 
     @post(
@@ -242,7 +243,7 @@ class RagController(Controller):
                 conversation,
                 KnowledgeBaseId(data.kb_id),
                 data.message,
-                top_k=data.top_k,
+                top_k=_passages(data.top_k),
                 idempotency=key,
             ),
         )
@@ -292,12 +293,16 @@ def explanation_out(passage: Passage) -> ExplanationOut:
     )
 
 
+def _passages(top_k: int | None) -> int:
+    return DEFAULT_TOP_K if top_k is None else top_k
+
+
 def _knowledge_bases(data: RetrieveIn) -> list[KnowledgeBaseId]:
-    """At least one. Raises `InvalidBody`, `TooManyKnowledgeBases`."""
+    """At least one. Raises `InvalidBody`."""
     if (data.kb_id is None) is (data.kb_ids is None):
         raise InvalidBody("The request body must have either kb_id or kb_ids")
     if data.kb_id is not None:
         return [KnowledgeBaseId(data.kb_id)]
     if not data.kb_ids:
-        raise TooManyKnowledgeBases
+        raise InvalidBody("kb_ids must name at least one knowledge base")
     return list(map(KnowledgeBaseId, data.kb_ids))
