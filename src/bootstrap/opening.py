@@ -1,6 +1,6 @@
 """Opening a backend, and closing it in order."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -32,12 +32,14 @@ async def open_backend(settings: Settings | Path | str | None = None, **ports: U
     """Everything, ready to be called, until the end of the block.
 
     `settings` may be the path of a configuration file; without any, `config.yaml` of the working directory counts,
-    and the environment. Each port can be given by keyword, in place of the adapter that the settings would choose.
+    and the environment. Each port can be given by keyword, in place of the adapter that the settings would choose;
+    any other keyword raises `TypeError`.
     Folders that are made for it are for their owner alone, and so is what is in them. In folders that are there
     already and open to others, LanceDB goes by the umask, which is the program's to set (the commands set 077).
     At the end running answers and jobs get `server.shutdown_grace` to finish; what is left of answers is stored, and
     jobs go on when a backend is opened again.
     """
+    _check_names(ports)
     settings = _read(settings)
     async with AsyncExitStack() as stack:
         adapters = await open_adapters(settings, ports, stack)
@@ -61,6 +63,17 @@ async def open_backend(settings: Settings | Path | str | None = None, **ports: U
         await stack.enter_async_context(backend.keep_house.regularly(HOUSEKEEPING))
         await stack.enter_async_context(backend.watch_index.regularly(HOUSEKEEPING))
         yield backend
+
+
+def _check_names(ports: Mapping[str, object]) -> None:
+    """`Unpack` is only for type checkers: at run time any keyword comes through, and would be ignored.
+
+    Raises `TypeError`.
+    """
+    known = list(Ports.__annotations__)
+    if unknown := [name for name in ports if name not in known]:
+        names = ", ".join(map(repr, unknown))
+        raise TypeError(f"open_backend() got an unexpected keyword {names}; ports are: {', '.join(known)}")
 
 
 def _read(settings: Settings | Path | str | None) -> Settings:
