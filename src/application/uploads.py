@@ -155,6 +155,10 @@ class SubmitDocument:
             await self._enqueue(kept, urgent=urgent)
         return kept.id
 
+    async def check(self, owner: UserId, knowledge_base: KnowledgeBaseId) -> None:
+        """Whether there is anything to submit to. Raises `KnowledgeBaseNotFound`."""
+        await self.views.knowledge_base(owner, knowledge_base)
+
     async def _document(
         self, shelf: KnowledgeBase, file: Path, name: str, attributes: Attributes, *, replaces: bool
     ) -> Document:

@@ -103,11 +103,8 @@ FILE = part(b'name="file"; filename="a.txt"', b"text")
     [
         b"",
         form(),
-        form(KB),
         form(FILE),
         form(part(b'name="kb_id"', b""), FILE),
-        form(KB, part(b'name="file"', b"not a file")),
-        form(KB, part(b'name="file"; filename=""', b"")),
         form(KB, FILE, FILE),
         form(part(b'name="kb_id"', b"\xff\xfe"), FILE),
         form(KB, part(b'name="other"', b"\xff\xfe"), FILE),
@@ -128,6 +125,26 @@ async def test_forms_that_are_none_are_refused(alice: Client, options: HttpOptio
     assert set(reply.json()) == {"error", "code"}
     assert options.scratch is not None
     assert list(options.scratch.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        (),
+        (part(b'name="file"', b"not a file"),),
+        (part(b'name="file"; filename=""', b""),),
+        (FILE, part(b'name="attributes"', b"no JSON")),
+        (FILE, part(b'name="replace"', b"perhaps")),
+    ],
+)
+async def test_a_knowledge_base_that_is_not_there_goes_before_a_form_that_is_not_whole(
+    alice: Client, rest: tuple[bytes, ...]
+) -> None:
+    kb_id = (await alice.new_knowledge_base()).encode()
+
+    replies = [await upload(alice, form(part(b'name="kb_id"', each), *rest)) for each in (kb_id, b"nowhere")]
+
+    assert [reply.status_code for reply in replies] == [400, 404]
 
 
 @pytest.mark.parametrize(

@@ -104,6 +104,33 @@ async def test_a_head_without_end_is_refused_before_it_fills_the_memory(server: 
     assert not seen or seen.startswith(b"HTTP/1.1 431 ")
 
 
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        ("GET /healthz?x=" + "a" * 100_000, 431),
+        ("GET /healthz HTTP/1.1\r\nX-More: " + "a" * 100_000, 431),
+        ("GET http://", 400),
+        ("GET http://[::1", 400),
+        ("GET http://a:99999999/x", 400),
+        ("CONNECT a:1", 400),
+    ],
+)
+async def test_a_head_that_nobody_can_serve_is_answered_on_a_new_and_on_a_kept_connection(
+    server: ServerProcess, head: str, status: int
+) -> None:
+    request = (head if "HTTP/1.1" in head else f"{head} HTTP/1.1").encode() + b"\r\nHost: x\r\n\r\n"
+    good = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+    for earlier in (b"", good):
+        async with a_connection(server) as (reader, writer):
+            writer.write(earlier)
+            if earlier:
+                assert (await reader.readuntil(b"}")).startswith(b"HTTP/1.1 200 ")
+            writer.write(request)
+
+            assert (await all_that_comes(reader)).startswith(b"HTTP/1.1 %d " % status)
+    assert "Traceback" not in server.output
+
+
 async def test_clients_that_leave_by_the_dozen_leave_nothing_behind(alice: Client, server: ServerProcess) -> None:
     """Each hangs up in the middle of an answer; all answers are finished, and the server is as before."""
     conversations = [await alice.new_conversation(model="ok:tokens=20,delay=0.01") for _ in range(12)]

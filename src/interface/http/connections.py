@@ -23,6 +23,10 @@ REFUSALS = {
 }
 
 
+class _TooLarge(Exception):
+    """Ends the reading of a request."""
+
+
 class PatientConnection(HttpToolsProtocol):
     """Closes when the head of a request is not complete `head_timeout` after the connection was made or, on one that
     is kept alive, after the first byte of the request; or when it gets too large; or when nothing of a body arrives
@@ -37,6 +41,7 @@ class PatientConnection(HttpToolsProtocol):
         self._head_bytes = 0
         self._body_timer: asyncio.TimerHandle | None = None
         self._in_body = False
+        self._is_too_large = False
         self._upgraded = False
 
     @classmethod
@@ -75,8 +80,11 @@ class PatientConnection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._head_arrived()
+        if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > LONGEST_HEAD:
+            self._is_too_large = True  # though it came in one piece
+            raise _TooLarge
+        super().on_headers_complete()  # raises for targets that cannot be taken apart: then no body is awaited
         self._in_body = True
-        super().on_headers_complete()
 
     def on_message_complete(self) -> None:
         self._body_arrived()
@@ -98,7 +106,7 @@ class PatientConnection(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         del msg
-        self._refuse(400)
+        self._refuse(431 if self._is_too_large else 400)
 
     def _is_idle(self) -> bool:
         cycle: RequestResponseCycle | None = self.cycle  # None until the first request, whatever the annotation says

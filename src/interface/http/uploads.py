@@ -15,7 +15,7 @@ from multipart import MultipartError, MultipartSegment, PushMultipartParser  # t
 from llm_backend.application.originals import scratch_file
 from llm_backend.application.ports.idempotency import IdempotencyKey
 from llm_backend.application.uploads import SubmitDocument, UploadDocument, Uploaded
-from llm_backend.domain.errors import InvalidAttributes, StorageFull
+from llm_backend.domain.errors import Invalid, InvalidAttributes, StorageFull
 from llm_backend.domain.filters import Attributes
 from llm_backend.domain.ids import DocumentId, KnowledgeBaseId
 from llm_backend.interface.http.errors import InvalidBody, InvalidForm, MalformedJson, MissingFormField
@@ -77,16 +77,15 @@ class Uploads:
     async def _received(self, request: ApiRequest) -> AsyncIterator["_Sent"]:
         async with scratch_file(self.scratch) as path:
             form = await received(request, path)
-            if not form.kb_id or not form.file_name:
+            if not form.kb_id:
                 raise MissingFormField
-            yield _Sent(
-                knowledge_base=KnowledgeBaseId(checked_text(form.kb_id)),
-                file=path,
-                name=form.file_name,
-                idempotency=idempotency(request.scope, _identity(form)),
-                attributes=_attributes(form.attributes),
-                replace=_truth(form.replace),
-            )
+            knowledge_base = KnowledgeBaseId(checked_text(form.kb_id))
+            try:
+                sent = _sent(form, knowledge_base, path, request)
+            except Invalid:
+                await self.submit_document.check(request.owner, knowledge_base)  # not found goes before not valid
+                raise
+            yield sent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +96,19 @@ class _Sent:
     idempotency: IdempotencyKey | None
     attributes: Attributes | None
     replace: bool
+
+
+def _sent(form: Form, knowledge_base: KnowledgeBaseId, file: Path, request: ApiRequest) -> _Sent:
+    if not form.file_name:
+        raise MissingFormField
+    return _Sent(
+        knowledge_base=knowledge_base,
+        file=file,
+        name=form.file_name,
+        idempotency=idempotency(request.scope, _identity(form)),
+        attributes=_attributes(form.attributes),
+        replace=_truth(form.replace),
+    )
 
 
 def _identity(form: Form) -> list[str]:
