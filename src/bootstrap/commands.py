@@ -7,9 +7,10 @@ from contextlib import ExitStack, suppress
 from importlib.metadata import version
 from pathlib import Path
 
+from llm_backend.bootstrap.greeting import greeting
 from llm_backend.bootstrap.opening import open_backend
 from llm_backend.bootstrap.processes import begin
-from llm_backend.config import Provider, Settings
+from llm_backend.config import Settings
 from llm_backend.infrastructure.files.scratch import Scratch
 from llm_backend.sparing import hidden
 
@@ -73,32 +74,9 @@ def _server_options(settings: Settings) -> ServerOptions:
 
 
 def _greet(settings: Settings, url: str) -> None:
-    """The first lines on the terminal: where, with what, and what to try next."""
-    keyed = [provider.name for provider in settings.llm.providers if _is_ready(provider)]
-    keyless = [provider.name for provider in settings.llm.providers if not _is_ready(provider)]
-    waiting = f" (each conversation brings its own key: {', '.join(keyless)})" if keyless else ""
-    lines = [
-        f"llm-backend {version('llm-backend-api')} listens on {url}",
-        f"  profile    {_profile(settings)}",
-        f"  providers  {', '.join(keyed) or 'none has a key'}{waiting}",
-    ]
-    if settings.server.documentation:
-        lines.append(f"  try        {url}/docs, or the walk in the README")
-    sys.stdout.write("\n".join(lines) + "\n")
+    sys.stdout.write(greeting(settings, url))
     with suppress(OSError):  # nobody reads it
         sys.stdout.flush()
-
-
-def _profile(settings: Settings) -> str:
-    """Where things are kept."""
-    shared = f", Redis at {settings.redis.place}" if settings.redis.address else ""
-    if settings.database.url is None:
-        return f"embedded: everything in {settings.data_folder}{shared}"
-    return f"scaled: PostgreSQL at {settings.database.place}{shared}, the rest in {settings.data_folder}"
-
-
-def _is_ready(provider: Provider) -> bool:
-    return provider.kind == "demo" or provider.api_key is not None or not provider.needs_key
 
 
 def migrate(settings: Settings) -> None:

@@ -338,6 +338,42 @@ async def test_the_document_describes_every_error_as_it_is(client: Client) -> No
     assert len({operation["operationId"] for _, operation in operations}) == len(operations)
 
 
+async def test_the_document_says_where_a_body_can_be_too_large_or_too_slow(client: Client) -> None:
+    paths = (await client.get("/schema/openapi.json")).json()["paths"]
+
+    for path, methods in paths.items():
+        for operation in methods.values():
+            reads = "requestBody" in operation
+            assert ("413" in operation["responses"], "408" in operation["responses"]) == (reads, reads), path
+
+
+async def test_the_document_describes_every_success_as_it_is(client: Client) -> None:
+    document = (await client.get("/schema/openapi.json")).json()
+
+    successes = {
+        (f"{method} {path}", status): response
+        for path, methods in document["paths"].items()
+        for method, operation in methods.items()
+        for status, response in operation["responses"].items()
+        if int(status) < 300
+    }
+    content = {
+        name: {kind: media["schema"] for kind, media in response.get("content", {}).items()}
+        for (name, _), response in successes.items()
+    }
+    assert [name for name, kinds in content.items() if {} in kinds.values()] == []
+    assert [name for name, response in successes.items() if "URL follows" in response["description"]] == []
+    file = content["get /api/rag/doc/content"]
+    assert file["application/json"] == {"$ref": "#/components/schemas/DocumentContentOut"}
+    assert file["application/octet-stream"] == {"type": "string", "format": "binary"}
+    assert content["post /v1/embeddings"]["application/json"] == {"$ref": "#/components/schemas/EmbeddingsOut"}
+    completion = content["post /v1/chat/completions"]["application/json"]
+    assert {"id", "choices", "usage"} <= set(completion["properties"])
+    both = {"application/json", "text/event-stream"}
+    streamed = ("post /v1/chat/completions", "post /v1/responses", "get /v1/responses/{response_id}")
+    assert [set(content[name]) for name in streamed] == [both] * 3
+
+
 async def test_the_document_names_the_headers_that_are_read(client: Client) -> None:
     document = (await client.get("/schema/openapi.json")).json()
 

@@ -147,6 +147,17 @@ async def test_a_body_that_stops_coming_is_cut_off(dawdling: Wire) -> None:
     assert await dawdling.is_closed()
 
 
+async def test_under_v1_it_is_told_in_the_words_of_openai(dawdling: Wire, alice: Client) -> None:
+    head = HALF.replace(b"/api/users/login", b"/v1/responses")
+    await dawdling.write(head.replace(b"Host: x", b"Host: x\r\nAuthorization: Bearer %b" % str(alice.token).encode()))
+
+    status, _, body = await dawdling.reply()
+
+    assert status == 408
+    error = json.loads(body)["error"]
+    assert (error["type"], error["param"], error["code"]) == ("invalid_request_error", None, "request_timeout")
+
+
 async def test_a_body_that_nobody_waits_for_does_not_keep_the_connection(dawdling: Wire) -> None:
     await dawdling.write(HALF.replace(b"users/login", b"users/logout"))
     status, _, _ = await dawdling.reply()

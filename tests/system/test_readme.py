@@ -1,12 +1,19 @@
 """What the README says, done."""
 
+import inspect
 import re
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
+from pkgutil import iter_modules
+from types import ModuleType
 
 import pytest
+from typing_extensions import is_protocol
 
+from llm_backend.application import ports
+from llm_backend.testing import contracts
 from tests.conftest import require_binary
 from tests.live import ServerProcess
 
@@ -90,10 +97,41 @@ def run_python(*arguments: str, folder: Path) -> str:
 def test_the_python_example_of_the_readme_runs(tmp_path: Path) -> None:
     (tmp_path / "example.py").write_text(block_after("## Inside your own program", "python"))
 
-    output = run_python("-W", "error", "example.py", folder=tmp_path)
+    first, second = (run_python("-W", "error", "example.py", folder=tmp_path) for _ in range(2))
 
-    assert "Delta(text=" in output
-    assert "FullText(text=" in output.splitlines()[-1]
+    for output in (first, second):
+        assert "Delta(text=" in output
+        assert "FullText(text=" in output.splitlines()[-1]
+    assert [path.name for path in tmp_path.iterdir()] == ["example.py"]  # not in the folder of a server that runs here
+
+
+REACHED_THROUGH_OTHERS = {
+    "Embedders", "IdempotencyRecords", "LogReader", "RotatableSecretBox", "Store", "UnitOfWork",
+}  # fmt: skip
+
+
+def test_the_table_has_every_port() -> None:
+    table = "".join(line for line in README.splitlines() if line.startswith("| `"))
+
+    named = set(re.findall(r"`([A-Z]\w+)`", table))
+    assert names_of_ports() - named == REACHED_THROUGH_OTHERS
+
+
+def test_the_ports_without_a_contract_are_those_that_are_named() -> None:
+    _, _, rest = README.partition("certified – of all but ")
+    named = set(re.findall(r"`(\w+)`", rest.partition("–")[0]))
+
+    tested = set(re.findall(r"\w+", "".join(inspect.getsource(module) for module in modules_in(contracts))))
+    assert names_of_ports() - tested - REACHED_THROUGH_OTHERS == named
+
+
+def names_of_ports() -> set[str]:
+    values = [value for module in modules_in(ports) for value in vars(module).values() if isinstance(value, type)]
+    return {value.__name__ for value in values if is_protocol(value) and value.__module__.startswith(ports.__name__)}
+
+
+def modules_in(package: ModuleType) -> list[ModuleType]:
+    return [import_module(f"{package.__name__}.{module.name}") for module in iter_modules(package.__path__)]
 
 
 @pytest.mark.timeout(2 * LONGEST_RUN)

@@ -8,14 +8,18 @@ from datetime import timedelta
 from secrets import token_hex
 from typing import Any, ClassVar
 
+import msgspec
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from llm_backend.interface.http.errors import ErrorOut
+from llm_backend.interface.http.openai_errors import is_openai, openai_error
 
 LONGEST_HEAD = 64 * 1024  # bytes
 SOCKETS = {b"/v1/responses"}  # the paths that speak WebSocket
 REFUSALS = {
-    400: (b"Bad Request", b"malformed_request", b"This is not an HTTP request"),
-    408: (b"Request Timeout", b"request_timeout", b"The request took too long to arrive"),
-    431: (b"Request Header Fields Too Large", b"head_too_large", b"The head of the request is too large"),
+    400: (b"Bad Request", "malformed_request", "This is not an HTTP request"),
+    408: (b"Request Timeout", "request_timeout", "The request took too long to arrive"),
+    431: (b"Request Header Fields Too Large", "head_too_large", "The head of the request is too large"),
 }
 
 
@@ -139,7 +143,8 @@ class PatientConnection(HttpToolsProtocol):
         """Say why, unless that would end up in the middle of another reply, and hang up."""
         self._head_arrived()
         if self._can_be_told() and not self.transport.is_closing():
-            self.transport.write(_refusal(status))
+            # Of a request whose head has not come, nobody knows whom it is for.
+            self.transport.write(_refusal(status, as_openai=self._in_body and is_openai(self.scope)))  # type: ignore[arg-type]
         self._body_arrived()
         self.transport.close()
 
@@ -149,9 +154,9 @@ class PatientConnection(HttpToolsProtocol):
         return self._is_idle()
 
 
-def _refusal(status: int) -> bytes:
+def _refusal(status: int, *, as_openai: bool) -> bytes:
     phrase, code, text = REFUSALS[status]
-    body = b'{"error":"%b","code":"%b"}' % (text, code)
+    body = msgspec.json.encode(openai_error(status, code, text) if as_openai else ErrorOut(text, code))
     return (
         b"HTTP/1.1 %d %b\r\ncontent-type: application/json\r\ncontent-length: %d\r\nx-request-id: %b\r\n"
         b"cache-control: no-store\r\nconnection: close\r\n\r\n%b"

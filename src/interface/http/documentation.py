@@ -1,5 +1,6 @@
 """The API described by itself: an OpenAPI 3.1 document, and a page that shows it without reaching for the internet."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -13,6 +14,7 @@ from litestar.openapi.spec import (
     Components,
     OpenAPIFormat,
     OpenAPIMediaType,
+    OpenAPIResponse,
     OpenAPIType,
     Operation,
     Parameter,
@@ -41,6 +43,7 @@ _MEANINGS = {
     401: "The token is missing, invalid or dead; or name and password do not match",
     404: "It does not exist, or belongs to somebody else",
     405: "This path has no such method; `Allow` names those that it has",
+    408: "What was sent took too long to arrive",
     409: "It cannot be done now, or the Idempotency-Key stands for another request",
     413: "Larger than the limit",
     415: "Documents of this type cannot be read",
@@ -53,11 +56,16 @@ _MEANINGS = {
 
 def failures(*statuses: int) -> dict[int, ResponseSpec]:
     """The errors of a route. Any request can be garbled or have the wrong method, and any route can crash: 400, 405
-    and 500 are always there."""
+    and 500 are always there. What can be too large can also be too slow."""
     return {
         status: ResponseSpec(ErrorOut, generate_examples=False, description=_MEANINGS[status])
-        for status in sorted({*statuses, 400, 405, 500})
+        for status in sorted({*with_late_bodies(statuses), 400, 405, 500})
     }
+
+
+def with_late_bodies(statuses: Collection[int]) -> set[int]:
+    """The same, and 408 where a body is read: there, 413 is among them."""
+    return {*statuses, 408} if 413 in statuses else set(statuses)
 
 
 def streams(*, can_be_empty: bool = False) -> dict[int, ResponseSpec]:
@@ -107,6 +115,22 @@ class AskOperation(RepeatableOperation):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.parameters = [*(self.parameters or []), _LAST_EVENT_ID]
+
+
+@dataclass
+class ContentOperation(Operation):
+    """An operation that replies with JSON, or with a file as it is."""
+
+    def __post_init__(self) -> None:
+        also_as(self, "application/octet-stream", OpenAPIFormat.BINARY)
+
+
+def also_as(operation: Operation, media_type: str, kind: OpenAPIFormat | None = None) -> None:
+    """Its success can come as that, too; Litestar can be told of one media type only."""
+    success = (operation.responses or {})["200"]
+    if isinstance(success, OpenAPIResponse):
+        schema = Schema(type=OpenAPIType.STRING, format=kind)
+        success.content = {**(success.content or {}), media_type: OpenAPIMediaType(schema=schema)}
 
 
 @dataclass

@@ -51,7 +51,7 @@ class MetadataIn(msgspec.Struct):
 
 
 class ItemsIn(msgspec.Struct):
-    items: Items
+    items: Annotated[Items, Meta(examples=[[{"type": "message", "role": "user", "content": "Hello."}]])]
 
 
 class ConversationOut(msgspec.Struct):
@@ -94,7 +94,7 @@ class OpenAiConversationsController(Controller):
         thread = await read_items(request.owner, named_conversation(conversation_id), limit=1)
         return conversation_out(thread.conversation)
 
-    @post("/{conversation_id:str}", status_code=200, responses=openai_failures(404, 507))
+    @post("/{conversation_id:str}", status_code=200, responses=openai_failures(404, 413, 507))
     async def describe(
         self,
         conversation_id: FromPath[str],

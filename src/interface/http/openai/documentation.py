@@ -3,11 +3,20 @@
 from dataclasses import dataclass
 
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.openapi.spec import OpenAPIFormat, OpenAPIMediaType, OpenAPIType, Operation, RequestBody, Schema
+from litestar.openapi.spec import (
+    OpenAPIFormat,
+    OpenAPIMediaType,
+    OpenAPIResponse,
+    OpenAPIType,
+    Operation,
+    RequestBody,
+    Schema,
+)
 
 from llm_backend.domain.files import Purpose
-from llm_backend.interface.http.documentation import RepeatableOperation
+from llm_backend.interface.http.documentation import RepeatableOperation, also_as, with_late_bodies
 from llm_backend.interface.http.openai_errors import OpenAiErrorOut
+from llm_backend.interface.http.streams import EVENT_STREAM
 
 _MEANINGS = {
     400: "What was sent makes no sense, here or to the model",
@@ -15,6 +24,7 @@ _MEANINGS = {
     403: "The API key is not good for that",
     404: "It does not exist, or belongs to somebody else",
     405: "This path has no such method; `Allow` names those that it has",
+    408: "What was sent took too long to arrive",
     409: "It cannot be done now, or the Idempotency-Key stands for another request",
     413: "Larger than the limit",
     415: "Documents of this type cannot be read",
@@ -30,10 +40,10 @@ UPSTREAM = (502, 503, 504)  # what asks a model
 
 
 def openai_failures(*statuses: int) -> dict[int, ResponseSpec]:
-    """The errors of a route, besides those that all have."""
+    """The errors of a route, besides those that all have. What can be too large can also be too slow."""
     return {
         status: ResponseSpec(OpenAiErrorOut, generate_examples=False, description=_MEANINGS[status])
-        for status in sorted({*statuses, *ALWAYS})
+        for status in sorted({*with_late_bodies(statuses), *ALWAYS})
     }
 
 
@@ -45,6 +55,7 @@ _MESSAGES = Schema(
     type=OpenAPIType.ARRAY,
     min_items=1,
     items=Schema(type=OpenAPIType.OBJECT, required=["role"], properties={"role": _TEXT}),
+    examples=[[{"role": "user", "content": "Hello."}]],
 )
 _COMPLETION = Schema(
     type=OpenAPIType.OBJECT,
@@ -56,6 +67,36 @@ _COMPLETION = Schema(
         "stream_options": Schema(type=OpenAPIType.OBJECT, properties={"include_usage": _TRUTH}),
     },
     description="All other fields go to the model's server as they are",
+)
+_COUNT = Schema(type=OpenAPIType.INTEGER)
+_CHOICES = Schema(
+    type=OpenAPIType.ARRAY,
+    items=Schema(
+        type=OpenAPIType.OBJECT,
+        properties={
+            "index": _COUNT,
+            "message": Schema(
+                type=OpenAPIType.OBJECT,
+                properties={"role": _TEXT, "content": Schema(type=[OpenAPIType.STRING, OpenAPIType.NULL])},
+            ),
+            "finish_reason": Schema(type=[OpenAPIType.STRING, OpenAPIType.NULL]),
+        },
+    ),
+)
+_COMPLETED = Schema(
+    type=OpenAPIType.OBJECT,
+    properties={
+        "id": _TEXT,
+        "object": _TEXT,
+        "created": _COUNT,
+        "model": _TEXT,
+        "choices": _CHOICES,
+        "usage": Schema(
+            type=[OpenAPIType.OBJECT, OpenAPIType.NULL],
+            properties={"prompt_tokens": _COUNT, "completion_tokens": _COUNT, "total_tokens": _COUNT},
+        ),
+    },
+    description="As the model's server has put it, which may leave fields out and add others",
 )
 _TOKENS = Schema(type=OpenAPIType.ARRAY, min_items=1, items=Schema(type=OpenAPIType.INTEGER, minimum=0))
 _EMBEDDING = Schema(
@@ -83,6 +124,27 @@ class CompletionOperation(Operation):
 
     def __post_init__(self) -> None:
         self.request_body = _json(_COMPLETION)
+        text = "The answer; with `stream`, server-sent events: chunks of it, and `[DONE]` in the end"
+        content = {"application/json": OpenAPIMediaType(schema=_COMPLETED)}
+        self.responses = {**(self.responses or {}), "200": OpenAPIResponse(description=text, content=content)}
+        also_as(self, EVENT_STREAM)
+
+
+@dataclass
+class ReadResponseOperation(Operation):
+    """An operation that replies with a response, or with the stream of its events."""
+
+    def __post_init__(self) -> None:
+        also_as(self, EVENT_STREAM)
+
+
+@dataclass
+class RespondOperation(RepeatableOperation):
+    """The same, for a new one."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        also_as(self, EVENT_STREAM)
 
 
 @dataclass

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import msgspec
 from litestar import Controller, post
+from litestar.openapi.datastructures import ResponseSpec
 from litestar.types import ASGIApp
 
 from llm_backend.application.embeddings import EmbedTexts, EmbedVerbatim, Vectors
@@ -60,6 +61,9 @@ class EmbeddingsOut(msgspec.Struct):
     object: Literal["list"] = "list"
 
 
+_VECTORS = {200: ResponseSpec(EmbeddingsOut, generate_examples=False, description="One vector for each text, in order")}
+
+
 @dataclass(frozen=True, slots=True)
 class Embedding:
     """The use cases of this route as one dependency."""
@@ -78,7 +82,7 @@ class EmbeddingsController(Controller):
         status_code=200,
         opt=good_for(api_keys.Scope.EMBEDDINGS),
         operation_class=EmbeddingOperation,
-        responses=openai_failures(404, 413, 429, *UPSTREAM),
+        responses=_VECTORS | openai_failures(404, 413, 429, *UPSTREAM),
     )
     async def create(self, embedding: Asked[Embedding], request: OpenAiRequest) -> ASGIApp:
         """Vectors of texts; token numbers mean something to the model's own server, and to the built-in model."""

@@ -1,6 +1,6 @@
 """`/v1/vector_stores/…/file_batches`: files that are attached together."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from litestar import Controller, get, post
@@ -34,7 +34,7 @@ TAGS = ["OpenAI"]
 class FileBatchIn(msgspec.Struct):
     """Either `file_ids`, which share attributes and chunking, or `files`, each with its own."""
 
-    file_ids: list[str] | None = None
+    file_ids: Annotated[list[str] | None, msgspec.Meta(examples=[["file-0b54ba0c54f74c8fa53d6a1a1d6f4f2e"]])] = None
     files: list[AttachIn] | None = None
     attributes: dict[str, ValueOut] | None = None
     chunking_strategy: ChunkingIn | None = None

@@ -65,7 +65,7 @@ class ConversationIn(msgspec.Struct):
 class AskedIn(msgspec.Struct, kw_only=True):
     """All that is wanted, but for the model. Fields that are not here are passed over."""
 
-    input: str | list[Object] | None = None
+    input: Annotated[str | list[Object] | None, Meta(examples=["Tell me a joke."])] = None
     instructions: str | None = None
     previous_response_id: str | None = None
     conversation: str | ConversationIn | None = None

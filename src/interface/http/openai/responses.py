@@ -19,7 +19,12 @@ from llm_backend.interface.http.idempotency import idempotency
 from llm_backend.interface.http.openai.auth import good_for
 from llm_backend.interface.http.openai.completions import JsonBytes
 from llm_backend.interface.http.openai.conversations import place_in
-from llm_backend.interface.http.openai.documentation import UPSTREAM, openai_failures
+from llm_backend.interface.http.openai.documentation import (
+    UPSTREAM,
+    ReadResponseOperation,
+    RespondOperation,
+    openai_failures,
+)
 from llm_backend.interface.http.openai.ids import RESPONSE, number_in, numbered_id
 from llm_backend.interface.http.openai.item_ids import COMPACTION
 from llm_backend.interface.http.openai.lists import Page, PageQuery, page_query, slice_of, sliced_page, values_of
@@ -49,7 +54,9 @@ from llm_backend.interface.http.rest.parameters import Asked, Body
 TAGS = ["OpenAI"]
 
 _encode = msgspec.json.Encoder().encode
-_WHOLE = {200: ResponseSpec(ResponseOut, generate_examples=False, description="The response, or its stream of events")}
+_WHOLE = {
+    200: ResponseSpec(ResponseOut, generate_examples=False, description="The response, or with `stream` its events")
+}
 
 
 class DeletedOut(msgspec.Struct):
@@ -80,7 +87,7 @@ class ResponsesController(Controller):
     @post(
         "/",
         status_code=200,
-        operation_class=RepeatableOperation,
+        operation_class=RespondOperation,
         responses=_WHOLE | openai_failures(404, 409, 413, 415, 429, 507, *UPSTREAM),
     )
     async def create(
@@ -125,7 +132,7 @@ class ResponsesController(Controller):
         wanted = allowed(request.access, wanted_response(data))
         return compacted_out(await response_desk.compact(request.access, wanted, idempotency=repeated))
 
-    @get("/{response_id:str}", responses=_WHOLE | openai_failures(404))
+    @get("/{response_id:str}", operation_class=ReadResponseOperation, responses=_WHOLE | openai_failures(404))
     async def find(
         self,
         response_id: FromPath[str],

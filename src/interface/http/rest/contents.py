@@ -6,13 +6,14 @@ from urllib.parse import quote
 
 import msgspec
 from litestar import Controller, Response, get
+from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromQuery, QueryParameter
 from litestar.response import Stream
 
 from llm_backend.application.contents import MOST_CHUNKS, Original, ReadChunks, ReadContent, ReadOriginal
 from llm_backend.domain.ids import DocumentId
 from llm_backend.domain.knowledge import Block, Chunk, Document, Excerpt
-from llm_backend.interface.http.documentation import SIGNED_IN, failures
+from llm_backend.interface.http.documentation import SIGNED_IN, ContentOperation, failures
 from llm_backend.interface.http.requests import ApiRequest, checked_text
 from llm_backend.interface.http.rest.parameters import Asked
 
@@ -51,7 +52,7 @@ class ChunksOut(msgspec.Struct):
     message: str
 
 
-class ContentOut(msgspec.Struct):
+class DocumentContentOut(msgspec.Struct):
     """Characters `start` to `end` of a text of `length` characters, and the blocks that reach into them."""
 
     success: bool
@@ -86,7 +87,18 @@ class ContentsController(Controller):
         status, chunks = await read_chunks(request.owner, document, after=after, limit=limit)
         return chunks_out(status.document, status.chunks, chunks)
 
-    @get("/content", responses=failures(400, 401, 404, 503))
+    @get(
+        "/content",
+        operation_class=ContentOperation,
+        responses={
+            200: ResponseSpec(
+                DocumentContentOut,
+                generate_examples=False,
+                description="The text and its blocks; with `original=true`, the bytes of the file",
+            ),
+            **failures(400, 401, 404, 503),
+        },
+    )
     async def content(
         self,
         doc_id: FromQuery[str],
@@ -96,7 +108,7 @@ class ContentsController(Controller):
         start: Annotated[int, QueryParameter()] = 0,
         end: Annotated[int | None, QueryParameter()] = None,
         original: Annotated[bool, QueryParameter()] = False,
-    ) -> Response[ContentOut] | Stream:
+    ) -> Response[DocumentContentOut] | Stream:
         """The text of a document, up to a million characters of it at once; with `original=true` the file as it was
         uploaded, to be saved (`application/octet-stream`)."""
         document = DocumentId(checked_text(doc_id))
@@ -131,9 +143,9 @@ def chunk_out(chunk: Chunk, document: Document) -> ChunkOut:
     )
 
 
-def content_out(excerpt: Excerpt) -> ContentOut:
+def content_out(excerpt: Excerpt) -> DocumentContentOut:
     document = excerpt.document
-    return ContentOut(
+    return DocumentContentOut(
         success=True,
         doc_id=document.id,
         doc_name=document.name,

@@ -55,7 +55,13 @@ class KeysController(Controller):
     security = SIGNED_IN
     tags = TAGS
 
-    @post("/", status_code=201, operation_class=RepeatableOperation, responses=failures(400, 401, 409, 413, 503, 507))
+    @post(
+        "/",
+        status_code=201,
+        response_description="The key is good from now on. This reply is the only one that shows it",
+        operation_class=RepeatableOperation,
+        responses=failures(400, 401, 409, 413, 503, 507),
+    )
     async def create(self, data: Body[KeyIn], create_api_key: Asked[CreateApiKey], request: ApiRequest) -> NewKeyOut:
         """Make a key for a program."""
         made = await create_api_key(

@@ -1,5 +1,7 @@
 """`/api/rag`: knowledge bases, their documents, and questions to them. Its messages are Chinese."""
 
+from typing import Annotated
+
 import msgspec
 from litestar import Controller, get, post
 from litestar.params import FromQuery
@@ -54,7 +56,7 @@ class RetrieveIn(msgspec.Struct):
     is as good as nothing."""
 
     query: str
-    kb_id: str | None = None
+    kb_id: Annotated[str | None, msgspec.Meta(examples=["0b54ba0c-54f7-4c8f-a53d-6a1a1d6f4f2e"])] = None
     kb_ids: list[str] | None = None
     top_k: int | None = DEFAULT_TOP_K
     threshold: float | None = None

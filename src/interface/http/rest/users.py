@@ -34,6 +34,7 @@ class UsersController(Controller):
     @post(
         "/register",
         status_code=201,
+        response_description="The account is there",
         opt=PUBLIC,
         operation_class=RepeatableOperation,
         responses=failures(400, 409, 413, 429, 503, 507),

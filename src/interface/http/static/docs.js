@@ -14,18 +14,24 @@ function resolved(schema) {
   return schema && schema.$ref ? resolved(openapi.components.schemas[schema.$ref.split("/").pop()]) : schema || {};
 }
 
-// A value of the kind that a schema describes, to start from.
-function example(reference) {
+// A value of the kind that a schema describes, to start from: what has to be there, and what the schema has a value for.
+// Schemas can contain themselves: inside its own value each is left empty.
+function example(reference, around = []) {
+  if (around.includes(reference.$ref)) return null;
+  const within = reference.$ref ? [...around, reference.$ref] : around;
   const schema = resolved(reference);
-  if (schema.default !== undefined) return schema.default;
+  const [shown] = schema.examples || [schema.default];
+  if (shown !== undefined) return shown;
+  if (schema.enum) return schema.enum[0];
   const variants = schema.oneOf || schema.anyOf;
-  if (variants) return example(variants.find((variant) => variant.type !== "null") || variants[0]);
+  if (variants) return example(variants.find((variant) => variant.type !== "null") || variants[0], within);
   const type = Array.isArray(schema.type) ? schema.type.find((name) => name !== "null") : schema.type;
   if (type === "object") {
-    const fields = Object.entries(schema.properties || {});
-    return Object.fromEntries(fields.map(([name, field]) => [name, example(field)]));
+    const fields = Object.entries(schema.properties || {}).filter(([name, field]) =>
+      (schema.required || []).includes(name) || field.examples || (field.default ?? null) !== null);
+    return Object.fromEntries(fields.map(([name, field]) => [name, example(field, within)]));
   }
-  if (type === "array") return [example(schema.items)];
+  if (type === "array") return [example(schema.items, within)].filter((item) => item !== null);
   return { integer: 0, number: 0, boolean: true, string: "" }[type] ?? null;
 }
 
@@ -36,24 +42,49 @@ function statusTable(responses) {
   return element("table", {}, ...rows);
 }
 
+function row(label, field) {
+  return element("p", {}, element("label", {}, `${label} `, field));
+}
+
 function input(label, properties) {
   const field = element("input", properties);
-  return [field, element("p", {}, element("label", {}, `${label} `, field))];
+  return [field, row(label, field)];
+}
+
+function choice(label, values) {
+  const field = element("select", {}, ...values.map((value) => element("option", { value, textContent: value })));
+  field.value = values[0];
+  return [field, row(label, field)];
+}
+
+// A field of a form, whose row says what it is for; what is left empty is not sent.
+function formField(name, reference, required) {
+  const schema = resolved(reference);
+  const label = `${name}${required ? "" : " (optional)"}${schema.description ? ` – ${schema.description}` : ""}`;
+  if (schema.format === "binary") {
+    const [field, shown] = input(label, { type: "file", required });
+    return { shown, add: (form) => field.files.length && form.append(name, field.files[0]) };
+  }
+  const values = schema.enum || (schema.type === "boolean" ? ["true", "false"] : null);
+  const [field, shown] = values ? choice(label, required ? values : ["", ...values]) : input(label, { type: "text", required });
+  return { shown, add: (form) => field.value && form.append(name, field.value) };
+}
+
+function formFields(reference) {
+  const schema = resolved(reference);
+  const fields = Object.entries(schema.properties).map(([name, field]) =>
+    formField(name, field, (schema.required || []).includes(name)));
+  const build = () => {
+    const form = new FormData();
+    fields.forEach(({ add }) => add(form));
+    return { body: form };
+  };
+  return [fields.map(({ shown }) => shown), build];
 }
 
 function bodyFields(operation) {
   const content = (operation.requestBody || {}).content || {};
-  if (content["multipart/form-data"]) {
-    const [kb, kbRow] = input("kb_id", { type: "text" });
-    const [file, fileRow] = input("file", { type: "file" });
-    const build = () => {
-      const form = new FormData();
-      form.append("kb_id", kb.value);
-      if (file.files.length) form.append("file", file.files[0]);
-      return { body: form };
-    };
-    return [[kbRow, fileRow], build];
-  }
+  if (content["multipart/form-data"]) return formFields(content["multipart/form-data"].schema);
   if (content["application/json"]) {
     const text = JSON.stringify(example(content["application/json"].schema), null, 2);
     const area = element("textarea", { value: text, rows: text.split("\n").length, spellcheck: false });
@@ -65,8 +96,8 @@ function bodyFields(operation) {
 
 function parameterFields(parameters) {
   const fields = parameters.map((parameter) => {
-    const [field, row] = input(`${parameter.name} (${parameter.in})`, { type: "text", required: parameter.required });
-    return { parameter, field, row };
+    const [field, shown] = input(`${parameter.name} (${parameter.in})`, { type: "text", required: parameter.required });
+    return { parameter, field, shown };
   });
   const address = (path) => {
     const query = new URLSearchParams();
@@ -79,11 +110,12 @@ function parameterFields(parameters) {
   const headers = () => Object.fromEntries(
     fields.filter(({ parameter, field }) => parameter.in === "header" && field.value)
       .map(({ parameter, field }) => [parameter.name, field.value]));
-  return [fields.map(({ row }) => row), address, headers];
+  return [fields.map(({ shown }) => shown), address, headers];
 }
 
 async function show(reply, output) {
   output.textContent = `${reply.status} ${reply.statusText}\n\n`;
+  if (!reply.body) return; // as of a 204
   const reader = reply.body.pipeThrough(new TextDecoderStream()).getReader();
   for (let piece = await reader.read(); !piece.done; piece = await reader.read()) output.append(piece.value);
 }
