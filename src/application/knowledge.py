@@ -37,13 +37,13 @@ class CreateKnowledgeBase:
         *,
         idempotency: IdempotencyKey | None = None,
     ) -> KnowledgeBase:
-        """Raises `InvalidKnowledgeBaseName`, `UnknownEmbeddingModel`, `ApiKeyRequired` or `IdempotencyMismatch`."""
-        embedder = self.embedders.get(self.embedders.names()[0] if embedding_model is None else embedding_model)
+        """Raises `InvalidKnowledgeBaseName`, `UnknownEmbeddingModel` or `IdempotencyMismatch`."""
+        space = self.embedders.space(self.embedders.names()[0] if embedding_model is None else embedding_model)
         knowledge_base = KnowledgeBase(
             id=KnowledgeBaseId(self.ids.uuid()),
             owner=owner,
             name=name,
-            space=embedder.space,
+            space=space,
             created_at=self.now(),
         )
         try:

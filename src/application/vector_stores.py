@@ -63,13 +63,13 @@ class CreateVectorStore:
         idempotency: IdempotencyKey | None = None,
     ) -> KnowledgeBaseId:
         """The same key gives the same store. Raises `InvalidKnowledgeBaseName`, `InvalidMetadata`,
-        `InvalidStoreExpiry`, `UnknownEmbeddingModel`, `ApiKeyRequired` or `IdempotencyMismatch`."""
+        `InvalidStoreExpiry`, `UnknownEmbeddingModel` or `IdempotencyMismatch`."""
         now = self.now()
         base = KnowledgeBase(
             id=KnowledgeBaseId(self.ids.uuid()),
             owner=owner,
             name=about.name or UNNAMED,
-            space=self.embedders.get(embedding_model or self.embedders.names()[0]).space,
+            space=self.embedders.space(embedding_model or self.embedders.names()[0]),
             created_at=now,
         )
         settings = about.applied(StoreSettings(last_active_at=now))

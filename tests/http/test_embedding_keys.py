@@ -99,18 +99,19 @@ async def test_a_question_still_finds_words(user: Client, upstream: Upstream) ->
     assert len(upstream.requests) == 1
 
 
-async def test_a_model_without_the_key_it_needs_is_not_to_be_had(user: Client, upstream: Upstream) -> None:
+async def test_a_model_without_the_key_it_needs_can_be_chosen_and_not_used(user: Client, upstream: Upstream) -> None:
     kb_id = await a_shelf(user, "hash-1024")
+    for_later = await a_shelf(user, KEYLESS)
 
     listed = (await user.get("/api/rag/models")).json()["models"]
     refusals = [
-        await user.post("/api/rag/kb/create", {"kb_name": "Shelf", "embedding_model": KEYLESS}),
+        await user.upload(for_later),
         await user.post("/api/rag/kb/reindex", {"kb_id": kb_id, "embedding_model": KEYLESS}),
         await user.post("/v1/embeddings", {"model": KEYLESS, "input": "hello"}),
         await user.post("/v1/embeddings", {"model": KEYLESS, "input": [1, 2]}),
     ]
 
-    assert listed == ["hash-1024", REFUSED]
+    assert listed == ["hash-1024", KEYLESS, REFUSED]
     assert [reply.status_code for reply in refusals] == [400] * 4
     assert [reply.json()["code"] for reply in refusals[:2]] == ["api_key_required"] * 2
     assert [reply.json()["error"]["code"] for reply in refusals[2:]] == ["api_key_required"] * 2
@@ -119,7 +120,8 @@ async def test_a_model_without_the_key_it_needs_is_not_to_be_had(user: Client, u
 
 async def test_a_default_without_its_key_is_not_silently_another_model(tmp_path: Path, upstream: Upstream) -> None:
     async with a_user(tmp_path, upstream, MemoryStore(), {}, default=KEYLESS) as user:
-        reply = await user.post("/api/rag/kb/create", {"kb_name": "Shelf"})
+        kb_id = (await user.post("/api/rag/kb/create", {"kb_name": "Shelf"})).json()["kb_id"]
+        reply = await user.upload(kb_id)
         listed = (await user.get("/api/rag/models")).json()["models"]
 
     assert told(reply)[:2] == (400, "api_key_required")

@@ -55,7 +55,10 @@ class Embedders(Protocol):
     """The embedding models that are configured."""
 
     def names(self) -> Sequence[str]:
-        """Those that can be used; the default first, which is there in any case."""
+        """The default first; also of those that lack a key."""
+
+    def space(self, name: str) -> EmbeddingSpace:
+        """Where vectors of a model live, which may lack a key for the moment. Raises `UnknownEmbeddingModel`."""
 
     def get(self, name: str) -> Embedder:
         """Raises `UnknownEmbeddingModel`, or `ApiKeyRequired` when its server wants a key and there is none."""

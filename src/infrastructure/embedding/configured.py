@@ -4,13 +4,17 @@ from collections.abc import Collection, Sequence
 
 from llm_backend.application.ports.embedder import Embedder
 from llm_backend.domain.errors import ApiKeyRequired, UnknownEmbeddingModel
+from llm_backend.domain.knowledge import EmbeddingSpace
 
 
 class NoEmbedders:
-    """As if the configuration named none any more: searches go by words alone."""
+    """Names none: searches go by words alone."""
 
     def names(self) -> Sequence[str]:
         return []
+
+    def space(self, name: str) -> EmbeddingSpace:
+        return self.get(name).space
 
     def get(self, name: str) -> Embedder:
         """Raises `UnknownEmbeddingModel`."""
@@ -27,11 +31,15 @@ class ConfiguredEmbedders:
         self._keyless = frozenset(keyless)
         if default not in self._by_name:
             raise UnknownEmbeddingModel
-        usable = [name for name in self._by_name if name not in self._keyless]
-        self._names = [default, *(name for name in usable if name != default)]
+        self._names = [default, *(name for name in self._by_name if name != default)]
 
     def names(self) -> Sequence[str]:
         return list(self._names)
+
+    def space(self, name: str) -> EmbeddingSpace:
+        if name not in self._by_name:
+            raise UnknownEmbeddingModel
+        return self._by_name[name].space
 
     def get(self, name: str) -> Embedder:
         if name not in self._by_name:

@@ -24,14 +24,15 @@ def test_other_names_are_unknown(name: str) -> None:
         ConfiguredEmbedders([HashEmbedder()], default="hash-1024").get(name)
 
 
-def test_those_without_their_key_are_not_listed_except_the_default() -> None:
+def test_those_without_their_key_have_a_space_and_cannot_be_used() -> None:
     lexical, remote = HashEmbedder(), NamedEmbedder(name="remote")
 
     embedders = ConfiguredEmbedders([lexical, remote], default="hash-1024", keyless=["remote"])
     defaulting = ConfiguredEmbedders([lexical, remote], default="remote", keyless=["remote"])
 
-    assert (embedders.names(), defaulting.names()) == (["hash-1024"], ["remote", "hash-1024"])
+    assert (embedders.names(), defaulting.names()) == (["hash-1024", "remote"], ["remote", "hash-1024"])
     for each in (embedders, defaulting):
+        assert each.space("remote") == remote.space
         with pytest.raises(ApiKeyRequired):
             each.get("remote")
 
