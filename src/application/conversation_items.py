@@ -15,7 +15,7 @@ from llm_backend.application.reading_inputs import ReadInputFiles
 from llm_backend.application.recalling_items import PlacedItem, RecallItem, placed
 from llm_backend.application.responses import check_items
 from llm_backend.domain.conversations import LONGEST_TITLE, Conversation, Message, Role, Thread
-from llm_backend.domain.errors import AnswerInProgress, InvalidInput, ItemNotFound
+from llm_backend.domain.errors import AnswerInProgress, CursorNotFound, InvalidInput, ItemNotFound
 from llm_backend.domain.ids import ConversationId, UserId
 from llm_backend.domain.items import FunctionCall, FunctionResult, Given, Item, Reference, Removed, Said, Speaker
 from llm_backend.domain.text import is_storable
@@ -30,6 +30,8 @@ NO_MODEL = "unspecified"
 
 Place = tuple[int, int]
 """The number of a message, and the index of an item in it."""
+NOWHERE: Place = (0, 0)  # the first message is number 1
+UNSETTLED = 2  # behind the last message: a question that was taken back, and its answer, have been streamed nonetheless
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +104,7 @@ class ReadItems:
 
     async def page(self, owner: UserId, conversation: ConversationId, part: Slice[Place]) -> Sequence[PlacedItem]:
         """A part of its items, whether those that it is told by are still there or not. Looks at no more messages than
-        it takes. Raises `ConversationNotFound`."""
+        it takes. Raises `ConversationNotFound` or `CursorNotFound`."""
         newest_first = part.newest_first is not part.ends
         first, last = _numbers(part)
         found: list[PlacedItem] = []
@@ -110,6 +112,7 @@ class ReadItems:
             thread = await self.views.stretch(
                 owner, conversation, first=first, last=last, limit=max(part.limit, 1), newest_first=newest_first
             )
+            check_places(part, last=thread.conversation.last_number + UNSETTLED)
             found += placed(thread.messages)
             page = part_of(found, part)
             if len(page) >= part.limit or len(thread.messages) < part.limit:
@@ -129,6 +132,15 @@ def part_of(items: Iterable[PlacedItem], part: Slice[Place]) -> Sequence[PlacedI
     there = [one for one in items if (low is None or low < one.place) and (high is None or one.place < high)]
     there.sort(key=lambda one: one.place, reverse=part.newest_first)
     return there[max(len(there) - part.limit, 0) :] if part.ends else there[: part.limit]
+
+
+def check_places(part: Slice[Place], *, first: int = 1, last: int) -> None:
+    """Items that are gone have left their place among the messages. Raises `CursorNotFound` for a neighbour in none of
+    these messages."""
+    if part.after is not None and not first <= part.after[0] <= last:
+        raise CursorNotFound(param="after")
+    if part.before is not None and not first <= part.before[0] <= last:
+        raise CursorNotFound(param="before")
 
 
 def _ends(part: Slice[Place]) -> tuple[Place | None, Place | None]:

@@ -35,6 +35,7 @@ class KeepHouse:
     now: Clock
     events_kept_for: timedelta = DAY  # of ended answers, for readers who come back late
     idempotency_kept_for: timedelta = DAY
+    places_kept_for: timedelta = DAY  # of deleted things, for those who page by them
 
     async def __call__(self) -> None:
         """A part that fails is logged and left for the next time."""
@@ -59,6 +60,7 @@ class KeepHouse:
         async with self.transactions() as work:
             await work.revocations.forget_expired(now - DAY)  # a clock that jumps ahead must not revive a token
             await work.idempotency.forget_before(now - self.idempotency_kept_for)
+            await work.deleted_places.forget(now=now, kept_for=self.places_kept_for)
             await work.commit()
 
     def regularly(self, every: timedelta) -> AbstractAsyncContextManager[None]:

@@ -229,11 +229,11 @@ class ListStoreFiles:
         batch: FileBatchId | None = None,
         status: FileStatus | None = None,
     ) -> Sequence[StoreFile]:
-        """With `batch`, those of that batch. Raises `KnowledgeBaseNotFound`, `FileBatchNotFound`."""
-        found = await self.views.store_files(owner, knowledge_base, part, batch=batch, status=status)
+        """With `batch`, those of that batch. Raises `KnowledgeBaseNotFound`, `FileBatchNotFound` or, if it is none of
+        these, `CursorNotFound`."""
         if batch is not None:
             await self.views.batch(owner, knowledge_base, batch)
-        return found
+        return await self.views.store_files(owner, knowledge_base, part, batch=batch, status=status)
 
 
 @dataclass(frozen=True, slots=True)

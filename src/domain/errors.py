@@ -7,7 +7,7 @@ Long because: whoever wants to know what can go wrong finds all of it here.
 """
 
 from datetime import timedelta
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 
 class DomainError(Exception):
@@ -28,6 +28,18 @@ class Invalid(DomainError):
 
     code = "invalid"
     default_message = "The request is not valid"
+
+
+class CursorNotFound(Invalid):
+    """A page is to begin or end at something that the list does not have and, for all that is remembered, never had.
+    `param` says which of its ends that is."""
+
+    code = "cursor_not_found"
+    default_message = "The list has nothing by the id that the page was to begin or end at"
+
+    def __init__(self, message: str | None = None, *, param: Literal["after", "before"]) -> None:
+        super().__init__(message or f"{self.default_message} ({param})")
+        self.param = param
 
 
 class Unauthenticated(DomainError):

@@ -96,8 +96,8 @@ class Files(Protocol):
         """Nobody else attaches or removes it until the unit of work is over. Raises `StoredFileNotFound`."""
 
     async def remove(self, owner: UserId, file: FileId) -> None:
-        """It is gone with the commit, and so are its attachments, but not the documents that it became. Raises
-        `StoredFileNotFound`."""
+        """It is gone with the commit, and so are its attachments, but not the documents that it became. Lists go on
+        behind where it was. Raises `StoredFileNotFound`."""
 
     async def attach(self, attachment: Attachment) -> None:
         """Both the file and the document are there."""

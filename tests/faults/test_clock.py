@@ -8,7 +8,7 @@ import pytest
 
 from llm_backend import Backend, Settings, open_backend
 from llm_backend.application.ports.idempotency import IdempotencyKey
-from llm_backend.domain.errors import Unauthenticated
+from llm_backend.domain.errors import CursorNotFound, Unauthenticated
 from llm_backend.domain.ids import AnswerId, ConversationId, UserId
 from llm_backend.infrastructure.memory.passage_index import MemoryPassageIndex
 from llm_backend.infrastructure.security.passwords import Argon2Cost, Argon2Passwords
@@ -146,3 +146,19 @@ async def test_a_running_answer_and_a_job_are_not_taken_away(
         "Hi",
         "Hello, world",
     ]
+
+
+async def test_pages_go_on_behind_what_was_deleted_for_a_day(backend: Backend, ada: UserId, clock: ManualClock) -> None:
+    older, newer = [(await backend.create_conversation(ada, title, "some-model")).id for title in ("A", "B")]
+    await backend.delete_conversation(ada, newer)
+    await backend.keep_house()
+
+    clock.set(clock() + 23 * HOUR)
+    await backend.keep_house()
+    within = await backend.list_conversations(ada, before=newer)
+    clock.set(clock() + HOUR)
+    await backend.keep_house()
+
+    assert [summary.id for summary in within] == [older]
+    with pytest.raises(CursorNotFound):
+        await backend.list_conversations(ada, before=newer)

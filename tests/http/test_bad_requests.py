@@ -238,6 +238,7 @@ ELSEWHERE = {  # codes that other routes than those of `/api/rag` answer with
     *("file_not_found", "file_batch_not_found", "file_content_missing", "file_belongs_elsewhere", "invalid_file_batch"),
     *("invalid_input", "item_not_found", "previous_response_not_found", "response_not_found", "events_forgotten"),
     *("invalid_file_expiry", "invalid_chunking", "invalid_metadata", "invalid_store_expiry", "vector_store_expired"),
+    "cursor_not_found",
 }
 
 

@@ -15,7 +15,8 @@ Id = TypeVar("Id")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Slice(Generic[Id]):
     """A part of a list: at most `limit` of what comes after one thing and before another, without these. With `before`
-    alone it is what comes right before that. Nothing, when one of them does not exist."""
+    alone it is what comes right before that. Either may have been deleted meanwhile; whoever looks it up raises
+    `CursorNotFound` when it never was in the list."""
 
     limit: int
     newest_first: bool = True
@@ -43,13 +44,13 @@ class FileViews(Protocol):
         after: FileId | None = None,
     ) -> Sequence[StoredFile]:
         """Uploaded files that have not expired, and documents that were uploaded straight into a knowledge base, by the
-        time they were made. None, when `after` does not exist."""
+        time they were made. Raises `CursorNotFound`."""
 
     async def file(self, owner: UserId, file: FileId) -> StoredFile:
         """Also an expired one. The document that a file has become stands for the file. Raises `StoredFileNotFound`."""
 
     async def vector_stores(self, owner: UserId, part: Slice[KnowledgeBaseId] | None = None) -> Sequence[VectorStore]:
-        """A part of them; all, newest first, without."""
+        """A part of them; all, newest first, without. Raises `CursorNotFound`."""
 
     async def vector_store(self, owner: UserId, knowledge_base: KnowledgeBaseId) -> VectorStore:
         """Raises `KnowledgeBaseNotFound`."""
@@ -64,7 +65,8 @@ class FileViews(Protocol):
         status: FileStatus | None = None,
     ) -> Sequence[StoreFile]:
         """A part of them; all, newest first, without. With `batch`, those of that batch; with `status`, those that have
-        come so far. Raises `KnowledgeBaseNotFound`."""
+        come so far; a neighbour may be any file of the vector store. Raises `KnowledgeBaseNotFound` or
+        `CursorNotFound`."""
 
     async def store_file(self, owner: UserId, knowledge_base: KnowledgeBaseId, file: FileId) -> StoreFile:
         """The newest, where a file was attached again. Raises `KnowledgeBaseNotFound` or `StoredFileNotFound`."""

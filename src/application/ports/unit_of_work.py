@@ -3,6 +3,7 @@
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
+from llm_backend.application.ports.deleted_places import DeletedPlaces
 from llm_backend.application.ports.idempotency import IdempotencyRecords
 from llm_backend.domain.api_keys import ApiKeys
 from llm_backend.domain.conversations import Conversations
@@ -53,6 +54,9 @@ class UnitOfWork(Protocol):
 
     @property
     def idempotency(self) -> IdempotencyRecords: ...
+
+    @property
+    def deleted_places(self) -> DeletedPlaces: ...
 
     async def commit(self) -> None: ...
 

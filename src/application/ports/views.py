@@ -29,7 +29,8 @@ class ConversationViews(Protocol):
     async def summaries(
         self, owner: UserId, *, limit: int | None = None, before: ConversationId | None = None
     ) -> Sequence[ConversationSummary]:
-        """Newest first, those made before `before` if it is given (none, when that does not exist)."""
+        """Newest first, those made before `before` if it is given, which may have been deleted meanwhile. Raises
+        `CursorNotFound` when it never was."""
 
     async def thread(
         self, owner: UserId, conversation: ConversationId, *, limit: int | None = None, unlisted: bool = False

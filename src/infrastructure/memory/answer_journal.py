@@ -102,6 +102,7 @@ def _begin(tables: Tables, turn: Turn, me: WriterId) -> None:
     answer, key = turn.answer, turn.idempotency
     if turn.opens:
         tables.conversations[turn.opens.id] = turn.opens
+        tables.number(turn.opens.id)
     _append_message(tables, answer.conversation, turn.question)
     tables.answers[answer.id] = AnswerRow(
         answer=answer,
@@ -148,4 +149,4 @@ def _take_back_message(tables: Tables, conversation: ConversationId) -> None:
     tables.messages[conversation] = tables.messages[conversation][:-1]
     tables.conversations[conversation] = replace(found, last_number=found.last_number - 1)
     if not found.listed:
-        del tables.conversations[conversation], tables.messages[conversation]
+        del tables.conversations[conversation], tables.messages[conversation], tables.numbers[conversation]

@@ -6,8 +6,9 @@ from itertools import islice
 
 from llm_backend.application.ports.views import LARGEST_NUMBER
 from llm_backend.domain.conversations import Conversation, ConversationSummary, Message, Thread
-from llm_backend.domain.errors import AnswerInProgress, ConversationIdTaken, ConversationNotFound
+from llm_backend.domain.errors import AnswerInProgress, ConversationIdTaken, ConversationNotFound, CursorNotFound
 from llm_backend.domain.ids import ConversationId, UserId
+from llm_backend.infrastructure.memory.deleted_places import note_place, number_of_deleted
 from llm_backend.infrastructure.memory.tables import Place, Tables
 
 
@@ -22,6 +23,7 @@ class MemoryConversations:
         if conversation.id in tables.conversations:
             raise ConversationIdTaken
         tables.conversations[conversation.id] = replace(conversation)
+        tables.number(conversation.id)
         if messages:
             tables.messages[conversation.id] = tuple(messages)
 
@@ -57,7 +59,9 @@ class MemoryConversations:
                 self.place.tables.events.pop(answer.id, None)
 
     async def remove(self, owner: UserId, conversation: ConversationId) -> None:
-        drop_conversation(self.place.tables, conversation_of(self.place.tables, owner, conversation))
+        found = conversation_of(self.place.tables, owner, conversation)
+        note_place(self.place.tables, owner, conversation)
+        drop_conversation(self.place.tables, found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +73,14 @@ class MemoryConversationViews:
     async def summaries(
         self, owner: UserId, *, limit: int | None = None, before: ConversationId | None = None
     ) -> Sequence[ConversationSummary]:
-        newest_first = [
-            one for one in reversed(self.place.tables.conversations.values()) if one.owner == owner and one.listed
-        ]
+        tables = self.place.tables
+        newest_first = [one for one in reversed(tables.conversations.values()) if one.owner == owner and one.listed]
         if before is not None:
-            ids = [one.id for one in newest_first]
-            newest_first = newest_first[ids.index(before) + 1 :] if before in ids else []
+            is_there = any(one.id == before for one in newest_first)
+            number = tables.numbers[before] if is_there else number_of_deleted(tables, owner, before)
+            if number is None:
+                raise CursorNotFound(param="before")
+            newest_first = [one for one in newest_first if tables.numbers[one.id] < number]
         return [_summary(one) for one in islice(newest_first, limit)]
 
     async def thread(
@@ -121,7 +127,7 @@ def drop_conversation(tables: Tables, conversation: Conversation) -> None:
         if row.idempotency is not None:
             tables.idempotency.pop((conversation.owner, row.idempotency.key), None)
     tables.messages.pop(conversation.id, None)
-    del tables.conversations[conversation.id]
+    del tables.conversations[conversation.id], tables.numbers[conversation.id]
 
 
 def _summary(conversation: Conversation) -> ConversationSummary:

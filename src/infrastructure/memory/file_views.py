@@ -1,16 +1,17 @@
 """Looking at files and vector stores in memory."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from llm_backend.application.ports.file_views import Id, Slice
-from llm_backend.domain.errors import StoredFileNotFound
+from llm_backend.domain.errors import CursorNotFound, StoredFileNotFound
 from llm_backend.domain.files import Purpose, StoredFile
 from llm_backend.domain.ids import DocumentId, FileBatchId, FileId, KnowledgeBaseId, UserId
 from llm_backend.domain.knowledge import Document, DocumentState, KnowledgeBase
 from llm_backend.domain.vector_stores import FileBatch, FileCounts, FileStatus, StoreFile, StoreSettings, VectorStore
+from llm_backend.infrastructure.memory.deleted_places import number_of_deleted
 from llm_backend.infrastructure.memory.knowledge import is_seen, knowledge_base_of
 from llm_backend.infrastructure.memory.tables import Place
 from llm_backend.infrastructure.memory.vector_stores import batch_of
@@ -38,9 +39,7 @@ class MemoryFileViews:
         found.sort(key=_place, reverse=newest_first)
         if after is None:
             return found[:limit]
-        last = next((_place(file) for file in self._all(owner) if file.id == after), None)
-        if last is None:
-            return []
+        last = self._place_of(owner, after)
         behind = [file for file in found if (_place(file) < last if newest_first else _place(file) > last)]
         return behind[:limit]
 
@@ -56,7 +55,14 @@ class MemoryFileViews:
 
     async def vector_stores(self, owner: UserId, part: Slice[KnowledgeBaseId] | None = None) -> Sequence[VectorStore]:
         shelves = [one for one in self.place.tables.knowledge_bases.values() if one.owner == owner]
-        return [self._store(shelf) for shelf in _sliced(shelves[::-1], part, lambda shelf: shelf.id)]
+        there = {shelf.id for shelf in shelves}
+        tables = self.place.tables
+
+        def number_of(store: KnowledgeBaseId) -> int | None:
+            return tables.numbers[store] if store in there else number_of_deleted(tables, owner, store)
+
+        found = _sliced(shelves[::-1], part, lambda shelf: tables.numbers[shelf.id], number_of)
+        return [self._store(shelf) for shelf in found]
 
     async def vector_store(self, owner: UserId, knowledge_base: KnowledgeBaseId) -> VectorStore:
         return self._store(knowledge_base_of(self.place.tables, owner, knowledge_base))
@@ -72,12 +78,18 @@ class MemoryFileViews:
     ) -> Sequence[StoreFile]:
         found = self._files_of(knowledge_base_of(self.place.tables, owner, knowledge_base))
         row = self.place.tables.file_batches.get(batch) if batch else None
-        wanted = {
-            one.file
+        wanted = [
+            one
             for one in found
             if status in {None, one.status} and (batch is None or (row and one.document.id in row.documents))
-        }
-        return _sliced(found, part, lambda one: one.file, wanted)
+        ]
+        numbers = self.place.tables.numbers
+
+        def number_of(file: FileId) -> int | None:
+            there = [numbers[one.document.id] for one in found if one.file == file]
+            return max(there) if there else number_of_deleted(self.place.tables, owner, file, knowledge_base)
+
+        return _sliced(wanted, part, lambda one: numbers[one.document.id], number_of)
 
     async def store_file(self, owner: UserId, knowledge_base: KnowledgeBaseId, file: FileId) -> StoreFile:
         for one in await self.store_files(owner, knowledge_base):
@@ -94,6 +106,16 @@ class MemoryFileViews:
 
     async def batch(self, owner: UserId, knowledge_base: KnowledgeBaseId, batch: FileBatchId) -> FileBatch:
         return batch_of(self.place.tables, owner, knowledge_base, batch).batch
+
+    def _place_of(self, owner: UserId, file: FileId) -> tuple[datetime, FileId]:
+        """Also of one that has been deleted. Raises `CursorNotFound`."""
+        there = next((_place(one) for one in self._all(owner) if one.id == file), None)
+        deleted = self.place.tables.deleted_places.get((owner, file, None))
+        if there:
+            return there
+        if deleted is None or deleted.made_at is None:
+            raise CursorNotFound(param="after")
+        return deleted.made_at, file
 
     def _all(self, owner: UserId) -> list[StoredFile]:
         tables = self.place.tables
@@ -126,19 +148,30 @@ class MemoryFileViews:
 
 
 def _sliced(
-    newest_first: Sequence[T], part: Slice[Id] | None, id_of: Callable[[T], Id], wanted: Collection[Id] | None = None
+    newest_first: Sequence[T],
+    part: Slice[Id] | None,
+    number: Callable[[T], int],
+    number_of: Callable[[Id], int | None],
 ) -> Sequence[T]:
-    """Of those that are wanted (None: all). Neighbours need not be."""
-    listed = newest_first if part is None or part.newest_first else newest_first[::-1]
-    ids = [id_of(one) for one in listed]
+    """`number_of` finds neighbours, whether they are listed or not. Raises `CursorNotFound`."""
     if part is None:
-        return [one for one in listed if wanted is None or id_of(one) in wanted]
-    if {part.after, part.before} - {None, *ids}:
-        return []
-    start = ids.index(part.after) + 1 if part.after else 0
-    end = ids.index(part.before) if part.before else len(ids)
-    between = [one for one in listed[start:end] if wanted is None or id_of(one) in wanted]
-    return between[-part.limit :] if part.ends else between[: part.limit]
+        return newest_first
+    after = _found("after", part.after, number_of)
+    before = _found("before", part.before, number_of)
+    low, high = (before, after) if part.newest_first else (after, before)
+    between = [
+        one for one in newest_first if (low is None or low < number(one)) and (high is None or number(one) < high)
+    ]
+    listed = between if part.newest_first else between[::-1]
+    return listed[max(len(listed) - part.limit, 0) :] if part.ends else listed[: part.limit]
+
+
+def _found(param: Literal["after", "before"], name: Id | None, number_of: Callable[[Id], int | None]) -> int | None:
+    """The number of a neighbour that has a name."""
+    number = None if name is None else number_of(name)
+    if name is not None and number is None:
+        raise CursorNotFound(param=param)
+    return number
 
 
 def _place(file: StoredFile) -> tuple[datetime, FileId]:

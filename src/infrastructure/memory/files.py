@@ -8,6 +8,7 @@ from llm_backend.domain.errors import StoredFileNotFound
 from llm_backend.domain.files import Attachment, StoredFile
 from llm_backend.domain.ids import DocumentId, FileId, UserId
 from llm_backend.domain.knowledge import Document
+from llm_backend.infrastructure.memory.deleted_places import note_place_of_document, note_place_of_file
 from llm_backend.infrastructure.memory.knowledge import is_seen
 from llm_backend.infrastructure.memory.tables import Place
 
@@ -29,9 +30,12 @@ class MemoryFiles:
         return found
 
     async def remove(self, owner: UserId, file: FileId) -> None:
-        await self.hold(owner, file)
-        del self.place.tables.files[file]
-        attachments = self.place.tables.attachments
+        found, tables = await self.hold(owner, file), self.place.tables
+        note_place_of_file(tables, owner, file, found.created_at)
+        for became in await self.attached(owner, file):
+            note_place_of_document(tables, became)
+        del tables.files[file]
+        attachments = tables.attachments
         for document in [one.document for one in attachments.values() if one.file == file]:
             del attachments[document]
 

@@ -17,6 +17,7 @@ from llm_backend.domain.knowledge import (
     KnowledgeBase,
     StoredChunk,
 )
+from llm_backend.infrastructure.memory.deleted_places import note_place, note_place_of_document
 from llm_backend.infrastructure.memory.tables import DocumentRow, EmbeddingRow, Place, Tables
 
 NOTHING = EmbeddingRow()
@@ -30,6 +31,7 @@ class MemoryKnowledgeBases:
 
     async def add(self, knowledge_base: KnowledgeBase) -> None:
         self.place.tables.knowledge_bases[knowledge_base.id] = replace(knowledge_base)
+        self.place.tables.number(knowledge_base.id)
 
     async def get(self, owner: UserId, knowledge_base: KnowledgeBaseId) -> KnowledgeBase:
         return replace(knowledge_base_of(self.place.tables, owner, knowledge_base))
@@ -41,7 +43,8 @@ class MemoryKnowledgeBases:
     async def remove(self, owner: UserId, knowledge_base: KnowledgeBaseId) -> None:
         tables = self.place.tables
         knowledge_base_of(tables, owner, knowledge_base)
-        del tables.knowledge_bases[knowledge_base]
+        note_place(tables, owner, knowledge_base)
+        del tables.knowledge_bases[knowledge_base], tables.numbers[knowledge_base]
         for move in [one for one in tables.reindexings.values() if one.knowledge_base == knowledge_base]:
             del tables.reindexings[move.id]
         tables.store_settings.pop(knowledge_base, None)
@@ -49,7 +52,7 @@ class MemoryKnowledgeBases:
             del tables.file_batches[batch.id]
         for row in list(tables.documents.values()):
             if row.document.knowledge_base == knowledge_base:
-                _put_in_state(tables, row, DocumentState.DELETED)
+                _bury(tables, row)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +66,7 @@ class MemoryDocuments:
     ) -> None:
         tables = self.place.tables
         shelf = knowledge_base_of(tables, document.owner, document.knowledge_base)
+        tables.number(document.id)
         tables.documents[document.id] = DocumentRow(
             document=replace(document),
             text=text,
@@ -95,7 +99,7 @@ class MemoryDocuments:
             if old.id == document:
                 break
             if (old.knowledge_base, old.name) == (newer.knowledge_base, newer.name):
-                _put_in_state(self.place.tables, row, DocumentState.DELETED)
+                _bury(self.place.tables, row)
                 buried.append(old.id)
         return buried
 
@@ -206,7 +210,7 @@ class MemoryDocuments:
         row = self.place.tables.documents.get(document)
         if row is None or not is_seen(row, owner) or row.document.knowledge_base != knowledge_base:
             raise DocumentNotFound
-        _put_in_state(self.place.tables, row, DocumentState.DELETED)
+        _bury(self.place.tables, row)
 
     async def pending(self) -> Sequence[DocumentId]:
         documents = [row.document for row in self.place.tables.documents.values()]
@@ -222,7 +226,7 @@ class MemoryDocuments:
         failed = [row for row in rows if row.document.state is DocumentState.FAILED]
         old = [row for row in failed if row.document.created_at < before]
         for row in old:
-            _put_in_state(self.place.tables, row, DocumentState.DELETED)
+            _bury(self.place.tables, row)
         return len(old)
 
     async def tombstones(self) -> Sequence[DocumentId]:
@@ -232,7 +236,7 @@ class MemoryDocuments:
     async def forget(self, document: DocumentId) -> None:
         row = self.place.tables.documents.get(document)
         if row is not None and row.document.state is DocumentState.DELETED:
-            del self.place.tables.documents[document]
+            del self.place.tables.documents[document], self.place.tables.numbers[document]
             self.place.tables.attachments.pop(document, None)
 
     def _present(self) -> list[DocumentRow]:
@@ -288,6 +292,12 @@ def is_seen(row: DocumentRow, owner: UserId) -> bool:
 
 def is_ready(row: DocumentRow, owner: UserId) -> bool:
     return row.document.state is DocumentState.READY and row.document.owner == owner
+
+
+def _bury(tables: Tables, row: DocumentRow) -> None:
+    if row.document.state is not DocumentState.DELETED:
+        note_place_of_document(tables, row.document)
+        _put_in_state(tables, row, DocumentState.DELETED)
 
 
 def _put_in_state(tables: Tables, row: DocumentRow, state: DocumentState) -> None:

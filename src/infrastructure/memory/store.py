@@ -9,6 +9,7 @@ from llm_backend.infrastructure.memory.answer_journal import MemoryAnswerJournal
 from llm_backend.infrastructure.memory.answer_leases import MemoryAnswerLeases
 from llm_backend.infrastructure.memory.api_keys import MemoryApiKeys, MemoryApiKeyViews
 from llm_backend.infrastructure.memory.conversations import MemoryConversations, MemoryConversationViews
+from llm_backend.infrastructure.memory.deleted_places import MemoryDeletedPlaces
 from llm_backend.infrastructure.memory.file_views import MemoryFileViews
 from llm_backend.infrastructure.memory.files import MemoryFiles
 from llm_backend.infrastructure.memory.idempotency import MemoryIdempotencyRecords
@@ -41,6 +42,7 @@ class MemoryUnitOfWork:
         self.files = MemoryFiles(self._staged)
         self.vector_stores = MemoryVectorStores(self._staged)
         self.idempotency = MemoryIdempotencyRecords(self._staged)
+        self.deleted_places = MemoryDeletedPlaces(self._staged)
 
     async def commit(self) -> None:
         self._committed.tables = self._staged.tables

@@ -1,9 +1,11 @@
 """What the in-memory store holds: dictionaries in the order of insertion, which is the order of lists."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
+from itertools import count
+from typing import Any
 
 from llm_backend.application.ports.answer_journal import NumberedEvent
 from llm_backend.application.ports.idempotency import IdempotencyKey
@@ -90,9 +92,21 @@ class Outcome:
     at: datetime
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeletedPlace:
+    """Where something was in a list: its number there, or, where lists go by time, when it was made. `noticed_at` is
+    when the housekeeper came across it."""
+
+    number: int | None = None
+    made_at: datetime | None = None
+    noticed_at: datetime | None = None
+
+
 @dataclass(slots=True)
 class Tables:
     """Rows are replaced and never changed, so that a copy need not go deeper than the dictionaries.
+
+    `numbers` rise in the order in which things were added; none is given twice, also when it was not committed.
 
     Entities can be changed: copy them on the way in and on the way out.
     """
@@ -114,9 +128,19 @@ class Tables:
     attachments: dict[DocumentId, Attachment] = field(default_factory=dict)
     store_settings: dict[KnowledgeBaseId, StoreSettings] = field(default_factory=dict)
     file_batches: dict[FileBatchId, BatchRow] = field(default_factory=dict)
+    numbers: dict[ConversationId | KnowledgeBaseId | DocumentId, int] = field(default_factory=dict)
+    deleted_places: dict[
+        tuple[UserId, ConversationId | KnowledgeBaseId | FileId, KnowledgeBaseId | None], DeletedPlace
+    ] = field(default_factory=dict)
+    counter: Iterator[int] = field(default_factory=lambda: count(1))
 
     def copy(self) -> "Tables":
-        return Tables(*(dict(getattr(self, table.name)) for table in fields(self)))
+        names = [table.name for table in fields(self) if table.name != "counter"]
+        copies: dict[str, Any] = {name: dict(getattr(self, name)) for name in names}
+        return replace(self, **copies)
+
+    def number(self, added: ConversationId | KnowledgeBaseId | DocumentId) -> None:
+        self.numbers[added] = next(self.counter)
 
 
 @dataclass(slots=True)

@@ -7,10 +7,8 @@ from typing import Any
 import msgspec
 from sqlalchemy import (
     BigInteger,
-    BindParameter,
     CompoundSelect,
     Integer,
-    ScalarSelect,
     Text,
     and_,
     asc,
@@ -30,7 +28,13 @@ from sqlalchemy import (
 )
 
 from llm_backend.application.ports.file_views import Slice
-from llm_backend.domain.errors import FileBatchNotFound, IngestionCancelled, KnowledgeBaseNotFound, StoredFileNotFound
+from llm_backend.domain.errors import (
+    CursorNotFound,
+    FileBatchNotFound,
+    IngestionCancelled,
+    KnowledgeBaseNotFound,
+    StoredFileNotFound,
+)
 from llm_backend.domain.files import Purpose, StoredFile
 from llm_backend.domain.ids import DocumentId, FileBatchId, FileId, KnowledgeBaseId, UserId
 from llm_backend.domain.knowledge import DocumentState, KnowledgeBase
@@ -43,6 +47,7 @@ from llm_backend.domain.vector_stores import (
     VectorStore,
     file_status,
 )
+from llm_backend.infrastructure.sql.deleted_places import FILE
 from llm_backend.infrastructure.sql.dialects import IsMember, UtcTime
 from llm_backend.infrastructure.sql.files_mapping import (
     BATCH_COLUMNS,
@@ -55,10 +60,18 @@ from llm_backend.infrastructure.sql.files_mapping import (
     store_file_from,
 )
 from llm_backend.infrastructure.sql.mapping import KNOWLEDGE_BASE_COLUMNS, knowledge_base_from
+from llm_backend.infrastructure.sql.places_in_stores import (
+    OWNER,
+    SHELF,
+    last_place_of_file,
+    place_of_file,
+    place_of_store,
+)
 from llm_backend.infrastructure.sql.ports import Reader
 from llm_backend.infrastructure.sql.rows import (
     DELETED,
     FAILED,
+    deleted_places,
     documents,
     file_attachments,
     file_batch_documents,
@@ -67,11 +80,9 @@ from llm_backend.infrastructure.sql.rows import (
     knowledge_bases,
     vector_stores,
 )
-from llm_backend.infrastructure.sql.slices import in_order, slices, values_of, way_of
-from llm_backend.infrastructure.sql.statements import Query, Row
+from llm_backend.infrastructure.sql.slices import check_neighbours, in_order, neighbours, slices, values_of, way_of
+from llm_backend.infrastructure.sql.statements import Prepared, Query, Row
 
-_OWNER = bindparam("owner", type_=BigInteger)
-_SHELF = bindparam("shelf", type_=Text)
 _FILE = bindparam("file", type_=Text)
 _BATCH = bindparam("batch", type_=Text)
 
@@ -83,7 +94,7 @@ _LIMIT = bindparam("limit", type_=BigInteger)
 _ASSISTANTS = literal_column(f"'{Purpose.ASSISTANTS.value}'", Text)
 _IS_ATTACHED = exists().where(file_attachments.c.document_id == documents.c.id)
 
-_UPLOADED = select(*FILE_COLUMNS).where(files.c.owner == _OWNER)
+_UPLOADED = select(*FILE_COLUMNS).where(files.c.owner == OWNER)
 _DOCUMENTS = select(
     documents.c.id,
     documents.c.owner,
@@ -93,7 +104,7 @@ _DOCUMENTS = select(
     documents.c.sha256,
     documents.c.created_at,
     cast(null(), UtcTime).label("expires_at"),
-).where(documents.c.owner == _OWNER, documents.c.state != DELETED, ~_IS_ATTACHED)
+).where(documents.c.owner == OWNER, documents.c.state != DELETED, ~_IS_ATTACHED)
 
 
 def _page(*, newest_first: bool, goes_on: bool) -> CompoundSelect[Any]:
@@ -120,7 +131,7 @@ _PAGES: Mapping[tuple[bool, bool], CompoundSelect[Any]] = {  # by whether the ne
 _FILE_OF_DOCUMENT = (
     select(file_attachments.c.file_id)
     .join(documents, documents.c.id == file_attachments.c.document_id)
-    .where(documents.c.id == _FILE, documents.c.owner == _OWNER, documents.c.state != DELETED)
+    .where(documents.c.id == _FILE, documents.c.owner == OWNER, documents.c.state != DELETED)
     .scalar_subquery()
 )
 _BY_ID = union_all(
@@ -128,25 +139,21 @@ _BY_ID = union_all(
     _UPLOADED.where(files.c.id == _FILE_OF_DOCUMENT),
     _DOCUMENTS.where(documents.c.id == _FILE),
 )
+_DELETED_FILE = select(func.max(deleted_places.c.made_at)).where(
+    deleted_places.c.owner == OWNER, deleted_places.c.kind == FILE, deleted_places.c.id == _FILE
+)
 
 # Vector stores -------------------------------------------------------------------------------------------------------
 
 _STORES = (
     select(*KNOWLEDGE_BASE_COLUMNS, *SETTINGS_COLUMNS)
     .outerjoin(vector_stores, vector_stores.c.knowledge_base_id == knowledge_bases.c.id)
-    .where(knowledge_bases.c.owner == _OWNER)
+    .where(knowledge_bases.c.owner == OWNER)
 )
-_neighbours = knowledge_bases.alias("neighbours")
-
-
-def _place_of_store(store: BindParameter[str]) -> ScalarSelect[int]:
-    found = select(_neighbours.c.sequence).where(_neighbours.c.id == store, _neighbours.c.owner == _OWNER)
-    return found.scalar_subquery()
-
-
 _ALL_STORES = _STORES.order_by(knowledge_bases.c.sequence.desc())
-_STORE_PAGES = slices(_STORES, knowledge_bases.c.sequence, _place_of_store)
-_ONE_STORE = _STORES.where(knowledge_bases.c.id == _SHELF)
+_STORE_PAGES = slices(_STORES, knowledge_bases.c.sequence, place_of_store)
+_STORE_NEIGHBOURS = neighbours(place_of_store)
+_ONE_STORE = _STORES.where(knowledge_bases.c.id == SHELF)
 _MEMBERS = bindparam("members", type_=Text)
 _COUNTS = (
     select(
@@ -165,7 +172,7 @@ _COUNTS = (
 _STORE_FILES = (
     select(*STORE_FILE_COLUMNS)
     .outerjoin(file_attachments, file_attachments.c.document_id == documents.c.id)
-    .where(documents.c.knowledge_base_id == _SHELF, documents.c.owner == _OWNER, documents.c.state != DELETED)
+    .where(documents.c.knowledge_base_id == SHELF, documents.c.owner == OWNER, documents.c.state != DELETED)
 )
 _IN_BATCH = exists().where(
     file_batch_documents.c.batch_id == _BATCH, file_batch_documents.c.document_id == documents.c.id
@@ -178,46 +185,24 @@ _IS_SO_FAR = and_(
     documents.c.state == bindparam("state", type_=Text),
     or_(documents.c.state != FAILED, bindparam("cancelled", type_=Integer) == _WAS_CANCELLED),
 )
-_there = documents.alias("there")
-_as_file = file_attachments.alias("as_file")
-_became = file_attachments.alias("became")
-
-
-def _place_of_file(file: BindParameter[str]) -> ScalarSelect[int]:
-    """The newest, where a file was attached again. What is done to shelf and owner hides the indexes from SQLite by
-    which it would look at all that is there, rather than at what has these names."""
-    names = union_all(select(cast(file, Text)), select(_became.c.document_id).where(_became.c.file_id == file))
-    return (
-        select(func.max(_there.c.sequence))
-        .outerjoin(_as_file, _as_file.c.document_id == _there.c.id)
-        .where(
-            _there.c.id.in_(names),
-            func.coalesce(_as_file.c.file_id, _there.c.id) == file,
-            func.coalesce(_there.c.knowledge_base_id, "") == _SHELF,
-            _there.c.owner + 0 == _OWNER,
-            _there.c.state != DELETED,
-        )
-        .scalar_subquery()
-    )
-
-
 _NEWEST_FIRST = documents.c.sequence.desc()
 _ALL_STORE_FILES = _STORE_FILES.order_by(_NEWEST_FIRST)
 _ALL_BATCH_FILES = _STORE_FILES.where(_IN_BATCH).order_by(_NEWEST_FIRST)
-_FILE_PAGES = slices(_STORE_FILES, documents.c.sequence, _place_of_file)
-_FILE_PAGES_SO_FAR = slices(_STORE_FILES.where(_IS_SO_FAR), documents.c.sequence, _place_of_file)
-_BATCH_PAGES = slices(_STORE_FILES.where(_IN_BATCH), documents.c.sequence, _place_of_file)
-_BATCH_PAGES_SO_FAR = slices(_STORE_FILES.where(_IN_BATCH, _IS_SO_FAR), documents.c.sequence, _place_of_file)
+_FILE_PAGES = slices(_STORE_FILES, documents.c.sequence, last_place_of_file)
+_FILE_PAGES_SO_FAR = slices(_STORE_FILES.where(_IS_SO_FAR), documents.c.sequence, last_place_of_file)
+_BATCH_PAGES = slices(_STORE_FILES.where(_IN_BATCH), documents.c.sequence, last_place_of_file)
+_BATCH_PAGES_SO_FAR = slices(_STORE_FILES.where(_IN_BATCH, _IS_SO_FAR), documents.c.sequence, last_place_of_file)
 _PAGES_OF_FILES = {  # by whether they are those of a batch, and those that have come so far
     (False, False): _FILE_PAGES,
     (False, True): _FILE_PAGES_SO_FAR,
     (True, False): _BATCH_PAGES,
     (True, True): _BATCH_PAGES_SO_FAR,
 }
-_ONE_STORE_FILE = _STORE_FILES.where(documents.c.sequence == _place_of_file(_FILE))
+_FILE_NEIGHBOURS = neighbours(last_place_of_file)
+_ONE_STORE_FILE = _STORE_FILES.where(documents.c.sequence == place_of_file(_FILE))
 _FILES_OF = _STORE_FILES.where(IsMember(documents.c.id, _MEMBERS))
 _BATCH_ROW = select(*BATCH_COLUMNS).where(
-    file_batches.c.id == _BATCH, file_batches.c.owner == _OWNER, file_batches.c.knowledge_base_id == _SHELF
+    file_batches.c.id == _BATCH, file_batches.c.owner == OWNER, file_batches.c.knowledge_base_id == SHELF
 )
 
 
@@ -228,8 +213,10 @@ class SqlFileViews:
         self._reader = reader
         self._pages = {way: reader.prepare(statement) for way, statement in _PAGES.items()}
         self._by_id = reader.prepare(_BY_ID)
+        self._deleted_file = reader.prepare(_DELETED_FILE)
         self._stores = reader.prepare(_ALL_STORES)
         self._store_pages = {way: reader.prepare(statement) for way, statement in _STORE_PAGES.items()}
+        self._store_neighbours = reader.prepare(_STORE_NEIGHBOURS)
         self._store = reader.prepare(_ONE_STORE)
         self._counts = reader.prepare(_COUNTS)
         self._store_files = reader.prepare(_ALL_STORE_FILES)
@@ -238,6 +225,7 @@ class SqlFileViews:
             (of_batch, so_far): {way: reader.prepare(statement) for way, statement in pages.items()}
             for (of_batch, so_far), pages in _PAGES_OF_FILES.items()
         }
+        self._file_neighbours = reader.prepare(_FILE_NEIGHBOURS)
         self._store_file = reader.prepare(_ONE_STORE_FILE)
         self._files_of = reader.prepare(_FILES_OF)
         self._batch = reader.prepare(_BATCH_ROW)
@@ -254,12 +242,20 @@ class SqlFileViews:
     ) -> Sequence[StoredFile]:
         values = {"owner": owner, "now": now, "purpose": purpose.value if purpose else "", "limit": limit}
         if after is not None:
-            (last,) = await self._reader.fetch(Query(self._by_id, {"owner": owner, "file": after}))
-            if not last:
-                return []
-            values |= {"made": file_from(last[0]).created_at, "after": after}
+            values |= {"made": await self._made_at(owner, after), "after": after}
         (found,) = await self._reader.fetch(Query(self._pages[newest_first, after is not None], values))
         return list(map(file_from, found))
+
+    async def _made_at(self, owner: UserId, file: FileId) -> datetime:
+        """Also of one that has been deleted. Raises `CursorNotFound`."""
+        values = {"owner": owner, "file": file}
+        (found,) = await self._reader.fetch(Query(self._by_id, values))
+        if found:
+            return file_from(found[0]).created_at
+        (((made_at,),),) = await self._reader.fetch(Query(self._deleted_file, values))
+        if not isinstance(made_at, datetime):
+            raise CursorNotFound(param="after")
+        return made_at
 
     async def file(self, owner: UserId, file: FileId) -> StoredFile:
         (found,) = await self._reader.fetch(Query(self._by_id, {"owner": owner, "file": file}))
@@ -271,11 +267,19 @@ class SqlFileViews:
         if part is None:
             (found,) = await self._reader.fetch(Query(self._stores, {"owner": owner}))
         else:
-            statement = self._store_pages[way_of(part)]
-            (found,) = await self._reader.fetch(Query(statement, {"owner": owner, **values_of(part)}))
+            statement, values = self._store_pages[way_of(part)], {"owner": owner, **values_of(part)}
+            (found,) = await self._reader.fetch(Query(statement, values))
+            if not found:
+                await self._check(self._store_neighbours, values, part)
             found = in_order(found, part)
         counts = await self._counted([knowledge_base_from(row[: len(KNOWLEDGE_BASE_COLUMNS)]).id for row in found])
         return [_store_from(row, counts) for row in found]
+
+    async def _check(self, places: Prepared, values: Mapping[str, object], part: Slice[Any]) -> None:
+        """Whether a part is empty because of a neighbour that never was. Raises `CursorNotFound`."""
+        if part.after is not None or part.before is not None:
+            (found,) = await self._reader.fetch(Query(places, values))
+            check_neighbours(found, part)
 
     async def _counted(self, shelves: Sequence[KnowledgeBaseId]) -> Sequence[Row]:
         if not shelves:
@@ -312,6 +316,8 @@ class SqlFileViews:
         files = list(map(store_file_from, found))
         if part is None:
             return [file for file in files if status in {None, file.status}]
+        if not files:
+            await self._check(self._file_neighbours, values, part)
         return in_order(files, part)
 
     async def store_file(self, owner: UserId, knowledge_base: KnowledgeBaseId, file: FileId) -> StoreFile:

@@ -404,6 +404,24 @@ file_batch_documents = Table(
     Column("document_id", Text, ForeignKey("documents.id", ondelete="CASCADE"), primary_key=True, index=True),
 )
 
+# Where deleted things were in lists: a `sequence`, or, where these go by time, when they were made. `id` is what they
+# were listed by. A file had a place in each vector store that it was in, and one among the files. The housekeeper
+# writes down when it has come across a row, as those who delete do not know the time.
+deleted_places = Table(
+    "deleted_places",
+    metadata,
+    Column("sequence", Serial, primary_key=True),
+    Column("owner", BigInteger, ForeignKey("users.id", ondelete="CASCADE"), nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("id", Text, nullable=False),
+    Column("knowledge_base_id", Text),
+    Column("place", BigInteger),
+    Column("made_at", UtcTime),
+    Column("noticed_at", UtcTime, index=True),
+    Index(None, "owner", "kind", "id"),
+    sqlite_autoincrement=True,
+)
+
 # Work to do, of whatever kind; no row, no job. Whoever has seen `version` stand still for `patience` milliseconds may
 # take the job.
 jobs = Table(

@@ -33,6 +33,7 @@ from llm_backend.infrastructure.sql.ports import Reader, Writer
 from llm_backend.infrastructure.sql.responses import SqlResponseViews
 from llm_backend.infrastructure.sql.sealed_secrets import SqlSealedSecrets
 from llm_backend.infrastructure.sql.server import PostgresServer
+from llm_backend.infrastructure.sql.session_views import SqlSessionViews
 from llm_backend.infrastructure.sql.sqlite import (
     PATIENCE,
     TURN_PATIENCE,
@@ -47,7 +48,7 @@ from llm_backend.infrastructure.sql.statements import Query
 from llm_backend.infrastructure.sql.threaded import ThreadedConnections
 from llm_backend.infrastructure.sql.unit_of_work import SqlUnitOfWorkFactory, connected
 from llm_backend.infrastructure.sql.usage import SqlUsageLog
-from llm_backend.infrastructure.sql.views import SqlConversationViews, SqlKnowledgeViews, SqlSessionViews
+from llm_backend.infrastructure.sql.views import SqlConversationViews, SqlKnowledgeViews
 from llm_backend.infrastructure.sql.write_turns import WriteTurns
 
 MIGRATION_PATIENCE = timedelta(hours=6)  # to wait for another replica that migrates, however large the tables are

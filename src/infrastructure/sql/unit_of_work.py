@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from llm_backend.infrastructure.sql.errors import translated
 from llm_backend.infrastructure.sql.repositories.api_keys import SqlApiKeys
 from llm_backend.infrastructure.sql.repositories.conversations import SqlConversations
+from llm_backend.infrastructure.sql.repositories.deleted_places import SqlDeletedPlaces
 from llm_backend.infrastructure.sql.repositories.documents import SqlDocuments
 from llm_backend.infrastructure.sql.repositories.files import SqlFiles
 from llm_backend.infrastructure.sql.repositories.idempotency import SqlIdempotencyRecords
@@ -39,6 +40,7 @@ class SqlUnitOfWork:
         self.files = SqlFiles(transaction)
         self.vector_stores = SqlVectorStores(transaction)
         self.idempotency = SqlIdempotencyRecords(transaction)
+        self.deleted_places = SqlDeletedPlaces(transaction)
         self.commit = transaction.commit
 
 

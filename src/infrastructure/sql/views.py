@@ -3,12 +3,13 @@
 from collections.abc import Mapping, Sequence
 
 import msgspec
-from sqlalchemy import BigInteger, Integer, Text, and_, bindparam, exists, func, or_, select, true
+from sqlalchemy import BigInteger, Integer, Text, and_, bindparam, cast, func, or_, select, true
 
 from llm_backend.application.ports.views import LARGEST_NUMBER, ReadyDocument
 from llm_backend.domain.conversations import ConversationSummary, Thread
 from llm_backend.domain.errors import (
     ConversationNotFound,
+    CursorNotFound,
     DocumentNotFound,
     KnowledgeBaseNotFound,
     ReindexingNotFound,
@@ -24,8 +25,8 @@ from llm_backend.domain.knowledge import (
     StoredChunk,
 )
 from llm_backend.domain.reindexing import ReindexingStatus
-from llm_backend.domain.users import Session
 from llm_backend.infrastructure.sql.contents import SqlContents
+from llm_backend.infrastructure.sql.deleted_places import CONVERSATION, deleted_place
 from llm_backend.infrastructure.sql.dialects import IsMember
 from llm_backend.infrastructure.sql.mapping import (
     CONVERSATION_COLUMNS,
@@ -55,8 +56,6 @@ from llm_backend.infrastructure.sql.rows import (
     knowledge_bases,
     messages,
     reindexings,
-    revoked_tokens,
-    users,
     vectors,
 )
 from llm_backend.infrastructure.sql.statements import Query, Row
@@ -69,28 +68,6 @@ _SHELF = bindparam("shelf", type_=Text)
 _DOCUMENT = bindparam("document", type_=Text)
 _LIMIT = bindparam("limit", type_=BigInteger)
 
-# Sessions ------------------------------------------------------------------------------------------------------------
-
-_LIVE = select(users.c.id).where(
-    users.c.id == bindparam("user", type_=BigInteger),
-    users.c.token_version == bindparam("version", type_=Integer),
-    ~exists().where(revoked_tokens.c.token_id == bindparam("token", type_=Text)),
-)
-
-
-class SqlSessionViews:
-    """`SessionViews`: one statement for each request."""
-
-    def __init__(self, reader: Reader) -> None:
-        self._reader = reader
-        self._live = reader.prepare(_LIVE)
-
-    async def is_live(self, session: Session) -> bool:
-        values = {"user": session.user, "version": session.token_version, "token": session.token_id}
-        (found,) = await self._reader.fetch(Query(self._live, values))
-        return bool(found)
-
-
 # Conversations -------------------------------------------------------------------------------------------------------
 
 _SUMMARIES = (
@@ -100,12 +77,15 @@ _SUMMARIES = (
     .limit(_LIMIT)
 )
 _earlier = conversations.alias("earlier")
-_BEFORE = (
+_BEFORE = bindparam("before", type_=BigInteger)
+_PLACE_OF_EARLIER = func.coalesce(
     select(_earlier.c.sequence)
-    .where(_earlier.c.id == bindparam("before", type_=BigInteger), _earlier.c.owner == _OWNER)
-    .scalar_subquery()
+    .where(_earlier.c.id == _BEFORE, _earlier.c.owner == _OWNER, _earlier.c.listed.is_(true()))
+    .scalar_subquery(),
+    deleted_place(CONVERSATION, _OWNER, cast(_BEFORE, Text)),
 )
-_SUMMARIES_BEFORE = _SUMMARIES.where(conversations.c.sequence < _BEFORE)
+_SUMMARIES_BEFORE = _SUMMARIES.where(conversations.c.sequence < _PLACE_OF_EARLIER)
+_EARLIER = select(_PLACE_OF_EARLIER)
 
 _OWNED_CONVERSATION = and_(conversations.c.id == _CONVERSATION, conversations.c.owner == _OWNER)
 # Of one moment without a transaction, which to PostgreSQL would take three more journeys. The conversation comes with
@@ -139,6 +119,7 @@ class SqlConversationViews:
         self._reader = reader
         self._summaries = reader.prepare(_SUMMARIES)
         self._summaries_before = reader.prepare(_SUMMARIES_BEFORE)
+        self._earlier = reader.prepare(_EARLIER)
         self._thread = reader.prepare(_THREAD)
         self._oldest_of = reader.prepare(_STRETCH.order_by(messages.c.number))
         self._newest_of = reader.prepare(_STRETCH.order_by(messages.c.number.desc()))
@@ -149,6 +130,10 @@ class SqlConversationViews:
         statement = self._summaries if before is None else self._summaries_before
         values = {"owner": owner, "limit": _limit(limit), "before": before}
         (found,) = await self._reader.fetch(Query(statement, values))
+        if before is not None and not found:
+            (((place,),),) = await self._reader.fetch(Query(self._earlier, values))
+            if place is None:
+                raise CursorNotFound(param="before")
         return list(map(summary_from, found))
 
     async def thread(

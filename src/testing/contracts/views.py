@@ -81,12 +81,6 @@ class ConversationViewsContract:
 
         assert [summary.id for summary in summaries] == [11, 10]
 
-    async def test_nothing_is_before_what_does_not_exist_or_is_somebody_elses(self, store: Store) -> None:
-        await given(store, a_user(1), a_user(2), a_conversation(10), a_conversation(11, owner=2))
-
-        for before in (ConversationId(11), ConversationId(99)):
-            assert not await store.conversation_views.summaries(ALICE, before=before)
-
     async def test_a_thread_has_its_messages_in_order(self, store: Store) -> None:
         await given(store, a_user(1), a_conversation(10), a_conversation(11))
         await talk(store, 10, turns=6)

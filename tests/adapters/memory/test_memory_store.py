@@ -10,6 +10,7 @@ from llm_backend.testing.contracts.answer_journal import AnswerJournalContract
 from llm_backend.testing.contracts.answer_leases import AnswerLeasesContract
 from llm_backend.testing.contracts.api_keys import ApiKeysContract
 from llm_backend.testing.contracts.conversations import ConversationsContract
+from llm_backend.testing.contracts.deleted_places import DeletedPlacesContract
 from llm_backend.testing.contracts.document_contents import DocumentContentsContract
 from llm_backend.testing.contracts.files import FilesContract, VectorStoresContract
 from llm_backend.testing.contracts.idempotency import IdempotencyContract
@@ -105,6 +106,10 @@ class TestFiles(FilesContract):
 
 
 class TestVectorStores(VectorStoresContract):
+    pass
+
+
+class TestDeletedPlaces(DeletedPlacesContract):
     pass
 
 

@@ -4,6 +4,7 @@ from llm_backend.testing.contracts.answer_journal import AnswerJournalContract
 from llm_backend.testing.contracts.answer_leases import AnswerLeasesContract
 from llm_backend.testing.contracts.api_keys import ApiKeysContract
 from llm_backend.testing.contracts.conversations import ConversationsContract
+from llm_backend.testing.contracts.deleted_places import DeletedPlacesContract
 from llm_backend.testing.contracts.document_contents import DocumentContentsContract
 from llm_backend.testing.contracts.files import FilesContract, VectorStoresContract
 from llm_backend.testing.contracts.idempotency import IdempotencyContract
@@ -80,3 +81,6 @@ class TestSqlFiles(FilesContract): ...
 
 
 class TestSqlVectorStores(VectorStoresContract): ...
+
+
+class TestSqlDeletedPlaces(DeletedPlacesContract): ...

@@ -149,3 +149,32 @@ async def test_what_makes_no_sense_is_said_in_the_clients_words(client: AsyncOpe
         await client.with_options(api_key="sk-none").files.list()
 
     assert refused.value.code == "invalid_knowledge_base_name"
+
+
+async def test_loops_that_delete_what_they_list_find_everything(client: AsyncOpenAI) -> None:
+    """The client asks for the page behind the last thing of the one before, which is gone by then."""
+    ids = []
+    for number in range(5):
+        file = await client.files.create(file=(f"{number}.txt", b"some text"), purpose="assistants")
+        ids.append(file.id)
+        await client.vector_stores.create(name=str(number))
+    store = (await client.vector_stores.create(file_ids=ids)).id
+
+    async for attached in client.vector_stores.files.list(store, limit=2):
+        await client.vector_stores.files.delete(attached.id, vector_store_id=store)
+    left_in_store = (await client.vector_stores.files.list(store)).data
+    async for listed in client.files.list(limit=2):
+        await client.files.delete(listed.id)
+    async for found in client.vector_stores.list(limit=2):
+        await client.vector_stores.delete(found.id)
+
+    assert left_in_store == []
+    assert (await client.files.list()).data == []
+    assert (await client.vector_stores.list()).data == []
+
+
+async def test_a_page_behind_what_never_was_is_an_error(client: AsyncOpenAI) -> None:
+    for pages in (client.vector_stores.list(after="vs_" + "0" * 32), client.files.list(after="file-" + "0" * 32)):
+        with pytest.raises(openai.BadRequestError) as caught:
+            await pages
+        assert (caught.value.code, caught.value.param) == ("cursor_not_found", "after")

@@ -8,6 +8,7 @@ from llm_backend.domain.conversations import Conversation, Message
 from llm_backend.domain.errors import AnswerInProgress, ConversationIdTaken, ConversationNotFound
 from llm_backend.domain.ids import ConversationId, UserId
 from llm_backend.infrastructure.sql import rows
+from llm_backend.infrastructure.sql.deleted_places import note_conversations
 from llm_backend.infrastructure.sql.errors import Violation
 from llm_backend.infrastructure.sql.mapping import (
     CONVERSATION_COLUMNS,
@@ -18,10 +19,11 @@ from llm_backend.infrastructure.sql.mapping import (
     message_values,
 )
 from llm_backend.infrastructure.sql.rows import conversations
+from llm_backend.infrastructure.sql.together import Statements
 from llm_backend.infrastructure.sql.transaction import Transaction
 
 _IS_LISTED = conversations.c.listed.is_(true())
-_OWNED = and_(conversations.c.id == bindparam("conversation"), conversations.c.owner == bindparam("owner"), _IS_LISTED)
+_OWNED = and_(conversations.c.id == bindparam("conversation"), conversations.c.owner == bindparam("of"), _IS_LISTED)
 _GET = select(*CONVERSATION_COLUMNS).where(_OWNED)
 _IS_ANSWERED = exists().where(
     rows.answers.c.conversation_id == conversations.c.id, rows.answers.c.state == rows.RUNNING
@@ -33,6 +35,7 @@ _DROP_EVENTS = delete(rows.answer_events).where(
         )
     )
 )
+_NOTE = note_conversations(_OWNED)
 _REMOVE = delete(conversations).where(_OWNED)
 
 
@@ -51,7 +54,7 @@ class SqlConversations:
         await self._transaction.execute_each(insert(rows.messages), values)
 
     async def get(self, owner: UserId, conversation: ConversationId) -> Conversation:
-        row = (await self._transaction.execute(_GET, {"conversation": conversation, "owner": owner})).first()
+        row = (await self._transaction.execute(_GET, {"conversation": conversation, "of": owner})).first()
         if row is None:
             raise ConversationNotFound
         return conversation_from(row)
@@ -81,8 +84,13 @@ class SqlConversations:
         await self._transaction.execute(_DROP_EVENTS, values)
 
     async def remove(self, owner: UserId, conversation: ConversationId) -> None:
-        result = await self._transaction.execute(_REMOVE, {"conversation": conversation, "owner": owner})
-        if not result.rowcount:
+        values = {"conversation": conversation, "of": owner}
+
+        def remove(statements: Statements) -> int:
+            statements.execute(_NOTE, values)
+            return statements.execute(_REMOVE, values).changed
+
+        if not await self._transaction.together(remove):
             raise ConversationNotFound
 
 

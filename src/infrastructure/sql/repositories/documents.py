@@ -13,6 +13,7 @@ from llm_backend.domain.filters import Attributes
 from llm_backend.domain.ids import DocumentId, KnowledgeBaseId, UserId
 from llm_backend.domain.knowledge import Block, Chunk, Document, EmbeddingSpace
 from llm_backend.infrastructure.codec.stored import attributes_value
+from llm_backend.infrastructure.sql.deleted_places import note_documents
 from llm_backend.infrastructure.sql.dialects import IsMember, upsert
 from llm_backend.infrastructure.sql.errors import Violation
 from llm_backend.infrastructure.sql.mapping import DOCUMENT_COLUMNS, document_from, document_values
@@ -66,6 +67,7 @@ _IS_REPLACED = and_(
     ),
 )
 _REPLACED = select(documents.c.id).where(_IS_REPLACED)
+_NOTE_REPLACED = note_documents(_IS_REPLACED)
 _BURY_REPLACED = update(documents).where(_IS_REPLACED).values(state=DELETED)
 _READY_ONE = and_(
     documents.c.id == bindparam("document"),
@@ -159,16 +161,14 @@ _ADD = insert(documents)
 _BEGIN_ATTEMPT = update(documents).where(_PENDING_ONE).values(attempt=documents.c.attempt + 1)
 _ATTEMPT = select(documents.c.attempt).where(documents.c.id == bindparam("document"))
 _NAME_TYPE = update(documents).where(_PENDING_ATTEMPT).values(file_type=bindparam("kind"))
-_BURY = (
-    update(documents)
-    .where(
-        documents.c.id == bindparam("document"),
-        documents.c.knowledge_base_id == bindparam("shelf"),
-        documents.c.owner == bindparam("of"),
-        documents.c.state != DELETED,
-    )
-    .values(state=DELETED)
+_SEEN_ONE = and_(
+    documents.c.id == bindparam("document"),
+    documents.c.knowledge_base_id == bindparam("shelf"),
+    documents.c.owner == bindparam("of"),
+    documents.c.state != DELETED,
 )
+_NOTE = note_documents(_SEEN_ONE)
+_BURY = update(documents).where(_SEEN_ONE).values(state=DELETED)
 _MARK_READY = update(documents).where(_PENDING_ATTEMPT).values(state=READY)
 _MARK_FAILED = update(documents).where(_PENDING_ONE).values(state=FAILED, reason=bindparam("why"))
 _CANCEL = _MARK_FAILED.where(documents.c.owner == bindparam("of"))
@@ -187,11 +187,9 @@ _ALL_PENDING = select(documents.c.id, documents.c.sequence).where(documents.c.st
 _LIVING = select(documents.c.id).where(
     documents.c.state.in_((PENDING, READY)), IsMember(documents.c.id, bindparam("documents", type_=Text))
 )
-_BURY_FAILED = (
-    update(documents)
-    .where(documents.c.state == FAILED, documents.c.created_at < bindparam("before"))
-    .values(state=DELETED)
-)
+_FAILED_LONG_AGO = and_(documents.c.state == FAILED, documents.c.created_at < bindparam("before"))
+_NOTE_FAILED = note_documents(_FAILED_LONG_AGO)
+_BURY_FAILED = update(documents).where(_FAILED_LONG_AGO).values(state=DELETED)
 _TOMBSTONES = select(documents.c.id).where(documents.c.state == DELETED)
 
 
@@ -235,6 +233,7 @@ class SqlDocuments:
     async def bury_replaced(self, document: DocumentId) -> Sequence[DocumentId]:
         found = (await self._transaction.execute(_REPLACED, {"document": document})).scalars().all()
         if found:
+            await self._transaction.execute(_NOTE_REPLACED, {"document": document})
             await self._transaction.execute(_BURY_REPLACED, {"document": document})
         return list(map(DocumentId, found))
 
@@ -323,8 +322,12 @@ class SqlDocuments:
 
     async def bury(self, owner: UserId, knowledge_base: KnowledgeBaseId, document: DocumentId) -> None:
         values = {"document": document, "shelf": knowledge_base, "of": owner}
-        result = await self._transaction.execute(_BURY, values)
-        if not result.rowcount:
+
+        def bury(statements: Statements) -> int:
+            statements.execute(_NOTE, values)
+            return statements.execute(_BURY, values).changed
+
+        if not await self._transaction.together(bury):
             raise DocumentNotFound
 
     async def mark_failed(self, document: DocumentId, reason: str) -> bool:
@@ -345,6 +348,7 @@ class SqlDocuments:
         return {DocumentId(id_) for (id_,) in found}
 
     async def bury_failed(self, *, before: datetime) -> int:
+        await self._transaction.execute(_NOTE_FAILED, {"before": before})
         return (await self._transaction.execute(_BURY_FAILED, {"before": before})).rowcount
 
     async def tombstones(self) -> Sequence[DocumentId]:

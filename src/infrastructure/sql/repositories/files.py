@@ -10,6 +10,7 @@ from llm_backend.domain.errors import StoredFileNotFound
 from llm_backend.domain.files import Attachment, StoredFile
 from llm_backend.domain.ids import DocumentId, FileId, UserId
 from llm_backend.domain.knowledge import Document
+from llm_backend.infrastructure.sql.deleted_places import note_documents, note_files
 from llm_backend.infrastructure.sql.dialects import IsMember
 from llm_backend.infrastructure.sql.files_mapping import (
     ATTACHMENT_COLUMNS,
@@ -21,10 +22,15 @@ from llm_backend.infrastructure.sql.files_mapping import (
 )
 from llm_backend.infrastructure.sql.mapping import DOCUMENT_COLUMNS, document_from
 from llm_backend.infrastructure.sql.rows import DELETED, documents, file_attachments, files
+from llm_backend.infrastructure.sql.together import Statements
 from llm_backend.infrastructure.sql.transaction import Transaction
 
 _OWNED = and_(files.c.id == bindparam("file"), files.c.owner == bindparam("of"))
 _HOLD = select(*FILE_COLUMNS).where(_OWNED).with_for_update()  # SQLite has one writer at a time anyway
+_NOTE = note_files(_OWNED)
+_NOTE_ATTACHED = note_documents(
+    and_(file_attachments.c.file_id == bindparam("file"), documents.c.owner == bindparam("of"))
+)
 _REMOVE = delete(files).where(_OWNED)
 _ATTACHED = (
     select(*DOCUMENT_COLUMNS)
@@ -57,7 +63,15 @@ class SqlFiles:
         return file_from(row)
 
     async def remove(self, owner: UserId, file: FileId) -> None:
-        if not (await self._transaction.execute(_REMOVE, {"file": file, "of": owner})).rowcount:
+        """While the attachments are there, which say by what id its documents have been listed."""
+        values = {"file": file, "of": owner}
+
+        def remove(statements: Statements) -> int:
+            statements.execute(_NOTE, values)
+            statements.execute(_NOTE_ATTACHED, values)
+            return statements.execute(_REMOVE, values).changed
+
+        if not await self._transaction.together(remove):
             raise StoredFileNotFound
 
     async def attach(self, attachment: Attachment) -> None:

@@ -5,28 +5,25 @@ from sqlalchemy import and_, bindparam, delete, insert, select, update
 from llm_backend.domain.errors import KnowledgeBaseNotFound
 from llm_backend.domain.ids import KnowledgeBaseId, UserId
 from llm_backend.domain.knowledge import KnowledgeBase
+from llm_backend.infrastructure.sql.deleted_places import note_documents, note_knowledge_bases
 from llm_backend.infrastructure.sql.mapping import (
     KNOWLEDGE_BASE_COLUMNS,
     knowledge_base_from,
     knowledge_base_values,
 )
-from llm_backend.infrastructure.sql.rows import DELETED, documents, knowledge_bases
+from llm_backend.infrastructure.sql.rows import DELETED, documents, file_attachments, knowledge_bases
 from llm_backend.infrastructure.sql.transaction import Transaction
 
-_OWNED = and_(knowledge_bases.c.id == bindparam("shelf"), knowledge_bases.c.owner == bindparam("owner"))
+_OWNED = and_(knowledge_bases.c.id == bindparam("shelf"), knowledge_bases.c.owner == bindparam("of"))
 _GET = select(*KNOWLEDGE_BASE_COLUMNS).where(_OWNED)
 # Held until the end, so that nobody adds a document between the burial and the removal: SQLite lets nobody anyway.
 _HOLD = select(knowledge_bases.c.id).where(_OWNED).with_for_update()
-_BURY = (
-    update(documents)
-    .where(documents.c.knowledge_base_id == bindparam("shelf"), documents.c.owner == bindparam("of"))
-    .values(state=DELETED)
-)
-_RENAME = (
-    update(knowledge_bases)
-    .where(knowledge_bases.c.id == bindparam("shelf"), knowledge_bases.c.owner == bindparam("of"))
-    .values(name=bindparam("called"))
-)
+_ITS_DOCUMENTS = and_(documents.c.knowledge_base_id == bindparam("shelf"), documents.c.owner == bindparam("of"))
+# Nobody pages through its files any more, but through all files, which some of its documents were by themselves.
+_NOTE_FILES = note_documents(and_(_ITS_DOCUMENTS, file_attachments.c.document_id.is_(None)))
+_NOTE = note_knowledge_bases(_OWNED)
+_BURY = update(documents).where(_ITS_DOCUMENTS).values(state=DELETED)
+_RENAME = update(knowledge_bases).where(_OWNED).values(name=bindparam("called"))
 _REMOVE = delete(knowledge_bases).where(_OWNED)
 
 
@@ -40,7 +37,7 @@ class SqlKnowledgeBases:
         await self._transaction.execute(insert(knowledge_bases), knowledge_base_values(knowledge_base))
 
     async def get(self, owner: UserId, knowledge_base: KnowledgeBaseId) -> KnowledgeBase:
-        row = (await self._transaction.execute(_GET, {"shelf": knowledge_base, "owner": owner})).first()
+        row = (await self._transaction.execute(_GET, {"shelf": knowledge_base, "of": owner})).first()
         if row is None:
             raise KnowledgeBaseNotFound
         return knowledge_base_from(row)
@@ -51,8 +48,8 @@ class SqlKnowledgeBases:
             raise KnowledgeBaseNotFound
 
     async def remove(self, owner: UserId, knowledge_base: KnowledgeBaseId) -> None:
-        values = {"shelf": knowledge_base, "owner": owner}
+        values = {"shelf": knowledge_base, "of": owner}
         if (await self._transaction.execute(_HOLD, values)).first() is None:
             raise KnowledgeBaseNotFound
-        await self._transaction.execute(_BURY, {"shelf": knowledge_base, "of": owner})
-        await self._transaction.execute(_REMOVE, values)
+        for statement in (_NOTE_FILES, _BURY, _NOTE, _REMOVE):
+            await self._transaction.execute(statement, values)

@@ -10,6 +10,7 @@ from msgspec import Meta
 
 from llm_backend.application.conversation_items import (
     MOST_ITEMS,
+    NOWHERE,
     AddItems,
     DescribeConversation,
     OpenConversation,
@@ -142,7 +143,7 @@ class OpenAiConversationsController(Controller):
     ) -> Page[ItemOut]:
         """What was said."""
         named = named_conversation(conversation_id)
-        found = await read_items.page(request.owner, named, slice_of(page, place_in(named)))
+        found = await read_items.page(request.owner, named, slice_of(page, place_in(named), nothing=NOWHERE))
         return sliced_page([placed_out(one, named) for one in found], page, lambda item: item.id)
 
     @get("/{conversation_id:str}/items/{item_id:str}", responses=openai_failures(404))

@@ -15,7 +15,15 @@ from llm_backend.interface.http.documentation import SIGNED_IN, RepeatableOperat
 from llm_backend.interface.http.idempotency import idempotency
 from llm_backend.interface.http.openai.auth import good_for
 from llm_backend.interface.http.openai.documentation import openai_failures
-from llm_backend.interface.http.openai.ids import FILE_BATCH, VECTOR_STORE, batch_in, file_in, uuid_id, vector_store_in
+from llm_backend.interface.http.openai.ids import (
+    FILE_BATCH,
+    NO_FILE,
+    VECTOR_STORE,
+    batch_in,
+    file_in,
+    uuid_id,
+    vector_store_in,
+)
 from llm_backend.interface.http.openai.lists import Page, PageQuery, page_query, slice_of
 from llm_backend.interface.http.openai.requests import OpenAiRequest
 from llm_backend.interface.http.openai.store_files import (
@@ -106,7 +114,7 @@ class FileBatchesController(Controller):
     ) -> Page[StoreFileOut]:
         """The files of a batch that are still in the vector store."""
         store, batch = vector_store_in(vector_store_id), batch_in(batch_id)
-        part = slice_of(page, file_in)
+        part = slice_of(page, file_in, nothing=NO_FILE)
         found = await list_store_files(request.owner, store, part, batch=batch, status=filter)
         return store_files_page(found, page)
 

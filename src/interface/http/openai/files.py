@@ -16,16 +16,15 @@ from litestar.response import Stream
 from llm_backend.application.files import DeleteFile, FindFile, ListFiles, ReadFile, UploadFile
 from llm_backend.application.originals import scratch_file
 from llm_backend.domain.api_keys import Scope
-from llm_backend.domain.errors import InvalidFileExpiry, StoredFileNotFound
+from llm_backend.domain.errors import InvalidFileExpiry
 from llm_backend.domain.files import Purpose, StoredFile
-from llm_backend.domain.ids import FileId
 from llm_backend.interface.http.documentation import SIGNED_IN
 from llm_backend.interface.http.errors import InvalidForm, MissingFormField
 from llm_backend.interface.http.idempotency import idempotency
 from llm_backend.interface.http.openai.auth import good_for
 from llm_backend.interface.http.openai.documentation import FileOperation, openai_failures
-from llm_backend.interface.http.openai.ids import FILE, file_in, uuid_id
-from llm_backend.interface.http.openai.lists import Page, PageQuery, page_of, page_query
+from llm_backend.interface.http.openai.ids import FILE, NO_FILE, file_in, uuid_id
+from llm_backend.interface.http.openai.lists import Page, PageQuery, neighbour, page_of, page_query
 from llm_backend.interface.http.openai.requests import OpenAiRequest
 from llm_backend.interface.http.rest.parameters import Asked
 from llm_backend.interface.http.uploads import Form, received
@@ -114,9 +113,7 @@ class FilesController(Controller):
         purpose: Annotated[Purpose | None, QueryParameter()] = None,
     ) -> Page[FileOut]:
         """All files of the user, documents that were uploaded into a knowledge base among them."""
-        after = _neighbour(page.after)
-        if page.after and after is None:
-            return page_of([], _id_of)
+        after = neighbour(page.after, file_in, nothing=NO_FILE)
         found = await list_files(
             request.owner, limit=page.limit + 1, purpose=purpose, newest_first=page.newest_first, after=after
         )
@@ -167,13 +164,6 @@ def file_out(file: StoredFile) -> FileOut:
 
 def _id_of(file: FileOut) -> str:
     return file.id
-
-
-def _neighbour(text: str | None) -> FileId | None:
-    try:
-        return file_in(text) if text else None
-    except StoredFileNotFound:
-        return None
 
 
 def _download_headers(file: StoredFile) -> dict[str, str]:

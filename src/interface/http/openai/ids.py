@@ -19,6 +19,7 @@ VECTOR_STORE = "vs_"
 FILE = "file-"
 FILE_BATCH = "vsfb_"
 COMPLETION = "chatcmpl-"
+NO_FILE, NO_STORE = FileId(""), KnowledgeBaseId("")  # which nothing has
 
 
 def vector_store_in(text: str) -> KnowledgeBaseId:

@@ -32,7 +32,7 @@ class Page(msgspec.Struct, Generic[T]):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PageQuery:
     """Which part of a list is wanted, in which order. `after` and `before` are the ids of neighbours, and are left out
-    themselves."""
+    themselves; these may have been deleted meanwhile."""
 
     limit: int
     order: Literal["asc", "desc"]
@@ -65,14 +65,20 @@ def page_of(items: Iterable[T], id_of: Callable[[T], str], *, has_more: bool = F
     return Page(data, first, last, has_more)
 
 
-def slice_of(query: PageQuery, id_in: Callable[[str], Id]) -> Slice[Id]:
-    """What to look up for it: one more than is wanted, which tells whether there is more; and nothing at all when a
-    neighbour cannot exist, as it has no id that `id_in` takes."""
-    try:
-        after, before = (id_in(text) if text else None for text in (query.after, query.before))
-    except NotFound:
-        return Slice(limit=0)
+def slice_of(query: PageQuery, id_in: Callable[[str], Id], *, nothing: Id) -> Slice[Id]:
+    """What to look up for it: one more than is wanted, which tells whether there is more. A neighbour that cannot
+    exist, as it has no id that `id_in` takes, is sought as `nothing`, so that whoever looks it up finds out: after
+    finding out whether there is such a list."""
+    after, before = (neighbour(text, id_in, nothing=nothing) for text in (query.after, query.before))
     return Slice(limit=query.limit + 1, newest_first=query.newest_first, after=after, before=before)
+
+
+def neighbour(text: str | None, id_in: Callable[[str], Id], *, nothing: Id) -> Id | None:
+    """What `after` or `before` names, if they name something."""
+    try:
+        return id_in(text) if text else None
+    except NotFound:
+        return nothing
 
 
 def sliced_page(found: Sequence[T], query: PageQuery, id_of: Callable[[T], str]) -> Page[T]:

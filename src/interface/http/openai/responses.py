@@ -9,7 +9,7 @@ from litestar.params import FromPath, QueryParameter
 from litestar.types import ASGIApp
 
 from llm_backend.application.compacting import Compaction
-from llm_backend.application.conversation_items import part_of
+from llm_backend.application.conversation_items import NOWHERE, check_places, part_of
 from llm_backend.application.recalling_items import placed
 from llm_backend.domain import api_keys
 from llm_backend.domain.errors import ResponseNotFound
@@ -177,7 +177,8 @@ class ResponsesController(Controller):
         """What the response was asked."""
         response = await response_desk.find(request.owner, response_in(response_id))
         conversation = response.answer.conversation
-        part = slice_of(page, place_in(conversation))
+        part = slice_of(page, place_in(conversation), nothing=NOWHERE)
+        check_places(part, last=response.question.number, first=response.question.number)
         items = [placed_out(one, conversation) for one in part_of(placed([response.question]), part)]
         return sliced_page(items, page, lambda item: item.id)
 

@@ -26,7 +26,7 @@ from llm_backend.interface.http.documentation import SIGNED_IN, RepeatableOperat
 from llm_backend.interface.http.idempotency import idempotency
 from llm_backend.interface.http.openai.auth import good_for
 from llm_backend.interface.http.openai.documentation import openai_failures
-from llm_backend.interface.http.openai.ids import FILE, VECTOR_STORE, file_in, uuid_id, vector_store_in
+from llm_backend.interface.http.openai.ids import FILE, NO_FILE, VECTOR_STORE, file_in, uuid_id, vector_store_in
 from llm_backend.interface.http.openai.lists import Page, PageQuery, page_query, slice_of, sliced_page
 from llm_backend.interface.http.openai.requests import OpenAiRequest
 from llm_backend.interface.http.openai.vector_stores import ChunkingIn, ContentOut, ValueOut, chunking_in
@@ -127,7 +127,7 @@ class StoreFilesController(Controller):
     ) -> Page[StoreFileOut]:
         """The files of a vector store, however far they have come."""
         store = vector_store_in(vector_store_id)
-        found = await list_store_files(request.owner, store, slice_of(page, file_in), status=filter)
+        found = await list_store_files(request.owner, store, slice_of(page, file_in, nothing=NO_FILE), status=filter)
         return store_files_page(found, page)
 
     @get("/{file_id:str}", responses=openai_failures(404))

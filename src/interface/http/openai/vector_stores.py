@@ -26,7 +26,7 @@ from llm_backend.interface.http.documentation import SIGNED_IN, RepeatableOperat
 from llm_backend.interface.http.idempotency import idempotency
 from llm_backend.interface.http.openai.auth import good_for
 from llm_backend.interface.http.openai.documentation import openai_failures
-from llm_backend.interface.http.openai.ids import FILE, VECTOR_STORE, file_in, uuid_id, vector_store_in
+from llm_backend.interface.http.openai.ids import FILE, NO_STORE, VECTOR_STORE, file_in, uuid_id, vector_store_in
 from llm_backend.interface.http.openai.lists import Page, PageQuery, page_query, slice_of, sliced_page
 from llm_backend.interface.http.openai.requests import OpenAiRequest
 from llm_backend.interface.http.rest.filters import FilterIn, condition_of
@@ -192,7 +192,7 @@ class VectorStoresController(Controller):
         page: NamedDependency[PageQuery],
     ) -> Page[VectorStoreOut]:
         """The user's knowledge bases."""
-        found = await list_vector_stores(request.owner, slice_of(page, vector_store_in))
+        found = await list_vector_stores(request.owner, slice_of(page, vector_store_in, nothing=NO_STORE))
         return sliced_page(list(map(vector_store_out, found)), page, lambda store: store.id)
 
     @get("/{vector_store_id:str}", responses=openai_failures(404))

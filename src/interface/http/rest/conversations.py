@@ -108,7 +108,8 @@ class ConversationsController(Controller):
         limit: Annotated[int | None, QueryParameter(ge=1, le=LARGEST_ID)] = None,
         before: Annotated[int | None, QueryParameter(ge=1, le=LARGEST_ID)] = None,
     ) -> list[SummaryOut]:
-        """The conversations of the user, newest first: all, or at most `limit`, older than the one named `before`."""
+        """The conversations of the user, newest first: all, or at most `limit`, older than the one named `before`. That
+        may have been deleted within the last day."""
         start = None if before is None else ConversationId(before)
         return [summary_out(line) for line in await list_conversations(request.owner, limit=limit, before=start)]
 
