@@ -87,6 +87,8 @@ class RedisStreamLog:
             raise ValueError(f"The log of answer {answer} is not open")
         if events:
             outgoing.events += events
+            if outgoing.settled:
+                return outgoing.last  # taken over, of which the one who appends is yet to hear
             outgoing.is_whole = is_last(events[-1])
             if self._away:
                 self._deliver(outgoing, outgoing.last)
@@ -95,7 +97,7 @@ class RedisStreamLog:
 
     def close(self, answer: AnswerId) -> None:
         outgoing = self._open.pop(answer, None)
-        if outgoing is None:
+        if outgoing is None or outgoing.settled:
             return
         outgoing.closing = True
         self._ending[answer] = outgoing
@@ -201,6 +203,9 @@ class RedisStreamLog:
             return
         if None in replies:
             outgoing.opened = False  # its stream is gone
+        elif refused and refused.is_of_late_entry and outgoing.delivered < part.last:
+            self._end(outgoing)
+            return
         else:
             self._deliver(outgoing, part.last)
             outgoing.acknowledge(part)
@@ -244,10 +249,15 @@ class RedisStreamLog:
         """End its local log, with all of it delivered; whatever is still on its way to Redis is of no more interest."""
         if not outgoing.settled:
             self._deliver(outgoing, outgoing.last)
-            outgoing.settled = True
-            self._local.close(outgoing.answer)
-            self._news.pop(outgoing, None)
-            self._ending.pop(outgoing.answer, None)
+            self._end(outgoing)
+
+    def _end(self, outgoing: "_Outgoing") -> None:
+        """End its local log with what was delivered. That is all if the answer was taken over while this process stood
+        still: its readers go by the journal, and what they have not seen another process writes in its own way."""
+        outgoing.settled = True
+        self._local.close(outgoing.answer)
+        self._news.pop(outgoing, None)
+        self._ending.pop(outgoing.answer, None)
 
 
 @dataclass(slots=True, eq=False)

@@ -274,8 +274,7 @@ async def test_a_writer_whose_answer_was_taken_over_adds_nothing_to_it(
     there.open(ANSWER, after=100)
     await delivered(there, "b")
 
-    await delivered(here, "late")
-    await delivered(here, FullText("a late"))
+    here.append(ANSWER, [Delta("late"), FullText("a late")])
     await ended(here)
     await delivered(there, "c")
 
@@ -283,6 +282,32 @@ async def test_a_writer_whose_answer_was_taken_over_adds_nothing_to_it(
     async with RedisStreamLog(MemoryStreamLog(), connection) as third:
         assert await third.tail(ANSWER, after=100) == [(101, Delta("b")), (102, Delta("c"))]
         assert await third.tail(ANSWER, after=0) == [(1, Delta("a")), (101, Delta("b")), (102, Delta("c"))]
+
+
+async def test_a_writer_that_stood_still_while_its_answer_was_taken_over_tells_nobody_what_others_will_tell(
+    here: RedisStreamLog, there: RedisStreamLog
+) -> None:
+    here.open(ANSWER)
+    await delivered(here, "a")
+    reader = Recording(after=0)
+    pushing = asyncio.ensure_future(here.push(ANSWER, reader, after=0))
+    async with reading(here) as batches:
+        seen = list(await asyncio.wait_for(anext(batches), SOON))
+        there.open(ANSWER, after=100)
+        await delivered(there, "b")
+
+        numbers = [here.append(ANSWER, [Delta("late")])]
+        seen += [event async for batch in batches for event in batch]
+        is_over = await asyncio.wait_for(pushing, SOON)
+        numbers += [here.append(ANSWER, [Delta("later"), FullText("a late later")])]
+        here.close(ANSWER)
+
+    assert seen == reader.taken == [(1, Delta("a"))]
+    assert not is_over
+    assert numbers == [2, 4]
+    assert await there.tail(ANSWER, after=0) == [(1, Delta("a")), (101, Delta("b"))]
+    with pytest.raises(AnswerNotFound):  # what is next is in the journal
+        await followed(here, ANSWER, after=1)
 
 
 # Redis goes away ------------------------------------------------------------------------------------------------------
