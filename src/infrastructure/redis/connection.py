@@ -10,10 +10,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from secrets import token_hex
 from typing import TypeVar
 
 from llm_backend.domain.errors import Unavailable
 from llm_backend.domain.secrets import Secret
+from llm_backend.infrastructure.redis.keys import redis_key
 from llm_backend.infrastructure.redis.servers import (
     CONNECTIONS,
     OneRedis,
@@ -24,6 +26,9 @@ from llm_backend.infrastructure.redis.servers import (
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
+
+CHECKED = timedelta(minutes=1)  # how long the trace of a check stays
+A_MILLISECOND = timedelta(milliseconds=1)
 
 
 class RedisAway(Unavailable):
@@ -60,6 +65,7 @@ class RedisConnection:
         self._patience = patience or Patience()
         self._monotonic = monotonic
         self._away_until: float | None = None
+        self._checked = redis_key("check", token_hex(8))  # one for each process
 
     @classmethod
     @asynccontextmanager
@@ -106,8 +112,13 @@ class RedisConnection:
         return await self._try(command)
 
     async def check(self) -> None:
-        """Ask whether it is there, whatever the fuse says. Raises `RedisAway`."""
-        await self._try(lambda servers: servers.client.ping())
+        """Find out whether it is there and takes what is written, whatever the fuse says: one that is full, or only
+        copies another, still answers. Raises `RedisAway`."""
+        await self._try(self._ask_and_write)
+
+    async def _ask_and_write(self, servers: RedisServers) -> None:
+        await servers.client.ping()  # all servers of a cluster
+        await servers.client.set(self._checked, b"", px=CHECKED // A_MILLISECOND)  # to one
 
     async def _try(self, command: Callable[[RedisServers], Awaitable[T]]) -> T:
         """After a failure all connections are suspect."""

@@ -43,6 +43,28 @@ def id_bytes(entry: EntryId) -> bytes:
 
 # Writing -------------------------------------------------------------------------------------------------------------
 
+# A script is atomic, so that there is no moment in which a stream has no time to live, whatever is cut off then. An
+# entry that comes too late for the stream does not hold up those after it: it may be there already.
+BOUNDS = b"""
+local reply
+for i = 4, #ARGV, 2 do
+  reply = redis.pcall('XADD', KEYS[1], 'MAXLEN', '~', ARGV[2], ARGV[i], 'start', ARGV[3], 'events', ARGV[i + 1])
+  if type(reply) == 'string' then
+    redis.call('EXPIRE', KEYS[1], ARGV[1])
+  elseif not string.find(reply.err, 'equal or smaller', 1, true) then
+    return reply
+  end
+end
+return reply
+"""
+# Another process may have gone on in the stream.
+DISCARD = b"""
+local entries = redis.pcall('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)
+if entries.err then return entries end
+if entries[1] and entries[1][1] == ARGV[1] then return redis.call('DEL', KEYS[1]) end
+return 0
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class EntryWriter:
@@ -51,21 +73,30 @@ class EntryWriter:
     key: bytes
     start: int
 
-    def opened(self) -> Command:
-        return self._entry(self.start, Kind.OPENED, b"")
-
     def events(self, last: int, payload: bytes) -> Command:
-        return self._entry(last, Kind.EVENTS, payload)
+        """To a stream that is there. The reply is None when it is not: nothing is made that would live for ever."""
+        name = id_bytes((last, Kind.EVENTS))
+        how = b"NOMKSTREAM", b"MAXLEN", b"~", MOST_ENTRIES
+        return b"XADD", self.key, *how, name, b"start", self.start, b"events", payload
 
-    def closed(self, last: int) -> Command:
-        return self._entry(last, Kind.CLOSED, b"")
+    def bounds(self, last: int, payload: bytes | None, seconds: int, *, opens: bool, closes: bool) -> Command:
+        """The beginning or the end of the log, with the events that come with it, and the time that its stream lives
+        on. The reply is that to the last entry."""
+        entries: list[bytes] = []
+        if opens:
+            entries += id_bytes((self.start, Kind.OPENED)), b""
+        if payload is not None:
+            entries += id_bytes((last, Kind.EVENTS)), payload
+        if closes:
+            entries += id_bytes((last, Kind.CLOSED)), b""
+        return b"EVAL", BOUNDS, 1, self.key, seconds, MOST_ENTRIES, self.start, *entries
+
+    def discarded(self) -> Command:
+        """Away with a stream that holds nothing but the beginning of this log."""
+        return b"EVAL", DISCARD, 1, self.key, id_bytes((self.start, Kind.OPENED))
 
     def lives(self, seconds: int) -> Command:
         return b"EXPIRE", self.key, seconds
-
-    def _entry(self, last: int, kind: Kind, payload: bytes) -> Command:
-        name = id_bytes((last, kind))
-        return b"XADD", self.key, b"MAXLEN", b"~", MOST_ENTRIES, name, b"start", self.start, b"events", payload
 
 
 # Reading -------------------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import timedelta
+from itertools import islice
 from typing import Self
 
 from llm_backend.application.ports.answer_journal import NumberedEvent
@@ -86,6 +87,8 @@ class RedisStreamLog:
             raise ValueError(f"The log of answer {answer} is not open")
         if events:
             outgoing.events += events
+            if outgoing.settled:
+                return outgoing.last  # taken over, of which the one who appends is yet to hear
             outgoing.is_whole = is_last(events[-1])
             if self._away:
                 self._deliver(outgoing, outgoing.last)
@@ -94,7 +97,7 @@ class RedisStreamLog:
 
     def close(self, answer: AnswerId) -> None:
         outgoing = self._open.pop(answer, None)
-        if outgoing is None:
+        if outgoing is None or outgoing.settled:
             return
         outgoing.closing = True
         self._ending[answer] = outgoing
@@ -174,11 +177,11 @@ class RedisStreamLog:
             self._lose()
         else:
             self._away = False
-            self._note_refusals(replies)
             for key in outdated:
                 self._outdated.pop(key, None)
+            rest = iter(replies[len(outdated) :])
             for part in parts:
-                self._acknowledge(part)
+                self._acknowledge(part, list(islice(rest, len(part.commands))))
 
     def _parts(self, now: float) -> "list[_Part]":
         """What there is news of, the longest waiting first."""
@@ -191,26 +194,31 @@ class RedisStreamLog:
             size += parts[-1].size
         return parts
 
-    def _acknowledge(self, part: "_Part") -> None:
+    def _acknowledge(self, part: "_Part", replies: Sequence[Reply]) -> None:
         outgoing = part.outgoing
+        refused = next((reply for reply in replies if isinstance(reply, Refused)), None)
+        if refused and not refused.is_of_late_entry:
+            self._note_refusal(refused)
         if outgoing.settled:
             return
-        self._deliver(outgoing, part.last)
-        outgoing.acknowledge(part)
+        if None in replies:
+            outgoing.opened = False  # its stream is gone
+        elif refused and refused.is_of_late_entry and outgoing.delivered < part.last:
+            self._end(outgoing)
+            return
+        else:
+            self._deliver(outgoing, part.last)
+            outgoing.acknowledge(part)
         del self._news[outgoing]
         if outgoing.has_news:
             self._news[outgoing] = None  # behind the others
         elif outgoing.closing:
             self._settle(outgoing)
 
-    def _note_refusals(self, replies: Sequence[Reply]) -> None:
-        """A stream that takes nothing is as good as none: its readers elsewhere go by the journal.
-
-        Late entries are no trouble: their answer was taken over, or they were written in spite of a time-out.
-        """
-        refused = [reply for reply in replies if isinstance(reply, Refused) and not reply.is_of_late_entry]
-        if refused and not self._refusal_noted:
-            logger.warning("Redis refuses part of an answer, and others may follow: %s", refused[0])
+    def _note_refusal(self, refused: Refused) -> None:
+        """A stream that takes nothing is as good as none: its readers elsewhere go by the journal."""
+        if not self._refusal_noted:
+            logger.warning("Redis refuses part of an answer, and others may follow: %s", refused)
             self._refusal_noted = True
 
     def _deliver(self, outgoing: "_Outgoing", upto: int) -> None:
@@ -225,7 +233,7 @@ class RedisStreamLog:
         self._away = True
         for outgoing in [*self._open.values(), *self._ending.values()]:
             self._deliver(outgoing, outgoing.last)
-            outgoing.refresh_at = 0.0
+            outgoing.opened = False  # it may be gone when Redis is back
         for outgoing in list(self._ending.values()):
             self._give_up(outgoing)
 
@@ -241,10 +249,15 @@ class RedisStreamLog:
         """End its local log, with all of it delivered; whatever is still on its way to Redis is of no more interest."""
         if not outgoing.settled:
             self._deliver(outgoing, outgoing.last)
-            outgoing.settled = True
-            self._local.close(outgoing.answer)
-            self._news.pop(outgoing, None)
-            self._ending.pop(outgoing.answer, None)
+            self._end(outgoing)
+
+    def _end(self, outgoing: "_Outgoing") -> None:
+        """End its local log with what was delivered. That is all if the answer was taken over while this process stood
+        still: its readers go by the journal, and what they have not seen another process writes in its own way."""
+        outgoing.settled = True
+        self._local.close(outgoing.answer)
+        self._news.pop(outgoing, None)
+        self._ending.pop(outgoing.answer, None)
 
 
 @dataclass(slots=True, eq=False)
@@ -256,7 +269,8 @@ class _Outgoing:
     acknowledged: int
     delivered: int
     events: list[AnswerEvent] = field(default_factory=list)
-    opened: bool = False  # in Redis
+    touched: bool = False  # something of it may be in Redis
+    opened: bool = False  # in Redis, and its stream is there for all that is known
     is_whole: bool = False  # the answer has come to its end in it
     closing: bool = False
     closed: bool = False  # in Redis
@@ -273,28 +287,31 @@ class _Outgoing:
 
     def part(self, now: float) -> "_Part":
         """All that there is to write of it."""
-        commands: list[Command] = []
-        size = 0
-        if not self.opened:
-            commands.append(self.writer.opened())
-        if self.events:
-            payload = encode_events(self.events)
-            size = len(payload)
-            commands.append(self.writer.events(self.last, payload))
-        if self.closing:
-            commands.append(self.writer.closed(self.last))
-            if self.is_whole:
-                commands.append(self.writer.lives(ENDED_SECONDS))
-        elif now >= self.refresh_at:
-            commands.append(self.writer.lives(RUNNING_SECONDS))
-        return _Part(self, self.last, self.closing, now, commands, size)
+        payload = encode_events(self.events) if self.events else None
+        commands = self._commands(payload, now)
+        self.touched = self.touched or bool(commands)
+        return _Part(self, self.last, self.closing, now, commands, len(payload or b""))
+
+    def _commands(self, payload: bytes | None, now: float) -> list[Command]:
+        """None for a log that was closed before anything was written, as that of a question that is refused; where it
+        was opened it is not left behind."""
+        writer = self.writer
+        if self.closing and self.last == writer.start and not (self.touched and writer.start):
+            return [writer.discarded()] if self.touched else []
+        if self.closing or not self.opened:
+            seconds = ENDED_SECONDS if self.closing and self.is_whole else RUNNING_SECONDS
+            return [writer.bounds(self.last, payload, seconds, opens=not self.opened, closes=self.closing)]
+        commands = [writer.events(self.last, payload)] if payload else []
+        if now >= self.refresh_at:
+            commands.append(writer.lives(RUNNING_SECONDS))
+        return commands
 
     def acknowledge(self, part: "_Part") -> None:
         del self.events[: part.last - self.acknowledged]
         self.acknowledged = part.last
-        self.opened, self.closed = True, part.closing
-        if part.at >= self.refresh_at:
+        if part.at >= self.refresh_at or not self.opened:
             self.refresh_at = part.at + REFRESH.total_seconds()
+        self.opened, self.closed = True, part.closing
 
     def take(self, upto: int) -> list[AnswerEvent]:
         """What was not delivered yet, up to that number."""

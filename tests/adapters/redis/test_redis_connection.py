@@ -112,6 +112,34 @@ async def test_a_readiness_check_looks_in_spite_of_the_cool_down_and_ends_it(
     assert await own.run(ping)
 
 
+@pytest.mark.parametrize(
+    ("refuse", "accept"),
+    [
+        ("CONFIG SET maxmemory 1", "CONFIG SET maxmemory 0"),  # and nothing is evicted, which is the default
+        (f"REPLICAOF 127.0.0.1 {free_port()}", "REPLICAOF NO ONE"),
+    ],
+    ids=["full", "read-only"],
+)
+async def test_a_redis_that_answers_and_takes_nothing_is_away(
+    own: RedisConnection, server: RedisServer, refuse: str, accept: str
+) -> None:
+    server.say(refuse)
+    assert await own.run(ping)
+
+    with pytest.raises(RedisAway):
+        await own.check()
+    server.say(accept)
+    await own.check()
+
+
+async def test_a_check_leaves_nothing_for_ever(connection: RedisConnection) -> None:
+    for _ in range(3):
+        await connection.check()
+
+    [key] = await connection.run(lambda client: client.keys(target_nodes="primaries"))  # type: ignore[attr-defined]
+    assert 0 < await connection.run(lambda client: client.pttl(key)) <= 60_000  # type: ignore[attr-defined]
+
+
 async def test_going_and_coming_back_are_logged_once_each(
     own: RedisConnection, server: RedisServer, clock: ManualClock, caplog: pytest.LogCaptureFixture
 ) -> None:

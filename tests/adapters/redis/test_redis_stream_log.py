@@ -164,6 +164,65 @@ async def test_streams_do_not_stay_for_ever(here: RedisStreamLog, connection: Re
     assert 0 < over <= 10 * 60 < running <= 60 * 60  # type: ignore[operator]
 
 
+async def test_a_stream_that_is_opened_and_closed_in_one_write_does_not_stay_for_ever(
+    here: RedisStreamLog, connection: RedisConnection
+) -> None:
+    here.open(ANSWER)
+    here.append(ANSWER, [Delta("handed over")])
+    await ended(here)
+
+    assert 0 < await ask(connection, b"TTL", stream_key(ANSWER)) <= 60 * 60  # type: ignore[operator]
+
+
+async def test_a_stream_that_was_evicted_comes_back_with_what_is_new_and_not_for_ever(
+    here: RedisStreamLog, there: RedisStreamLog, connection: RedisConnection
+) -> None:
+    here.open(ANSWER)
+    await delivered(here, "a")
+
+    await ask(connection, b"DEL", stream_key(ANSWER))
+    await delivered(here, "b")
+    running = await ask(connection, b"TTL", stream_key(ANSWER))
+    await ended(here)
+
+    assert running > 10 * 60  # type: ignore[operator]
+    assert await followed(there, ANSWER, after=1) == [(2, Delta("b"))]
+
+
+async def test_a_log_that_was_opened_for_nothing_leaves_no_key(
+    here: RedisStreamLog, connection: RedisConnection
+) -> None:
+    here.open(OTHER)
+    here.close(OTHER)  # before anything was written
+    here.open(ANSWER)
+    await until_keys(connection, 1)
+
+    here.close(ANSWER)
+    await until_keys(connection, 0)
+
+
+async def test_what_was_opened_and_closed_in_vain_is_never_written(connection: RedisConnection) -> None:
+    async with RedisStreamLog(MemoryStreamLog(), connection) as log:
+        for number in range(1, 101):
+            log.open(AnswerId(number))
+            log.close(AnswerId(number))
+
+    assert await keys(connection) == []
+
+
+async def test_a_log_that_was_opened_for_nothing_takes_nothing_away_from_another_writer(
+    here: RedisStreamLog, there: RedisStreamLog, connection: RedisConnection
+) -> None:
+    here.open(ANSWER)
+    await until_keys(connection, 1)
+    there.open(ANSWER, after=100)
+    await delivered(there, "a")
+
+    await ended(here)
+
+    assert await here.tail(ANSWER, after=0) == [(101, Delta("a"))]
+
+
 async def test_what_is_appended_at_the_very_end_is_in_redis_when_the_log_is_left(
     connection: RedisConnection, there: RedisStreamLog
 ) -> None:
@@ -215,13 +274,40 @@ async def test_a_writer_whose_answer_was_taken_over_adds_nothing_to_it(
     there.open(ANSWER, after=100)
     await delivered(there, "b")
 
-    await delivered(here, "late")
+    here.append(ANSWER, [Delta("late"), FullText("a late")])
     await ended(here)
     await delivered(there, "c")
 
+    assert await ask(connection, b"TTL", stream_key(ANSWER)) > 10 * 60  # type: ignore[operator]
     async with RedisStreamLog(MemoryStreamLog(), connection) as third:
         assert await third.tail(ANSWER, after=100) == [(101, Delta("b")), (102, Delta("c"))]
         assert await third.tail(ANSWER, after=0) == [(1, Delta("a")), (101, Delta("b")), (102, Delta("c"))]
+
+
+async def test_a_writer_that_stood_still_while_its_answer_was_taken_over_tells_nobody_what_others_will_tell(
+    here: RedisStreamLog, there: RedisStreamLog
+) -> None:
+    here.open(ANSWER)
+    await delivered(here, "a")
+    reader = Recording(after=0)
+    pushing = asyncio.ensure_future(here.push(ANSWER, reader, after=0))
+    async with reading(here) as batches:
+        seen = list(await asyncio.wait_for(anext(batches), SOON))
+        there.open(ANSWER, after=100)
+        await delivered(there, "b")
+
+        numbers = [here.append(ANSWER, [Delta("late")])]
+        seen += [event async for batch in batches for event in batch]
+        is_over = await asyncio.wait_for(pushing, SOON)
+        numbers += [here.append(ANSWER, [Delta("later"), FullText("a late later")])]
+        here.close(ANSWER)
+
+    assert seen == reader.taken == [(1, Delta("a"))]
+    assert not is_over
+    assert numbers == [2, 4]
+    assert await there.tail(ANSWER, after=0) == [(1, Delta("a")), (101, Delta("b"))]
+    with pytest.raises(AnswerNotFound):  # what is next is in the journal
+        await followed(here, ANSWER, after=1)
 
 
 # Redis goes away ------------------------------------------------------------------------------------------------------
@@ -428,6 +514,19 @@ async def until_gone(log: RedisStreamLog) -> None:
             if not await log.tail(ANSWER, after=0):
                 return
             await asyncio.sleep(0.01)
+
+
+async def until_keys(connection: RedisConnection, count: int) -> None:
+    async with asyncio.timeout(4 * SOON):
+        while True:
+            if len(await keys(connection)) == count:
+                return
+            await asyncio.sleep(0.01)
+
+
+async def keys(connection: RedisConnection) -> list[bytes]:
+    """Of all servers."""
+    return await connection.run(lambda client: client.keys(target_nodes="primaries"))  # type: ignore[attr-defined]
 
 
 async def ask(connection: RedisConnection, *command: bytes | int) -> Reply:

@@ -10,6 +10,7 @@ import pytest
 from llm_backend import Backend, Settings, open_backend
 from llm_backend.application.ports.answer_journal import NumberedEvent
 from llm_backend.domain.answers import Delta, FullText
+from llm_backend.domain.errors import AnswerInProgress
 from llm_backend.domain.ids import AnswerId, ConversationId, UserId
 from llm_backend.infrastructure.memory.passage_index import MemoryPassageIndex
 from llm_backend.infrastructure.memory.store import MemoryStore
@@ -87,6 +88,26 @@ async def test_an_answer_is_followed_on_both_and_resumed_after_any_number(
     assert everything[-1][1] == FullText("Hello, world")
     assert others == [everything, everything]
     assert resumed == [everything[number:] for number in range(len(everything) + 1)]
+
+
+async def test_questions_that_are_refused_leave_nothing_in_redis(
+    replicas: list[Backend], model: ScriptedChatModel, redis: RedisServer
+) -> None:
+    model.play_next("Half an", FOREVER)
+    here, there = replicas
+    user, conversation, _ = await a_question(here)
+    await model.asked()
+
+    for backend in [here, there] * 5:
+        with pytest.raises(AnswerInProgress):
+            await backend.send_message(user, conversation, "And now?")
+    async with asyncio.timeout(SOON):
+        while True:
+            if redis.say("KEYS llm_backend:answer:*").startswith(
+                b"*1\r\n"
+            ):  # that of the answer which is being written
+                break
+            await asyncio.sleep(0.01)
 
 
 async def test_redis_may_go_and_come_in_mid_stream(
