@@ -4,6 +4,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 from llm_backend.application.ports.idempotency import IdempotencyRecords
+from llm_backend.application.ports.taken_over import TakenOver
 from llm_backend.domain.api_keys import ApiKeys
 from llm_backend.domain.conversations import Conversations
 from llm_backend.domain.files import Files
@@ -53,6 +54,9 @@ class UnitOfWork(Protocol):
 
     @property
     def idempotency(self) -> IdempotencyRecords: ...
+
+    @property
+    def taken_over(self) -> TakenOver: ...
 
     async def commit(self) -> None: ...
 

@@ -114,6 +114,7 @@ class Tables:
     attachments: dict[DocumentId, Attachment] = field(default_factory=dict)
     store_settings: dict[KnowledgeBaseId, StoreSettings] = field(default_factory=dict)
     file_batches: dict[FileBatchId, BatchRow] = field(default_factory=dict)
+    taken_over: dict[ConversationId, None] = field(default_factory=dict)
 
     def copy(self) -> "Tables":
         return Tables(*(dict(getattr(self, table.name)) for table in fields(self)))

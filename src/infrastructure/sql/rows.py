@@ -404,6 +404,13 @@ file_batch_documents = Table(
     Column("document_id", Text, ForeignKey("documents.id", ondelete="CASCADE"), primary_key=True, index=True),
 )
 
+# Conversations that came from the old product. They are noted for good, and may have been deleted.
+taken_over = Table(
+    "taken_over",
+    metadata,
+    Column("conversation_id", BigInteger, primary_key=True, autoincrement=False),
+)
+
 # Work to do, of whatever kind; no row, no job. Whoever has seen `version` stand still for `patience` milliseconds may
 # take the job.
 jobs = Table(

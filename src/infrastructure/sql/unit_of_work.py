@@ -15,6 +15,7 @@ from llm_backend.infrastructure.sql.repositories.idempotency import SqlIdempoten
 from llm_backend.infrastructure.sql.repositories.knowledge_bases import SqlKnowledgeBases
 from llm_backend.infrastructure.sql.repositories.reindexings import SqlReindexings
 from llm_backend.infrastructure.sql.repositories.responses import SqlResponses
+from llm_backend.infrastructure.sql.repositories.taken_over import SqlTakenOver
 from llm_backend.infrastructure.sql.repositories.users import SqlRevocations, SqlUsers
 from llm_backend.infrastructure.sql.repositories.vector_stores import SqlVectorStores
 from llm_backend.infrastructure.sql.transaction import Connection, Transaction
@@ -39,6 +40,7 @@ class SqlUnitOfWork:
         self.files = SqlFiles(transaction)
         self.vector_stores = SqlVectorStores(transaction)
         self.idempotency = SqlIdempotencyRecords(transaction)
+        self.taken_over = SqlTakenOver(transaction)
         self.commit = transaction.commit
 
 
