@@ -36,6 +36,7 @@ class Report:
     users_there: int = 0
     conversations: int = 0
     conversations_there: int = 0
+    conversations_deleted: int = 0
     messages: int = 0
     api_keys: int = 0
     remarks: list[str] = field(default_factory=list)
@@ -45,11 +46,12 @@ class Report:
 class TakeOverOld:
     """Take over everything that makes sense, and say what does not. May be cut off anywhere and started again.
 
-    Ids stay what they are where they fit our rules and nobody has them; otherwise they become others, the same
-    ones each time, by which what is there already is known. A name that somebody else has here is left alone,
-    with all that belongs to it. Passwords stay hashed as they are, and are hashed anew at the first login. A system
-    message at the beginning has number 0, as it had there, so that all others keep their numbers. Messages have the
-    time of their conversation, since the old product noted no other.
+    Ids stay what they are where they fit our rules and nobody has them; otherwise they become others, the same ones
+    each time, by which what is there already is known. A name that somebody else has here is left alone, with all
+    that belongs to it. What was taken over and then deleted here stays deleted. Passwords stay hashed as they are,
+    and are hashed anew at the first login. A system message at the beginning has number 0, as it had there, so that
+    all others keep their numbers. Messages have the time of their conversation, since the old product noted no
+    other.
     """
 
     old: OldProduct
@@ -116,6 +118,9 @@ class TakeOverOld:
         if await self._is_there(owner, ids):
             report.conversations_there += 1
             return
+        if await self._is_deleted(ids):
+            report.conversations_deleted += 1
+            return
         for number in ids:
             if await self._add_conversation(old, owner, number, report):
                 return
@@ -128,8 +133,20 @@ class TakeOverOld:
                     await work.conversations.get(owner, number)
                 except ConversationNotFound:
                     continue
+                await self._note(work, number)
                 return True
         return False
+
+    async def _note(self, work: UnitOfWork, number: ConversationId) -> None:
+        """What came here when nobody noted that yet, too, is to stay deleted from now on."""
+        if not self.dry_run and not await work.taken_over.has(number):
+            await work.taken_over.note(number)
+            await work.commit()
+
+    async def _is_deleted(self, ids: Sequence[ConversationId]) -> bool:
+        """Of what is not there: whether it was."""
+        async with self.transactions() as work:
+            return any([await work.taken_over.has(number) for number in ids])
 
     async def _add_conversation(
         self, old: OldConversation, owner: UserId, number: ConversationId, report: Report
@@ -160,6 +177,7 @@ class TakeOverOld:
         try:
             async with self.transactions() as work:
                 await work.conversations.add(conversation, messages)
+                await work.taken_over.note(conversation.id)
                 await work.commit()
         except ConversationIdTaken:
             return False

@@ -21,6 +21,7 @@ from llm_backend.infrastructure.sql import (
 from llm_backend.infrastructure.sql.sqlite import sqlite_engine
 
 MOVING_PATIENCE = timedelta(hours=6)  # also for a snapshot that waits while a large table is being added up elsewhere
+MOVING_CONNECTIONS = 2  # a snapshot keeps one to its end, and meanwhile somebody looks whether a server is at work
 
 
 async def open_store(settings: Settings, stack: AsyncExitStack) -> SqlStore:
@@ -59,7 +60,7 @@ async def open_engine(settings: Settings, stack: AsyncExitStack, *, reading: boo
         from llm_backend.infrastructure.sql.postgres import postgres_engine
 
         patient = replace(server, statement_timeout=MOVING_PATIENCE, lock_timeout=MOVING_PATIENCE)
-        engine = postgres_engine(patient)
+        engine = postgres_engine(patient, at_least=MOVING_CONNECTIONS)
     else:
         engine = sqlite_engine(settings.database_file, reading=reading)
     stack.push_async_callback(engine.dispose)

@@ -36,7 +36,10 @@ async def import_old(settings: Settings, file: Path, redis: str, *, dry_run: boo
 def _tell(report: Report, *, dry_run: bool) -> None:
     say("Nothing was changed. It would take over:" if dry_run else "Taken over:")
     say_count("users", f"{report.users} ({report.users_there} were here already)")
-    say_count("conversations", f"{report.conversations} ({report.conversations_there} were here already)")
+    known = f"{report.conversations_there} were here already"
+    if report.conversations_deleted:
+        known += f", {report.conversations_deleted} have been deleted here"
+    say_count("conversations", f"{report.conversations} ({known})")
     say_count("messages", str(report.messages))
     say_count("API keys", f"{report.api_keys}, encrypted")
     if report.remarks:

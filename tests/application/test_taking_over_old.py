@@ -64,6 +64,11 @@ class House:
         reports = [report async for report in take_over()]
         return reports[-1]
 
+    async def delete(self, conversation: ConversationId, owner: int = 1) -> None:
+        async with self.store.transactions() as work:
+            await work.conversations.remove(UserId(owner), conversation)
+            await work.commit()
+
     async def said(self, conversation: int = 329629, owner: int = 1) -> Sequence[Message]:
         thread = await self.store.conversation_views.thread(UserId(owner), ConversationId(conversation))
         return thread.messages
@@ -122,6 +127,41 @@ async def test_a_second_time_adds_nothing_whatever_has_happened_since(house: Hou
         kept = await work.users.get(UserId(1))
     assert kept is not None
     assert kept.password.phc == "another"
+
+
+@pytest.mark.parametrize("old_id", ["329629", "an id that becomes another"])
+async def test_what_was_deleted_here_does_not_come_back(house: House, old_id: str) -> None:
+    old = Remains(all_conversations=[replace(TALK, id=old_id)])
+    await house.take_over(old)
+    (summary,) = await house.store.conversation_views.summaries(UserId(1))
+    await house.delete(summary.id)
+
+    second, third = await house.take_over(old), await house.take_over(old)
+
+    for report in (second, third):
+        assert (report.conversations, report.conversations_there, report.conversations_deleted) == (0, 0, 1)
+        assert report.remarks == []
+    assert not await house.store.conversation_views.summaries(UserId(1))
+
+
+async def test_nor_does_what_came_before_anybody_noted_that(house: House) -> None:
+    await given(house.store, a_user(1, "ada"), a_conversation(329629, owner=1))
+    await house.take_over()
+    await house.delete(ConversationId(329629))
+
+    report = await house.take_over()
+
+    assert (report.conversations, report.conversations_deleted) == (0, 1)
+
+
+async def test_a_dry_run_notes_nothing(house: House) -> None:
+    await given(house.store, a_user(1, "ada"), a_conversation(329629, owner=1))
+    await house.take_over(dry_run=True)
+    await house.delete(ConversationId(329629))
+
+    report = await house.take_over()
+
+    assert (report.conversations, report.conversations_deleted) == (1, 0)
 
 
 async def test_a_dry_run_counts_and_changes_nothing(house: House) -> None:

@@ -62,9 +62,9 @@ async def assert_all_there(server: ServerProcess, household: Household, upstream
         assert (await client.get("/readyz")).json()["status"] == "ok"
 
 
-def configured(folder: Path, name: str, url: str = "") -> Path:
+def configured(folder: Path, name: str, url: str = "", *, pool_max: int = 12) -> Path:
     file = folder / f"{name}.yaml"
-    file.write_text(f'data_folder: "{folder / name}"\ndatabase: {{url: "{url}"}}\n')
+    file.write_text(f'data_folder: "{folder / name}"\ndatabase: {{url: "{url}", pool_max: {pool_max}}}\n')
     return file
 
 
@@ -156,6 +156,22 @@ async def test_there_and_back_with_a_kill_on_each_way(
         login = await client.post("/api/users/login", {"username": "alice", "password": PASSWORD})
         history = await Client(client.http, login.json()["token"]).history(household.conversation)
         assert (history[:2], len(history)) == (household.history, MANY - 1)
+
+
+async def test_a_store_is_moved_with_as_few_connections_as_there_may_be(
+    cluster: PostgresCluster, new_server: NewServer, config: str, tmp_path: Path
+) -> None:
+    few = {"LLM_BACKEND__DATABASE__URL": cluster.url(), "LLM_BACKEND__DATABASE__POOL_MAX": "3"}
+    server = await started(new_server(config, environment=few))
+    async with connected(server) as client:
+        await client.new_user("alice")
+    assert await terminated(server) == 0
+    here, there = configured(tmp_path, "here", cluster.url(), pool_max=3), configured(tmp_path, "there")
+
+    moved = await succeeded("migrate-store", "--from", here, "--to", there)
+
+    assert any(line.split()[:2] == ["users", "1"] for line in sums(moved))
+    await succeeded("migrate", "--config", there)  # which is refused while a move is unfinished
 
 
 async def test_a_store_that_is_served_is_not_moved(

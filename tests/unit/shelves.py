@@ -68,6 +68,7 @@ ALICE = UserId(1)
 BOB = UserId(2)
 
 LEASE = timedelta(seconds=15)
+LOOKS = 5  # in the time of a lease
 
 P = TypeVar("P")
 
@@ -380,6 +381,12 @@ class Shelf:
             else:
                 await jobs.done(lease)
 
+    async def look_on(self) -> None:
+        """Do the jobs that are there until others, which are held, have been silent for a lease."""
+        for _ in range(LOOKS):
+            await self.work()
+            self.clock.advance(LEASE / LOOKS)
+
     async def pending(self) -> list[JobId]:
         """The documents whose jobs have been asked for and are not done."""
         async with self.store.transactions() as work:
@@ -398,8 +405,8 @@ class Shelf:
         for _ in range(3):
             await self.sweep()
             await self.sweep_moves()
-            await self.work()
-            self.clock.advance(max(LEASE, self.sweep.orphaned_after))
+            await self.look_on()
+            self.clock.advance(self.sweep.orphaned_after)
 
     async def status(self, document: DocumentId, owner: UserId = ALICE) -> DocumentStatus:
         return await self.check(owner, document)

@@ -390,8 +390,7 @@ async def test_whoever_was_outrun_leaves_nothing_of_its_own_and_all_of_the_other
 
     async def outrun() -> None:
         shelf.embedder.inside = HashEmbedder()
-        await shelf.jobs.take(LEASE)
-        shelf.clock.advance(LEASE)
+        await shelf.look_on()
         await shelf.work()
 
     await during_embedding(shelf, outrun)
@@ -406,14 +405,12 @@ async def test_a_second_try_that_was_outrun_takes_nothing_from_the_third(shelf: 
 
     async def outrun() -> None:
         shelf.embedder.inside = HashEmbedder()
-        await shelf.jobs.take(LEASE)
-        shelf.clock.advance(LEASE)
+        await shelf.look_on()
         await shelf.work()
 
     async def outrun_by_one_that_is_outrun() -> None:
         shelf.embedder.inside = HashEmbedder()
-        await shelf.jobs.take(LEASE)
-        shelf.clock.advance(LEASE)
+        await shelf.look_on()
         await during_embedding(shelf, outrun)
 
     await during_embedding(shelf, outrun_by_one_that_is_outrun)

@@ -39,7 +39,9 @@ class Jobs(Protocol):
 
     A lease is no point in time, for clocks jump: it lasts as long as `extend` is called often enough. Others watch it
     and time by clocks of their own, which only run forwards, for how long it has stood still; so do they with the pause
-    before another attempt. Whoever has just started therefore waits once more for the whole of it.
+    before another attempt. Whoever has just started therefore waits once more for the whole of it. A time in which
+    nobody could say anything is no silence: of a gap between two answers to `take` and `extend`, only a quarter of a
+    lease counts.
 
     Every method may raise `Unavailable` or `StorageFull`. A call of which only the word was lost can be repeated.
     """

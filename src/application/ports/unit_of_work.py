@@ -5,6 +5,7 @@ from typing import Protocol
 
 from llm_backend.application.ports.deleted_places import DeletedPlaces
 from llm_backend.application.ports.idempotency import IdempotencyRecords
+from llm_backend.application.ports.taken_over import TakenOver
 from llm_backend.domain.api_keys import ApiKeys
 from llm_backend.domain.conversations import Conversations
 from llm_backend.domain.files import Files
@@ -57,6 +58,9 @@ class UnitOfWork(Protocol):
 
     @property
     def deleted_places(self) -> DeletedPlaces: ...
+
+    @property
+    def taken_over(self) -> TakenOver: ...
 
     async def commit(self) -> None: ...
 

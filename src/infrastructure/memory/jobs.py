@@ -7,7 +7,7 @@ from datetime import timedelta
 from itertools import count
 
 from llm_backend.application.ports.jobs import Hold, JobId, Lease, Progress
-from llm_backend.application.standstill import Standstills
+from llm_backend.application.standstill import LeaseWatch
 
 AT_ONCE = timedelta(0)
 
@@ -38,7 +38,7 @@ class MemoryJobs:
 
     def __init__(self, shared: SharedJobs | None = None, *, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._shared = shared or SharedJobs()
-        self._standstills: Standstills[JobId] = Standstills(monotonic)
+        self._watch: LeaseWatch[JobId] = LeaseWatch(monotonic)
 
     async def enqueue(self, job: JobId, *, urgent: bool = False, background: bool = False) -> None:
         rank = 0 if urgent else 2 if background else 1
@@ -46,7 +46,7 @@ class MemoryJobs:
 
     async def take(self, lease: timedelta, *, but: Collection[JobId] = ()) -> Lease | None:
         rows = self._shared.rows
-        still = self._standstills.look({job: row.version for job, row in rows.items() if row.patience})
+        still = self._watch.look({job: row.version for job, row in rows.items() if row.patience}, lease)
         left_lying = [job for job, duration in still.items() if duration >= rows[job].patience and job not in but]
         free = sorted((job for job, row in rows.items() if not row.patience), key=lambda job: rows[job].rank)
         found = [*left_lying, *free]
@@ -62,6 +62,7 @@ class MemoryJobs:
         return taken
 
     async def extend(self, lease: Lease, progress: Progress) -> Hold:
+        self._watch.answered()
         row = self._held(lease)
         if row is None:
             return Hold.LOST

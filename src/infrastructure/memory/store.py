@@ -20,6 +20,7 @@ from llm_backend.infrastructure.memory.reindexings import MemoryReindexings
 from llm_backend.infrastructure.memory.responses import MemoryResponses, MemoryResponseViews
 from llm_backend.infrastructure.memory.sealed_secrets import MemorySealedSecrets
 from llm_backend.infrastructure.memory.tables import Committed, Place
+from llm_backend.infrastructure.memory.taken_over import MemoryTakenOver
 from llm_backend.infrastructure.memory.usage import MemoryUsageLog
 from llm_backend.infrastructure.memory.users import MemoryRevocations, MemorySessionViews, MemoryUsers
 from llm_backend.infrastructure.memory.vector_stores import MemoryVectorStores
@@ -43,6 +44,7 @@ class MemoryUnitOfWork:
         self.vector_stores = MemoryVectorStores(self._staged)
         self.idempotency = MemoryIdempotencyRecords(self._staged)
         self.deleted_places = MemoryDeletedPlaces(self._staged)
+        self.taken_over = MemoryTakenOver(self._staged)
 
     async def commit(self) -> None:
         self._committed.tables = self._staged.tables

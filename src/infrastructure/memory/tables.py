@@ -133,6 +133,7 @@ class Tables:
         tuple[UserId, ConversationId | KnowledgeBaseId | FileId, KnowledgeBaseId | None], DeletedPlace
     ] = field(default_factory=dict)
     counter: Iterator[int] = field(default_factory=lambda: count(1))
+    taken_over: dict[ConversationId, None] = field(default_factory=dict)
 
     def copy(self) -> "Tables":
         names = [table.name for table in fields(self) if table.name != "counter"]

@@ -28,7 +28,8 @@ from sqlalchemy import (
 )
 
 from llm_backend.application.ports.jobs import Hold, JobId, Lease, Progress
-from llm_backend.application.standstill import Standstills
+from llm_backend.application.standstill import LeaseWatch
+from llm_backend.domain.errors import StorageFull, Unavailable
 from llm_backend.infrastructure.sql.dialects import IsMember, upsert
 from llm_backend.infrastructure.sql.ports import Reader, Steps, Writer
 from llm_backend.infrastructure.sql.rows import jobs
@@ -111,7 +112,7 @@ class SqlJobs:
     def __init__(self, reader: Reader, writer: Writer, *, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._reader = reader
         self._writer = writer
-        self._standstills: Standstills[tuple[JobId, int]] = Standstills(monotonic)
+        self._watch: LeaseWatch[tuple[JobId, int]] = LeaseWatch(monotonic)
         self._enqueue = writer.prepare(_ENQUEUE)
         self._free = reader.prepare(_FREE)
         self._not_free = reader.prepare(_NOT_FREE)
@@ -135,10 +136,16 @@ class SqlJobs:
     async def take(self, lease: timedelta, *, but: Collection[JobId] = ()) -> Lease | None:
         not_free, free = await self._reader.fetch(Query(self._not_free), Query(self._free, {"most": LOOKED_AT}))
         patience = {(JobId(job), version): milliseconds * A_MILLISECOND for job, version, milliseconds in not_free}
-        still = self._standstills.look(dict.fromkeys(patience))
+        still = self._watch.look(dict.fromkeys(patience), lease)
         left_lying = [seen for seen, duration in still.items() if duration >= patience[seen] and seen[0] not in but]
         seen = [*left_lying, *((JobId(job), version) for job, version in free)]
-        return await self._writer.write(lambda: self._taking(seen, lease // A_MILLISECOND)) if seen else None
+        if not seen:
+            return None
+        try:
+            return await self._writer.write(lambda: self._taking(seen, lease // A_MILLISECOND))
+        except (Unavailable, StorageFull):
+            self._watch.begin_again()
+            raise
 
     def _taking(self, candidates: Sequence[tuple[JobId, int]], patience: int) -> Steps[Lease | None]:
         holder = str(uuid4())
@@ -151,7 +158,9 @@ class SqlJobs:
         return None
 
     async def extend(self, lease: Lease, progress: Progress) -> Hold:
-        return await self._writer.write(lambda: self._extending(lease, progress))
+        hold = await self._writer.write(lambda: self._extending(lease, progress))
+        self._watch.answered()
+        return hold
 
     def _extending(self, lease: Lease, progress: Progress) -> Steps[Hold]:
         extended = yield Query(self._extend, {**_held(lease), "at": progress.step, "so_far": progress.percent})

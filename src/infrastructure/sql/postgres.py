@@ -67,8 +67,11 @@ def _milliseconds(duration: timedelta) -> str:
     return str(max(1, round(duration.total_seconds() * 1000)))
 
 
-def postgres_engine(server: PostgresServer) -> AsyncEngine:
-    """An engine for units of work and migrations. Connecting through it raises `DatabaseUnavailable`."""
+def postgres_engine(server: PostgresServer, *, at_least: int = 1) -> AsyncEngine:
+    """An engine for units of work and migrations. Connecting through it raises `DatabaseUnavailable`.
+
+    It has the server's connections for work, or `at_least` so many, for whoever holds several at a time.
+    """
 
     async def connected() -> Any:
         return await connect(server)
@@ -81,7 +84,7 @@ def postgres_engine(server: PostgresServer) -> AsyncEngine:
     engine = create_async_engine(
         "postgresql+asyncpg://",
         async_creator=connected,
-        pool_size=server.working,
+        pool_size=max(server.working, at_least),
         max_overflow=0,
         pool_timeout=server.connect_timeout.total_seconds(),
     )

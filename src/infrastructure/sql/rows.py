@@ -422,6 +422,13 @@ deleted_places = Table(
     sqlite_autoincrement=True,
 )
 
+# Conversations that came from the old product. They are noted for good, and may have been deleted.
+taken_over = Table(
+    "taken_over",
+    metadata,
+    Column("conversation_id", BigInteger, primary_key=True, autoincrement=False),
+)
+
 # Work to do, of whatever kind; no row, no job. Whoever has seen `version` stand still for `patience` milliseconds may
 # take the job.
 jobs = Table(

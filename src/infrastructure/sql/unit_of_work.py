@@ -16,6 +16,7 @@ from llm_backend.infrastructure.sql.repositories.idempotency import SqlIdempoten
 from llm_backend.infrastructure.sql.repositories.knowledge_bases import SqlKnowledgeBases
 from llm_backend.infrastructure.sql.repositories.reindexings import SqlReindexings
 from llm_backend.infrastructure.sql.repositories.responses import SqlResponses
+from llm_backend.infrastructure.sql.repositories.taken_over import SqlTakenOver
 from llm_backend.infrastructure.sql.repositories.users import SqlRevocations, SqlUsers
 from llm_backend.infrastructure.sql.repositories.vector_stores import SqlVectorStores
 from llm_backend.infrastructure.sql.transaction import Connection, Transaction
@@ -41,6 +42,7 @@ class SqlUnitOfWork:
         self.vector_stores = SqlVectorStores(transaction)
         self.idempotency = SqlIdempotencyRecords(transaction)
         self.deleted_places = SqlDeletedPlaces(transaction)
+        self.taken_over = SqlTakenOver(transaction)
         self.commit = transaction.commit
 
 

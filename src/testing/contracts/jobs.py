@@ -5,7 +5,7 @@ an async function that lets so much time go by on the clocks of all of them.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from datetime import timedelta
 
 import pytest
@@ -16,6 +16,8 @@ OpenWorker = Callable[[], Jobs]
 Pass = Callable[[timedelta], Awaitable[None]]
 
 LEASE = timedelta(seconds=10)
+LOOKS = 5  # in the time of a lease
+AN_OUTAGE = timedelta(hours=1)
 HALF = Progress(step="half", percent=50)
 ODD_JOBS = ["x' OR '1'='1", "%", "作业", "a b", "j" * 300]
 
@@ -29,9 +31,15 @@ async def taken(jobs: Jobs) -> Lease:
 
 async def left_lying(jobs: Jobs, pass_time: Pass, duration: timedelta = LEASE) -> Lease | None:
     """What can be taken after looking on for so long."""
-    assert await jobs.take(LEASE) is None
-    await pass_time(duration)
+    await look_on(jobs, pass_time, duration)
     return await jobs.take(LEASE)
+
+
+async def look_on(jobs: Jobs, pass_time: Pass, duration: timedelta = LEASE, *, but: Collection[JobId] = ()) -> None:
+    """Let time go by, and look again and again whether there is something to take, which there is not."""
+    for _ in range(LOOKS):
+        assert await jobs.take(LEASE, but=but) is None
+        await pass_time(duration / LOOKS)
 
 
 class JobsContract:
@@ -110,8 +118,7 @@ class JobsContract:
         lease = await taken(holder)
 
         for _ in range(5):
-            assert await other.take(LEASE) is None
-            await pass_time(LEASE * 0.7)
+            await look_on(other, pass_time, LEASE * 0.7)
             assert await holder.extend(lease, HALF) is Hold.KEPT
 
         assert await other.take(LEASE) is None
@@ -137,12 +144,50 @@ class JobsContract:
 
         assert await worker().take(LEASE) is None
 
+    async def test_a_time_in_which_nobody_could_say_anything_is_no_silence(
+        self, worker: OpenWorker, pass_time: Pass
+    ) -> None:
+        holder, other = worker(), worker()
+        await holder.enqueue(JobId("job"))
+        lease = await taken(holder)
+
+        for _ in range(5):
+            assert await other.take(LEASE) is None
+            await pass_time(AN_OUTAGE)
+            await look_on(other, pass_time, LEASE / 5)
+            assert await holder.extend(lease, HALF) is Hold.KEPT
+
+    async def test_after_it_the_dead_are_still_found_out(self, worker: OpenWorker, pass_time: Pass) -> None:
+        other = worker()
+        await other.enqueue(JobId("job"))
+        await taken(worker())
+        assert await other.take(LEASE) is None
+
+        await pass_time(AN_OUTAGE)
+        await look_on(other, pass_time, LEASE * 0.7)
+        await pass_time(LEASE / 10)
+
+        assert (await taken(other)).attempt == 2
+
+    async def test_whoever_has_its_hands_full_watches_all_the_same(self, worker: OpenWorker, pass_time: Pass) -> None:
+        busy = worker()
+        await busy.enqueue(JobId("left lying"))
+        await taken(worker())
+        assert await busy.take(LEASE) is None
+        await busy.enqueue(JobId("its own"))
+        own = await taken(busy)
+
+        for _ in range(LOOKS):
+            await pass_time(LEASE / LOOKS)
+            assert await busy.extend(own, HALF) is Hold.KEPT
+
+        assert (await taken(busy)).job == "left lying"
+
     async def test_what_was_left_lying_goes_before_what_is_new(self, worker: OpenWorker, pass_time: Pass) -> None:
         jobs = worker()
         await jobs.enqueue(JobId("old"))
         await taken(worker())
-        assert await jobs.take(LEASE) is None
-        await pass_time(LEASE)
+        await look_on(jobs, pass_time)
         await jobs.enqueue(JobId("new"))
 
         assert [(await taken(jobs)).job for _ in range(2)] == ["old", "new"]
@@ -175,9 +220,10 @@ class JobsContract:
         one, other = worker(), worker()
         await one.enqueue(JobId("job"))
         await one.retry(await taken(one), after=timedelta(seconds=3))
-        assert await one.take(LEASE) is None
-        assert await other.take(LEASE) is None
-        await pass_time(timedelta(seconds=3))
+        for _ in range(LOOKS):
+            assert await one.take(LEASE) is None
+            assert await other.take(LEASE) is None
+            await pass_time(timedelta(seconds=3) / LOOKS)
 
         assert await one.take(LEASE, but=[JobId("job"), JobId("unknown")]) is None
         assert (await taken(other)).attempt == 2

@@ -21,6 +21,7 @@ from llm_backend.testing.contracts.responses import ConversationItemsContract, R
 from llm_backend.testing.contracts.revocations import RevocationsContract
 from llm_backend.testing.contracts.sealed_secrets import SealedSecretsContract
 from llm_backend.testing.contracts.store import ALICE, Store
+from llm_backend.testing.contracts.taken_over import TakenOverContract
 from llm_backend.testing.contracts.unit_of_work import UnitOfWorkContract
 from llm_backend.testing.contracts.usage import UsageLogContract
 from llm_backend.testing.contracts.users import SessionViewsContract, UsersContract
@@ -82,6 +83,10 @@ class TestConversationItems(ConversationItemsContract):
 
 
 class TestAnswerLeases(AnswerLeasesContract):
+    pass
+
+
+class TestTakenOver(TakenOverContract):
     pass
 
 

@@ -14,6 +14,7 @@ from llm_backend.testing.contracts.reindexings import ReindexingsContract
 from llm_backend.testing.contracts.responses import ConversationItemsContract, ResponsesContract
 from llm_backend.testing.contracts.revocations import RevocationsContract
 from llm_backend.testing.contracts.sealed_secrets import SealedSecretsContract
+from llm_backend.testing.contracts.taken_over import TakenOverContract
 from llm_backend.testing.contracts.unit_of_work import UnitOfWorkContract
 from llm_backend.testing.contracts.usage import UsageLogContract
 from llm_backend.testing.contracts.users import SessionViewsContract, UsersContract
@@ -39,6 +40,9 @@ class TestSqlApiKeys(ApiKeysContract): ...
 
 
 class TestSqlUsageLog(UsageLogContract): ...
+
+
+class TestSqlTakenOver(TakenOverContract): ...
 
 
 class TestSqlConversations(ConversationsContract): ...
