@@ -41,11 +41,13 @@ _WANT_STOP = update(answers).where(_IS_OPEN).values(stop_wanted=true())
 
 
 class SqlAnswerLeases:
-    """`AnswerLeases`."""
+    """`AnswerLeases`. Signs of life, and whether an answer is still ours, are read by `reserved`, if there is one: the
+    reads of clients may be slow, and meanwhile every stream would fall silent and this process look dead."""
 
-    def __init__(self, reader: Reader, writer: Writer, me: WriterId) -> None:
+    def __init__(self, reader: Reader, writer: Writer, me: WriterId, *, reserved: Reader | None = None) -> None:
         self.me = me
         self._reader = reader
+        self._reserved = reserved or reader
         self._writer = writer
         self._beat = writer.prepare(_BEAT)
         self._hold_beat = writer.prepare(_HOLD_BEAT)
@@ -55,13 +57,13 @@ class SqlAnswerLeases:
         self._takeovers = writer.prepare(_TAKEOVERS)
         self._release = writer.prepare(_RELEASE)
         self._want_stop = writer.prepare(_WANT_STOP)
-        self._beats = reader.prepare(_BEATS)
+        self._beats = self._reserved.prepare(_BEATS)
         self._open = reader.prepare(_OPEN)
-        self._mine = reader.prepare(_MINE)
+        self._mine = self._reserved.prepare(_MINE)
 
     async def beat(self) -> Mapping[WriterId, int]:
         await self._writer.write_one(Query(self._beat, {"me": self.me}))
-        (found,) = await self._reader.fetch(Query(self._beats))
+        (found,) = await self._reserved.fetch(Query(self._beats))
         return {WriterId(writer): beat for writer, beat in found}
 
     async def leave(self, writer: WriterId) -> None:
@@ -72,7 +74,7 @@ class SqlAnswerLeases:
         return [open_answer_from(row) for row in found]
 
     async def mine(self) -> Mapping[AnswerId, bool]:
-        (found,) = await self._reader.fetch(Query(self._mine, {"me": self.me}))
+        (found,) = await self._reserved.fetch(Query(self._mine, {"me": self.me}))
         return {AnswerId(answer): bool(stop) for answer, stop in found}
 
     async def take_over(

@@ -120,15 +120,15 @@ class PostgresReader:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, server: PostgresServer) -> AsyncIterator[Self]:
-        """Connects at once. Raises `DatabaseUnavailable`."""
+    async def open(cls, server: PostgresServer, *, connections: int) -> AsyncIterator[Self]:
+        """With so many connections at the most. Connects at once. Raises `DatabaseUnavailable`."""
 
         async def connected(*_: object, **__: object) -> Any:
             return await connect(server)
 
         pool = asyncpg.create_pool(
-            min_size=min(server.pool_min, server.reading),
-            max_size=server.reading,
+            min_size=min(server.pool_min, connections),
+            max_size=connections,
             connect=connected,
             reset=_leave_as_it_is,
         )

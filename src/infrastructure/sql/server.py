@@ -6,6 +6,7 @@ from datetime import timedelta
 from llm_backend.domain.secrets import Secret
 
 SHARE_OF_WORK = 3  # one in three connections is for units of work, the others are for reads
+FEWEST = 3  # for work, for reads, and for the journal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +32,11 @@ class PostgresServer:
         return max(1, self.pool_max // SHARE_OF_WORK)
 
     @property
+    def reserved(self) -> int:
+        """Connections for what must not queue behind the reads of clients: one, where there are enough."""
+        return 1 if self.pool_max > FEWEST else 0
+
+    @property
     def reading(self) -> int:
         """Connections for reads."""
-        return max(1, self.pool_max - self.working - 1)
+        return max(1, self.pool_max - self.working - self.reserved - 1)

@@ -78,7 +78,10 @@ class SqlStore:
         reader: Reader,
         writer: Writer,
         journal_of: Callable[[Reader, Writer, WriterId], AnswerJournal] = SqlAnswerJournal,
+        *,
+        reserved: Reader | None = None,
     ) -> None:
+        """With `reserved`, leases and `check` do not wait behind the reads of clients."""
         self.transactions = transactions
         self.session_views = SqlSessionViews(reader)
         self.api_key_views = SqlApiKeyViews(reader)
@@ -91,21 +94,22 @@ class SqlStore:
         self.sealed_secrets = SqlSealedSecrets(reader, writer)
         me = WriterId(str(uuid4()))
         self._reader = reader
+        self._reserved = reserved or reader
         self._writer = writer
         self._journal_of = journal_of
         self.journal = self.journal_of(me)
         self.leases = self.leases_of(me)
-        self._ping = reader.prepare(select(literal(1)))
+        self._ping = self._reserved.prepare(select(literal(1)))
 
     def journal_of(self, me: WriterId) -> AnswerJournal:
         return self._journal_of(self._reader, self._writer, me)
 
     def leases_of(self, me: WriterId) -> AnswerLeases:
-        return SqlAnswerLeases(self._reader, self._writer, me)
+        return SqlAnswerLeases(self._reader, self._writer, me, reserved=self._reserved)
 
     async def check(self) -> None:
         """Raises `DatabaseUnavailable` when it cannot be read."""
-        await self._reader.fetch(Query(self._ping))
+        await self._reserved.fetch(Query(self._ping))
 
     @classmethod
     @asynccontextmanager
@@ -148,9 +152,13 @@ class SqlStore:
         async with AsyncExitStack() as stack:
             engine = postgres_engine(server)
             stack.push_async_callback(engine.dispose)
-            reader = await stack.enter_async_context(PostgresReader.open(server))
+            reader = await stack.enter_async_context(PostgresReader.open(server, connections=server.reading))
+            reserved = None
+            if server.reserved:
+                reserved = await stack.enter_async_context(PostgresReader.open(server, connections=server.reserved))
             writer = await stack.enter_async_context(PostgresWriter.open(partial(connect, server)))
-            yield cls(SqlUnitOfWorkFactory(partial(connected, engine)), reader, writer, PostgresAnswerJournal)
+            transactions = SqlUnitOfWorkFactory(partial(connected, engine))
+            yield cls(transactions, reader, writer, PostgresAnswerJournal, reserved=reserved)
 
 
 async def migrate_sqlite(path: Path) -> bool:

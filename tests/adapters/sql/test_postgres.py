@@ -2,6 +2,8 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -11,6 +13,7 @@ from llm_backend.domain.answers import Delta, Done
 from llm_backend.domain.errors import AnswerNotFound, DatabaseUnavailable, StorageFull
 from llm_backend.domain.ids import AnswerId, ConversationId
 from llm_backend.infrastructure.sql import PostgresServer, SqlStore
+from llm_backend.infrastructure.sql.postgres import connect
 from llm_backend.testing.contracts.store import ALICE, given
 from tests.builders import a_conversation, a_reply, a_turn, a_user
 from tests.databases import Databases, server
@@ -20,6 +23,7 @@ from tests.servers import PostgresCluster
 TEN = ConversationId(10)
 HUNDRED = AnswerId(100)
 HASTY = timedelta(milliseconds=300)
+HELD_UP = timedelta(seconds=10)  # long enough for machines under load
 
 
 @pytest.fixture
@@ -43,6 +47,18 @@ async def cut_connections(databases: Databases, server: PostgresServer) -> None:
     await databases.execute(
         f"SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE datname = '{name(server)}'"
     )
+
+
+@asynccontextmanager
+async def nobody_reads(server: PostgresServer, table: str) -> AsyncIterator[None]:
+    """Whoever reads that table meanwhile waits."""
+    connection = await connect(server)
+    try:
+        async with connection.transaction():
+            await connection.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
+            yield
+    finally:
+        await connection.close()
 
 
 async def raise_on(
@@ -231,6 +247,32 @@ async def test_a_row_that_somebody_holds_is_waited_for_only_so_long(
 
     assert isinstance(outcomes[0], DatabaseUnavailable)
     assert outcomes[1] == 101
+
+
+@pytest.mark.parametrize("pool_max", [4, 12])
+async def test_slow_reads_of_clients_do_not_make_the_process_look_dead(postgres: PostgresServer, pool_max: int) -> None:
+    async with SqlStore.open_server(replace(postgres, pool_max=pool_max)) as store:
+        await given(store, a_user(1), a_conversation(10))
+        await store.journal.begin(a_turn(100))
+
+        async with nobody_reads(postgres, "knowledge_bases"):
+            reads = [asyncio.create_task(store.knowledge_views.knowledge_bases(ALICE)) for _ in range(30)]
+            await asyncio.sleep(0)  # they queue for connections
+            async with asyncio.timeout(HELD_UP.total_seconds()):
+                await store.check()
+                assert await store.leases.beat() == {store.leases.me: 1}
+                assert await store.leases.mine() == {HUNDRED: False}
+            assert not any(read.done() for read in reads)
+        await asyncio.gather(*reads)
+
+
+async def test_with_the_fewest_connections_there_is_none_to_spare(postgres: PostgresServer) -> None:
+    few = replace(postgres, pool_max=3)
+
+    async with SqlStore.open_server(few) as store:
+        await store.check()
+
+    assert (few.working, few.reading, few.reserved) == (1, 1, 0)
 
 
 async def test_ending_an_answer_and_deleting_its_conversation_never_block_each_other(
