@@ -297,8 +297,9 @@ async def test_a_writer_that_stood_still_while_its_answer_was_taken_over_tells_n
         await delivered(there, "b")
 
         numbers = [here.append(ANSWER, [Delta("late")])]
-        seen += [event async for batch in batches for event in batch]
-        is_over = await asyncio.wait_for(pushing, SOON)
+        async with asyncio.timeout(SOON):
+            seen += [event async for batch in batches for event in batch]
+            is_over = await pushing
         numbers += [here.append(ANSWER, [Delta("later"), FullText("a late later")])]
         here.close(ANSWER)
 
