@@ -16,6 +16,7 @@ from datetime import timedelta
 from functools import partial
 from typing import Self, TypeVar
 
+from llm_backend.application.ending import PATIENCE_AT_THE_END, ended
 from llm_backend.application.ports.answer_journal import AnswerJournal, NumberedEvent, Turn
 from llm_backend.application.ports.answer_leases import AnswerLeases
 from llm_backend.application.ports.chat_model import ChatModel, ChatRequest
@@ -40,6 +41,7 @@ from llm_backend.domain.errors import (
     AnswerNotFound,
     AnswerTooLong,
     ConversationNotFound,
+    DatabaseUnavailable,
     DomainError,
     ShuttingDown,
     StorageFull,
@@ -56,7 +58,6 @@ REMEMBERED_ANSWERS = 4096
 CHECKPOINTS_AT_ONCE = 100  # answers whose events are encoded before anything else is looked after
 KEPT_IN_MEMORY = timedelta(hours=24)  # the text of an answer that no database takes
 A_MOMENT = timedelta(seconds=1)  # beyond a patience, to hear what became of it
-PATIENCE_AT_THE_END = timedelta(seconds=10)  # with a database that is away at shutdown
 # Where answers can be taken over, nothing more is told of one that this process has not known to hold for that long, or
 # once its last sign of life is that old: two thirds of the time after which others take it for dead (see `heartbeat`).
 SURE_FOR = timedelta(seconds=10)
@@ -94,9 +95,7 @@ class AnswerRunner:
 
     async def __aexit__(self, *_: object) -> None:
         await self.drain()
-        for ticker in self._tickers:
-            ticker.cancel()
-        await asyncio.wait(self._tickers)
+        await ended(*self._tickers)
 
     # What others ask of it -------------------------------------------------------------------------------------------
 
@@ -205,12 +204,17 @@ class AnswerRunner:
 
     async def drain(self) -> None:
         """Take no more answers, let the running ones go on for `grace`, then store what there is of the rest and hand
-        it over, or close it."""
+        it over, or close it. What the database does not take then within `PATIENCE_AT_THE_END` is left as it is there,
+        to whoever finds it."""
         grace = timedelta(0) if self._closing else self.grace
         self._closing = True
         if tasks := [writing.task for writing in self._writing.values() if writing.task]:
             await asyncio.wait(tasks, timeout=grace.total_seconds())
-        await self._cut_short(list(self._writing.values()), HANDED_OVER if self.hands_over else INTERRUPTED)
+        reason = HANDED_OVER if self.hands_over else INTERRUPTED
+        await self._cut_short(list(self._writing.values()), reason, patience=PATIENCE_AT_THE_END + A_MOMENT)
+        if left := {writing.answer.id: writing.task for writing in self._writing.values() if writing.task}:
+            logger.error("the ends of answers could not be stored in time", extra={"answers": list(left)})
+            await ended(*left.values())
 
     async def _cut_short(self, writings: Sequence[Writing], reason: str, *, patience: timedelta | None = None) -> None:
         for writing in writings:
@@ -236,6 +240,8 @@ class AnswerRunner:
             if number == answer:
                 await self._write(writing)
         finally:
+            if not begun.done():  # cut off, and nobody knows how far it came
+                begun.set_exception(ShuttingDown())
             self.log.close(answer)
             del self._writing[answer]
 
@@ -298,6 +304,8 @@ class AnswerRunner:
             return [Failed("internal_error", "The answer could not be completed")], MessageState.INCOMPLETE
         finally:
             writing.asking = False
+            while writing.task and writing.task.cancelling():  # it was heeded; what is left goes on as in any task
+                writing.task.uncancel()
         return writing.ending(completion, at=self.now()), MessageState.COMPLETE
 
     def _emit(self, writing: Writing, deltas: Sequence[Delta]) -> None:
@@ -452,16 +460,22 @@ class AnswerRunner:
     async def _patiently(
         self, operation: Callable[..., Awaitable[Result]], *arguments: object, patience: timedelta | None = None
     ) -> Result:
-        """Try again while the database is away: the text is still here, and must not be lost for an outage."""
+        """Try again while the database is away: the text is still here, and must not be lost for an outage. No attempt
+        outlasts the patience by more than a moment, which the last one gets in any case."""
         now = asyncio.get_running_loop().time
         pause, deadline = 0.1, now() + (patience or self.store_patience).total_seconds()
         while True:
+            trouble: Unavailable | StorageFull
             try:
-                return await operation(*arguments)
-            except (Unavailable, StorageFull):
-                if self._closing:
-                    deadline = min(deadline, now() + PATIENCE_AT_THE_END.total_seconds())
-                if now() + pause > deadline:
-                    raise
+                async with asyncio.timeout_at(max(deadline, now() + A_MOMENT.total_seconds())):
+                    return await operation(*arguments)
+            except (Unavailable, StorageFull) as error:
+                trouble = error
+            except TimeoutError:
+                trouble = DatabaseUnavailable()
+            if self._closing:
+                deadline = min(deadline, now() + PATIENCE_AT_THE_END.total_seconds())
+            if now() + pause > deadline:
+                raise trouble
             await asyncio.sleep(pause)
             pause = min(2 * pause, 2.0)
