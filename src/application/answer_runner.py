@@ -57,6 +57,7 @@ Result = TypeVar("Result")
 REMEMBERED_ANSWERS = 4096
 CHECKPOINTS_AT_ONCE = 100  # answers whose events are encoded before anything else is looked after
 KEPT_IN_MEMORY = timedelta(hours=24)  # the text of an answer that no database takes
+NEWS = timedelta(seconds=5)  # in which all who were following an answer have heard that its end was not stored
 A_MOMENT = timedelta(seconds=1)  # beyond a patience, to hear what became of it
 # Where answers can be taken over, nothing more is told of one that this process has not known to hold for that long, or
 # once its last sign of life is that old: two thirds of the time after which others take it for dead (see `heartbeat`).
@@ -83,6 +84,7 @@ class AnswerRunner:
     alive_at: Callable[[], float] = lambda: math.inf  # when others last had a sign of life of this process
     _writing: dict[AnswerId, Writing] = field(default_factory=dict)
     _recent: dict[AnswerId, Answer] = field(default_factory=dict)  # oldest first
+    _troubles: dict[AnswerId, tuple[DomainError, float]] = field(default_factory=dict)  # and since when
     _tickers: "list[asyncio.Task[None]]" = field(default_factory=list)
     _closing: bool = False
 
@@ -171,6 +173,14 @@ class AnswerRunner:
         """
         recent = self._recent.get(answer)
         return recent.owner if recent else None
+
+    def trouble_with(self, answer: AnswerId) -> DomainError | None:
+        """Why an answer that was written here has no end that could be stored. Its log is closed without one: told as
+        an event, it would have the number of one that is in the journal or will be, and hide that from whoever resumes
+        after it. Once nobody writes the answer here any more, old trouble says nothing: others may have it by then."""
+        error, since = self._troubles.get(answer, (None, 0.0))
+        is_news = self.is_writing(answer) or self.monotonic() - since < NEWS.total_seconds()
+        return error if is_news else None
 
     def count(self, owner: UserId) -> int:
         """How many answers are being written for one user."""
@@ -266,13 +276,22 @@ class AnswerRunner:
             except (Unavailable, StorageFull):
                 logger.warning("a question may have been stored all the same", extra={"answer": answer})
 
+    def _break_off(self, writing: Writing, error: DomainError) -> None:
+        """Readers need wait no longer, as what they are waiting for cannot be stored now."""
+        writing.trouble = error
+        self._troubles[writing.answer.id] = error, self.monotonic()
+        if len(self._troubles) > REMEMBERED_ANSWERS:
+            del self._troubles[next(iter(self._troubles))]
+        self.log.close(writing.answer.id)
+
     def _remember(self, answer: Answer) -> None:
+        self._troubles.pop(answer.id, None)
         self._recent[answer.id] = answer
         if len(self._recent) > REMEMBERED_ANSWERS:
             del self._recent[next(iter(self._recent))]
 
     async def _write(self, writing: Writing) -> None:
-        """Never raises: whatever happens, the log gets its last event, or readers would take the end for complete."""
+        """Never raises: whatever happens, the log gets its last event, or readers hear of the trouble."""
         try:
             ending, state = await self._ask_model(writing)
             if state is MessageState.INCOMPLETE and writing.cut_short == LOST:
@@ -281,9 +300,9 @@ class AnswerRunner:
                 await self._hand_over(writing)
             else:
                 await self._store(writing, ending, state)
-        except Exception:
+        except Exception as error:
             logger.exception("an answer could not be stored", extra={"answer": writing.answer.id})
-            self.log.append(writing.answer.id, [failed(Unavailable())])
+            self._break_off(writing, error if isinstance(error, DomainError) else Unavailable())
         if writing.has_ended:
             self._charge(writing)
 
@@ -417,9 +436,9 @@ class AnswerRunner:
         try:
             writing.has_ended = await self._patiently(finish)
         except (Unavailable, StorageFull) as error:
-            writing.trouble = error
-            self.log.append(writing.answer.id, [failed(error)])  # readers need wait no longer, but the text can
+            self._break_off(writing, error)  # the text can wait
             writing.has_ended = await self._patiently(finish, patience=KEPT_IN_MEMORY)
+            self._troubles.pop(writing.answer.id, None)
             return
         if writing.has_ended:
             self.log.append(writing.answer.id, [*writing.held, *ending])
