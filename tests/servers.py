@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Self
 
@@ -238,9 +238,26 @@ class PostgresCluster:
     def stop(self) -> None:
         """At once, without saving; all connections are cut."""
         if self._process is not None:
+            self.thaw()
             self._process.send_signal(signal.SIGQUIT)
             self._process.wait(START_TIMEOUT)
             self._process = None
+
+    def freeze(self) -> None:
+        """Let it keep its connections and never answer, as behind a network that is cut, until `thaw`."""
+        self._signal_all(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self._signal_all(signal.SIGCONT)
+
+    def _signal_all(self, number: int) -> None:
+        """Each connection has a process of its own, and its own group."""
+        assert self._process is not None
+        pid = self._process.pid
+        self._process.send_signal(number)  # first, so that it makes no new ones
+        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+            with suppress(ProcessLookupError):
+                os.kill(int(child), number)
 
     def __enter__(self) -> Self:
         self.start()

@@ -16,6 +16,7 @@ from datetime import timedelta
 from functools import partial
 from typing import Self, TypeVar
 
+from llm_backend.application.ending import PATIENCE_AT_THE_END, ended
 from llm_backend.application.ports.answer_journal import AnswerJournal, NumberedEvent, Turn
 from llm_backend.application.ports.answer_leases import AnswerLeases
 from llm_backend.application.ports.chat_model import ChatModel, ChatRequest
@@ -40,6 +41,7 @@ from llm_backend.domain.errors import (
     AnswerNotFound,
     AnswerTooLong,
     ConversationNotFound,
+    DatabaseUnavailable,
     DomainError,
     ShuttingDown,
     StorageFull,
@@ -55,8 +57,8 @@ Result = TypeVar("Result")
 REMEMBERED_ANSWERS = 4096
 CHECKPOINTS_AT_ONCE = 100  # answers whose events are encoded before anything else is looked after
 KEPT_IN_MEMORY = timedelta(hours=24)  # the text of an answer that no database takes
+NEWS = timedelta(seconds=5)  # in which all who were following an answer have heard that its end was not stored
 A_MOMENT = timedelta(seconds=1)  # beyond a patience, to hear what became of it
-PATIENCE_AT_THE_END = timedelta(seconds=10)  # with a database that is away at shutdown
 # Where answers can be taken over, nothing more is told of one that this process has not known to hold for that long, or
 # once its last sign of life is that old: two thirds of the time after which others take it for dead (see `heartbeat`).
 SURE_FOR = timedelta(seconds=10)
@@ -82,6 +84,7 @@ class AnswerRunner:
     alive_at: Callable[[], float] = lambda: math.inf  # when others last had a sign of life of this process
     _writing: dict[AnswerId, Writing] = field(default_factory=dict)
     _recent: dict[AnswerId, Answer] = field(default_factory=dict)  # oldest first
+    _troubles: dict[AnswerId, tuple[DomainError, float]] = field(default_factory=dict)  # and since when
     _tickers: "list[asyncio.Task[None]]" = field(default_factory=list)
     _closing: bool = False
 
@@ -94,9 +97,7 @@ class AnswerRunner:
 
     async def __aexit__(self, *_: object) -> None:
         await self.drain()
-        for ticker in self._tickers:
-            ticker.cancel()
-        await asyncio.wait(self._tickers)
+        await ended(*self._tickers)
 
     # What others ask of it -------------------------------------------------------------------------------------------
 
@@ -173,6 +174,14 @@ class AnswerRunner:
         recent = self._recent.get(answer)
         return recent.owner if recent else None
 
+    def trouble_with(self, answer: AnswerId) -> DomainError | None:
+        """Why an answer that was written here has no end that could be stored. Its log is closed without one: told as
+        an event, it would have the number of one that is in the journal or will be, and hide that from whoever resumes
+        after it. Once nobody writes the answer here any more, old trouble says nothing: others may have it by then."""
+        error, since = self._troubles.get(answer, (None, 0.0))
+        is_news = self.is_writing(answer) or self.monotonic() - since < NEWS.total_seconds()
+        return error if is_news else None
+
     def count(self, owner: UserId) -> int:
         """How many answers are being written for one user."""
         return sum(writing.answer.owner == owner for writing in self._writing.values())
@@ -205,12 +214,17 @@ class AnswerRunner:
 
     async def drain(self) -> None:
         """Take no more answers, let the running ones go on for `grace`, then store what there is of the rest and hand
-        it over, or close it."""
+        it over, or close it. What the database does not take then within `PATIENCE_AT_THE_END` is left as it is there,
+        to whoever finds it."""
         grace = timedelta(0) if self._closing else self.grace
         self._closing = True
         if tasks := [writing.task for writing in self._writing.values() if writing.task]:
             await asyncio.wait(tasks, timeout=grace.total_seconds())
-        await self._cut_short(list(self._writing.values()), HANDED_OVER if self.hands_over else INTERRUPTED)
+        reason = HANDED_OVER if self.hands_over else INTERRUPTED
+        await self._cut_short(list(self._writing.values()), reason, patience=PATIENCE_AT_THE_END + A_MOMENT)
+        if left := {writing.answer.id: writing.task for writing in self._writing.values() if writing.task}:
+            logger.error("the ends of answers could not be stored in time", extra={"answers": list(left)})
+            await ended(*left.values())
 
     async def _cut_short(self, writings: Sequence[Writing], reason: str, *, patience: timedelta | None = None) -> None:
         for writing in writings:
@@ -236,6 +250,8 @@ class AnswerRunner:
             if number == answer:
                 await self._write(writing)
         finally:
+            if not begun.done():  # cut off, and nobody knows how far it came
+                begun.set_exception(ShuttingDown())
             self.log.close(answer)
             del self._writing[answer]
 
@@ -260,13 +276,22 @@ class AnswerRunner:
             except (Unavailable, StorageFull):
                 logger.warning("a question may have been stored all the same", extra={"answer": answer})
 
+    def _break_off(self, writing: Writing, error: DomainError) -> None:
+        """Readers need wait no longer, as what they are waiting for cannot be stored now."""
+        writing.trouble = error
+        self._troubles[writing.answer.id] = error, self.monotonic()
+        if len(self._troubles) > REMEMBERED_ANSWERS:
+            del self._troubles[next(iter(self._troubles))]
+        self.log.close(writing.answer.id)
+
     def _remember(self, answer: Answer) -> None:
+        self._troubles.pop(answer.id, None)
         self._recent[answer.id] = answer
         if len(self._recent) > REMEMBERED_ANSWERS:
             del self._recent[next(iter(self._recent))]
 
     async def _write(self, writing: Writing) -> None:
-        """Never raises: whatever happens, the log gets its last event, or readers would take the end for complete."""
+        """Never raises: whatever happens, the log gets its last event, or readers hear of the trouble."""
         try:
             ending, state = await self._ask_model(writing)
             if state is MessageState.INCOMPLETE and writing.cut_short == LOST:
@@ -275,9 +300,9 @@ class AnswerRunner:
                 await self._hand_over(writing)
             else:
                 await self._store(writing, ending, state)
-        except Exception:
+        except Exception as error:
             logger.exception("an answer could not be stored", extra={"answer": writing.answer.id})
-            self.log.append(writing.answer.id, [failed(Unavailable())])
+            self._break_off(writing, error if isinstance(error, DomainError) else Unavailable())
         if writing.has_ended:
             self._charge(writing)
 
@@ -298,6 +323,8 @@ class AnswerRunner:
             return [Failed("internal_error", "The answer could not be completed")], MessageState.INCOMPLETE
         finally:
             writing.asking = False
+            while writing.task and writing.task.cancelling():  # it was heeded; what is left goes on as in any task
+                writing.task.uncancel()
         return writing.ending(completion, at=self.now()), MessageState.COMPLETE
 
     def _emit(self, writing: Writing, deltas: Sequence[Delta]) -> None:
@@ -409,9 +436,9 @@ class AnswerRunner:
         try:
             writing.has_ended = await self._patiently(finish)
         except (Unavailable, StorageFull) as error:
-            writing.trouble = error
-            self.log.append(writing.answer.id, [failed(error)])  # readers need wait no longer, but the text can
+            self._break_off(writing, error)  # the text can wait
             writing.has_ended = await self._patiently(finish, patience=KEPT_IN_MEMORY)
+            self._troubles.pop(writing.answer.id, None)
             return
         if writing.has_ended:
             self.log.append(writing.answer.id, [*writing.held, *ending])
@@ -452,16 +479,22 @@ class AnswerRunner:
     async def _patiently(
         self, operation: Callable[..., Awaitable[Result]], *arguments: object, patience: timedelta | None = None
     ) -> Result:
-        """Try again while the database is away: the text is still here, and must not be lost for an outage."""
+        """Try again while the database is away: the text is still here, and must not be lost for an outage. No attempt
+        outlasts the patience by more than a moment, which the last one gets in any case."""
         now = asyncio.get_running_loop().time
         pause, deadline = 0.1, now() + (patience or self.store_patience).total_seconds()
         while True:
+            trouble: Unavailable | StorageFull
             try:
-                return await operation(*arguments)
-            except (Unavailable, StorageFull):
-                if self._closing:
-                    deadline = min(deadline, now() + PATIENCE_AT_THE_END.total_seconds())
-                if now() + pause > deadline:
-                    raise
+                async with asyncio.timeout_at(max(deadline, now() + A_MOMENT.total_seconds())):
+                    return await operation(*arguments)
+            except (Unavailable, StorageFull) as error:
+                trouble = error
+            except TimeoutError:
+                trouble = DatabaseUnavailable()
+            if self._closing:
+                deadline = min(deadline, now() + PATIENCE_AT_THE_END.total_seconds())
+            if now() + pause > deadline:
+                raise trouble
             await asyncio.sleep(pause)
             pause = min(2 * pause, 2.0)

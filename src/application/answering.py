@@ -158,7 +158,8 @@ class FollowAnswer:
         """Batches of all events after number `after` that are there at the moment, each event exactly once.
 
         Wherever the answer is written: what the log does not have comes from the journal. Ends without a word when
-        nothing is left. Raises `AnswerNotFound` at the first step.
+        nothing is left. Raises `AnswerNotFound` at the first step, and `Unavailable` or `StorageFull` when the end
+        cannot be stored for now: whoever comes back later for what is after the last event misses nothing.
         """
         await self._check(owner, answer)
         place = _Place(max(after, 0))
@@ -170,13 +171,14 @@ class FollowAnswer:
                         place.pass_by(batch)
             except AnswerNotFound:
                 pass  # or no more of it
+            self._heed_trouble(answer)
             if stored := await self._stored(owner, answer, place):
                 yield stored
 
     async def push(self, owner: UserId, answer: AnswerId, reader: LogReader) -> None:
         """The same for a reader that is called with each batch, right when it is written.
 
-        Returns when nothing is left, or when the reader wants no more for now. Raises `AnswerNotFound`.
+        Returns when nothing is left, or when the reader wants no more for now. Raises the same.
         """
         await self._check(owner, answer)
         place = _Place(reader.after)
@@ -187,12 +189,17 @@ class FollowAnswer:
             except AnswerNotFound:
                 pass
             place.last = reader.after
+            self._heed_trouble(answer)
             if (stored := await self._stored(owner, answer, place)) and reader.take(stored):
                 return
 
     async def _check(self, owner: UserId, answer: AnswerId) -> None:
         if self.runner.owner_of(answer) != owner:
             await self.journal.find(owner, answer)
+
+    def _heed_trouble(self, answer: AnswerId) -> None:
+        if trouble := self.runner.trouble_with(answer):
+            raise trouble.with_traceback(None)  # that of each reader before would be in it
 
     async def _stored(self, owner: UserId, answer: AnswerId, place: "_Place") -> Sequence[NumberedEvent]:
         """What the journal has after that place, which moves on; after a while, if there is no use in hurrying."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Self
 
+from llm_backend.application.ending import LAST_WORD, ended
 from llm_backend.application.ports.answer_leases import AnswerLeases
 from llm_backend.domain.errors import StorageFull, Unavailable
 from llm_backend.domain.ids import WriterId
@@ -46,9 +47,12 @@ class Heartbeat:
 
     async def __aexit__(self, *_: object) -> None:
         if self._task:
-            self._task.cancel()
-            await asyncio.wait([self._task])
-        await self._leave(self.leases.me)
+            await ended(self._task)
+        try:
+            async with asyncio.timeout(LAST_WORD.total_seconds()):
+                await self._leave(self.leases.me)
+        except TimeoutError:
+            logger.warning("a process could not be forgotten: the database does not answer")
 
     @property
     def alive_at(self) -> float:

@@ -9,6 +9,7 @@ from datetime import timedelta
 from functools import partial
 from typing import NamedTuple, Protocol, Self
 
+from llm_backend.application.ending import LAST_WORD, PATIENCE_AT_THE_END, ended, ended_within
 from llm_backend.application.ports.jobs import Hold, JobId, Jobs, Lease, Progress
 from llm_backend.domain.errors import (
     DomainError,
@@ -145,17 +146,21 @@ class JobRunner:
                 self._watchers.pop(job, None)
 
     async def drain(self) -> None:
-        """Take no more jobs, let the running ones go on for `grace`, then hand back the rest."""
+        """Take no more jobs, let the running ones go on for `grace`, then hand back the rest. A job that can be neither
+        taken nor handed back in a while, as the database does not answer, is left to its lease."""
         self._closing = True
         self.nudge()
         if self._dispatcher:
-            await asyncio.wait([self._dispatcher])
+            await ended_within(LAST_WORD, self._dispatcher)
         if tasks := [running.task for running in self._running.values() if running.task]:
             await asyncio.wait(tasks, timeout=self.grace.total_seconds())
             self._out_of_time = True
-            for running in self._running.values():
+            left = list(self._running.values())
+            for running in left:
                 _interrupt(running)
-            await asyncio.wait(tasks)
+            if not await ended_within(PATIENCE_AT_THE_END, *tasks):
+                logger.warning("jobs could not be handed back in time, and are left to their leases")
+                await ended(*[running.work for running in left if running.work])
         self._closed = True
         for job in list(self._watchers):
             self._tell(job)
@@ -214,8 +219,7 @@ class JobRunner:
         except Exception:
             logger.exception("a job is left for later", extra={"job": job})
         finally:
-            beating.cancel()
-            await asyncio.wait([beating])
+            await ended(beating)
             del self._running[running.lease.holder]
             self._tell(job)
             self.nudge()

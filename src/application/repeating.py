@@ -1,10 +1,15 @@
 """What is done again and again beside all else, as long as a block lasts."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from typing import Any
+
+from llm_backend.application.ending import LAST_WORD, ended, ended_within
+
+logger = logging.getLogger(__name__)
 
 Work = Callable[[], Awaitable[None]]
 """It must not raise."""
@@ -17,8 +22,7 @@ async def in_background(work: Coroutine[Any, Any, None], *, name: str) -> AsyncI
     try:
         yield
     finally:
-        task.cancel()
-        await asyncio.wait([task])
+        await ended(task)
 
 
 @asynccontextmanager
@@ -31,14 +35,18 @@ async def repeated(work: Work, every: timedelta, *, name: str) -> AsyncIterator[
 
 @asynccontextmanager
 async def written_behind(work: Work, every: timedelta) -> AsyncIterator[None]:
-    """Again and again until the end of the block, and there once more: what is being written is written."""
+    """Again and again until the end of the block, and there once more: what is being written is written, if that does
+    not take longer than `LAST_WORD`."""
     stopping = asyncio.Event()
     task = asyncio.create_task(_until(stopping, work, every), name="written-behind")
     try:
         yield
     finally:
         stopping.set()
-        await task
+        if await ended_within(LAST_WORD, task):
+            task.result()
+        else:
+            logger.warning("what was to be written at the end took too long, and is lost")
 
 
 async def _again_and_again(work: Work, every: timedelta) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
+from llm_backend.application.ending import ended
 from llm_backend.application.ports.folding import Folding
 from llm_backend.application.ports.views import KnowledgeViews
 from llm_backend.application.retrieval import LONGEST_QUERY, Retrieve
@@ -99,8 +100,7 @@ class FindSources:
             found = await self._retrieved(owner, search, question)
             query = await rewriting
         finally:
-            rewriting.cancel()
-            await asyncio.wait([rewriting])
+            await ended(rewriting)
         if query is None:
             return found, [question]
         return _together(found, await self._retrieved(owner, search, query), search.limit), [question, query]

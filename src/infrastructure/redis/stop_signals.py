@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, Self
 
+from llm_backend.application.ending import ended
 from llm_backend.domain.ids import LARGEST_ID, AnswerId
 from llm_backend.infrastructure.redis.connection import RedisAway, RedisConnection
 from llm_backend.infrastructure.redis.keys import PREFIX
@@ -37,8 +38,7 @@ class RedisStopSignals:
 
     async def __aexit__(self, *_: object) -> None:
         if self._listening:
-            self._listening.cancel()
-            await asyncio.wait([self._listening])
+            await ended(self._listening)
 
     async def publish(self, answer: AnswerId) -> None:
         try:

@@ -13,6 +13,7 @@ from datetime import timedelta
 from itertools import islice
 from typing import Self
 
+from llm_backend.application.ending import ended
 from llm_backend.application.ports.answer_journal import NumberedEvent
 from llm_backend.application.ports.stream_log import LogReader, StreamLog
 from llm_backend.domain.answers import AnswerEvent, is_last
@@ -67,9 +68,7 @@ class RedisStreamLog:
     async def __aexit__(self, *_: object) -> None:
         self._stopping = True
         if self._writing:
-            if self._away:
-                self._writing.cancel()
-            await asyncio.wait([self._writing])
+            await (ended(self._writing) if self._away else asyncio.wait([self._writing]))
         await self._remote.aclose()
 
     def open(self, answer: AnswerId, *, after: int = 0) -> None:

@@ -10,6 +10,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Protocol
 
+from llm_backend.application.ending import ended
 from llm_backend.infrastructure.security.keys import add_key, drop_keys, load_ring, make_if_missing
 
 logger = logging.getLogger(__name__)
@@ -132,8 +133,7 @@ async def watched(look: Callable[[], object], every: timedelta) -> AsyncIterator
     try:
         yield
     finally:
-        task.cancel()
-        await asyncio.wait([task])
+        await ended(task)
 
 
 async def _again_and_again(look: Callable[[], object], every: timedelta) -> None:

@@ -4,9 +4,10 @@ A pool hands out no connection that is known to be dead, and makes new ones when
 imported with this module, which nobody imports who has no PostgreSQL.
 """
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import timedelta
 from typing import Any, Self
 
@@ -15,6 +16,7 @@ from sqlalchemy import ClauseElement, event, exc, make_url
 from sqlalchemy.dialects.postgresql import asyncpg as dialects
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from llm_backend.application.ending import LAST_WORD
 from llm_backend.domain.errors import DatabaseUnavailable
 from llm_backend.infrastructure.sql.errors import Violation, domain_error, is_nonsense
 from llm_backend.infrastructure.sql.server import PostgresServer
@@ -92,6 +94,19 @@ def postgres_engine(server: PostgresServer, *, at_least: int = 1) -> AsyncEngine
     return engine
 
 
+async def dispose(engine: AsyncEngine) -> None:
+    """Close what its pool has, whether or not the server answers to that."""
+    now = asyncio.get_running_loop().time
+    deadline = now() + LAST_WORD.total_seconds()
+
+    async def closed(connection: Any) -> None:
+        with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):  # it is gone all the same
+            await connection.close(timeout=max(0.0, deadline - now()))
+
+    event.listen(engine.sync_engine, "close", lambda connection, _: connection.run_async(closed))
+    await engine.dispose()
+
+
 @contextmanager
 def translated_driver() -> Iterator[None]:
     """The same as `errors.translated`, for what asyncpg raises; when a connection is cut at a bad moment, that is an
@@ -104,6 +119,20 @@ def translated_driver() -> Iterator[None]:
         if is_nonsense(error):
             raise
         raise domain_error(error) from error
+
+
+@contextmanager
+def cancellation_first() -> Iterator[None]:
+    """Whoever is cancelled in the block gets `CancelledError`, whatever else comes up while it is being left: a
+    transaction, for example, that cannot be ended any more."""
+    task = asyncio.current_task()
+    before = task.cancelling() if task else 0
+    try:
+        yield
+    except Exception as error:
+        if task and task.cancelling() > before:
+            raise asyncio.CancelledError from error
+        raise
 
 
 def prepare_for_postgres(statement: ClauseElement) -> Prepared:
@@ -135,7 +164,9 @@ class PostgresReader:
         try:
             await pool
             yield cls(pool, server.connect_timeout)
-            await pool.close()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LAST_WORD.total_seconds()):
+                    await pool.close()
         finally:
             pool.terminate()
 
@@ -143,10 +174,11 @@ class PostgresReader:
         return prepare_for_postgres(statement)
 
     async def fetch(self, *queries: Query) -> Sequence[Sequence[Row]]:
-        with translated_driver():
+        with cancellation_first(), translated_driver():
             async with self._pool.acquire(timeout=self._patience) as connection:
                 if len(queries) == 1:
-                    return [(await carried_out(connection, queries[0])).rows]
+                    with _cut_when_cancelled(connection):
+                        return [(await carried_out(connection, queries[0])).rows]
                 return await _fetched_in_one_moment(connection, queries)
 
 
@@ -154,9 +186,21 @@ async def _leave_as_it_is(connection: Any) -> None:
     """Our sessions are all alike; what asyncpg would say to the server after each use costs as much as the read."""
 
 
+@contextmanager
+def _cut_when_cancelled(connection: Any) -> Iterator[None]:
+    """Where asyncpg would ask the server, on another connection, to leave a query, and wait for it to have done so."""
+    try:
+        yield
+    except asyncio.CancelledError:
+        connection.terminate()
+        raise
+
+
 async def _fetched_in_one_moment(connection: Any, queries: Sequence[Query]) -> list[Sequence[Row]]:
-    async with connection.transaction(isolation="repeatable_read", readonly=True):
-        return [(await carried_out(connection, query)).rows for query in queries]
+    with _cut_when_cancelled(connection):
+        async with connection.transaction(isolation="repeatable_read", readonly=True):
+            with _cut_when_cancelled(connection):  # before the end of the transaction, which would wait for the server
+                return [(await carried_out(connection, query)).rows for query in queries]
 
 
 async def carried_out(connection: Any, query: Query) -> Outcome:

@@ -15,6 +15,7 @@ from typing import Any, Self, TypeVar
 import asyncpg
 from sqlalchemy import ClauseElement
 
+from llm_backend.application.ending import LAST_WORD, ended_within
 from llm_backend.domain.errors import DatabaseUnavailable, DomainError
 from llm_backend.infrastructure.sql.errors import TransactionConflict, Violation
 from llm_backend.infrastructure.sql.ports import Script, Steps
@@ -50,14 +51,15 @@ class PostgresWriter:
     @classmethod
     @asynccontextmanager
     async def open(cls, connect: Connect) -> AsyncIterator[Self]:
-        """What is waiting at the end is still written."""
+        """What is waiting at the end is still written, unless the server takes longer than `LAST_WORD` for it."""
         writer = cls(connect)
         work = asyncio.create_task(writer._work())
         try:
             yield writer
         finally:
             writer._close()
-            await work
+            if await ended_within(LAST_WORD, work):
+                work.result()
 
     def prepare(self, statement: ClauseElement) -> Prepared:
         return prepare_for_postgres(statement)
@@ -86,11 +88,15 @@ class PostgresWriter:
         self._called.set()
 
     async def _work(self) -> None:
+        jobs: Sequence[_Job] = ()
         try:
             while jobs := await self._next():
                 self._settle(jobs, await self._all_carried_out([job.task for job in jobs]))
         finally:
             self._disconnect()
+            for job in (*jobs, *self._waiting):  # when it was cut off: nobody shall wait for ever
+                if not job.future.done():
+                    _wake(job.future, Failure(DatabaseUnavailable()))
 
     async def _next(self) -> list[_Job]:
         """What is there, or the first that comes; nothing when it is time to end."""

@@ -144,14 +144,14 @@ class SqlStore:
 
         Raises `DatabaseUnavailable`, `SchemaTooNew` or `ForeignDatabase`.
         """
-        from llm_backend.infrastructure.sql.postgres import PostgresReader, connect, postgres_engine
+        from llm_backend.infrastructure.sql.postgres import PostgresReader, connect, dispose, postgres_engine
         from llm_backend.infrastructure.sql.postgres_journal import PostgresAnswerJournal
         from llm_backend.infrastructure.sql.postgres_writer import PostgresWriter
 
         await migrate_server(server)
         async with AsyncExitStack() as stack:
             engine = postgres_engine(server)
-            stack.push_async_callback(engine.dispose)
+            stack.push_async_callback(dispose, engine)
             reader = await stack.enter_async_context(PostgresReader.open(server, connections=server.reading))
             reserved = None
             if server.reserved:

@@ -10,6 +10,7 @@ from datetime import timedelta
 import msgspec
 from litestar.types import Receive, Scope, Send
 
+from llm_backend.application.ending import ended
 from llm_backend.domain.errors import DomainError, Unavailable
 from llm_backend.domain.knowledge import DocumentStatus
 from llm_backend.interface.http.following import HEADERS
@@ -39,9 +40,7 @@ class StatusStream:
             while not await _first_of(writing, leaving, within=self.keep_alive):
                 await send({"type": "http.response.body", "body": PING, "more_body": True})
         finally:
-            leaving.cancel()
-            writing.cancel()
-            await asyncio.wait([leaving, writing])
+            await ended(leaving, writing)
 
     async def _write_all(self, send: Send) -> None:
         ending = b""

@@ -8,6 +8,7 @@ from datetime import timedelta
 
 import pytest
 
+from llm_backend.application.ending import LAST_WORD
 from llm_backend.application.ports.answer_journal import Part
 from llm_backend.domain.answers import Delta, Done
 from llm_backend.domain.errors import AnswerNotFound, DatabaseUnavailable, StorageFull
@@ -321,3 +322,41 @@ async def test_a_transaction_that_ends_as_its_connection_is_lost_is_undone_witho
 
         async with store.transactions() as work:
             assert await work.users.named("user-1") is None
+
+
+# A server that does not answer ---------------------------------------------------------------------------------------
+
+
+async def test_reads_that_are_cancelled_end_as_cancelled(cluster: PostgresCluster) -> None:
+    """The patience with a connection of the pool is that with giving it back as well, which ends in an error."""
+    async with SqlStore.open_server(server(cluster.url(), patience=HASTY)) as store:
+        await given(store, a_user(1), a_conversation(10))
+        await store.check()
+        cluster.freeze()
+        reads = (store.check(), store.journal.latest(ALICE, TEN))  # one query, and two of one moment
+        reading = [asyncio.create_task(read) for read in reads]
+        await asyncio.sleep(HASTY.total_seconds() / 3)
+
+        for task in reading:
+            task.cancel()
+        await asyncio.wait(reading)
+
+        assert all(task.cancelled() for task in reading)
+        cluster.thaw()
+        await store.check()
+
+
+async def test_a_store_is_closed_in_spite_of_a_server_that_does_not_answer(cluster: PostgresCluster) -> None:
+    async with SqlStore.open_server(server(cluster.url())) as store:
+        await given(store, a_user(1), a_conversation(10))
+        await store.check()
+        cluster.freeze()
+        beginning = asyncio.create_task(store.journal.begin(a_turn(100)))
+        await asyncio.sleep(0)
+        began = asyncio.get_running_loop().time()
+
+    took = asyncio.get_running_loop().time() - began
+    cluster.thaw()
+    assert took < 5 * LAST_WORD.total_seconds()
+    with pytest.raises(DatabaseUnavailable):
+        await beginning

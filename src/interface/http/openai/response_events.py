@@ -100,8 +100,11 @@ class ResponseEvents:
         return self._taken()
 
     def failure(self, code: str, message: str) -> list[Wire]:
-        """Something went wrong with the stream, and not with the response."""
-        self._tell("error", code=code, message=message, param=None)
+        """Something went wrong with the stream, and not with the response: it has the number of the event before it, so
+        that nobody who goes on after it misses one."""
+        number = max(self._number, self._after, 0)
+        told = {"type": "error", "sequence_number": number, "code": code, "message": message, "param": None}
+        self._told.append(("error", _encode(told)))
         return self._taken()
 
     # Telling ---------------------------------------------------------------------------------------------------------
