@@ -103,7 +103,10 @@ async def dispose(engine: AsyncEngine) -> None:
         with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):  # it is gone all the same
             await connection.close(timeout=max(0.0, deadline - now()))
 
-    event.listen(engine.sync_engine, "close", lambda connection, _: connection.run_async(closed))
+    def close(connection: Any, _: Any) -> None:
+        connection.run_async(closed)
+
+    event.listen(engine.sync_engine, "close", close)
     await engine.dispose()
 
 
