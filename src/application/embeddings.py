@@ -12,7 +12,6 @@ from llm_backend.application.usage import RecordUsage
 from llm_backend.domain.api_keys import Access
 from llm_backend.domain.conversations import TokenUsage
 from llm_backend.domain.errors import (
-    ApiKeyRequired,
     InvalidDimensions,
     TokensNotUnderstood,
     UnknownEmbeddingModel,
@@ -40,13 +39,7 @@ class EmbedTexts:
 
     def knows(self, model: str) -> bool:
         """Whether the configuration names it, which goes before a provider's pattern that happens to match."""
-        try:
-            self.embedders.get(model)
-        except UnknownEmbeddingModel:
-            return False
-        except ApiKeyRequired:
-            return True
-        return True
+        return model in self.embedders.names()
 
     async def __call__(
         self,
