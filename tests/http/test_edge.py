@@ -7,6 +7,7 @@ import weakref
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from structlog.testing import capture_logs
 from llm_backend.application.backend import Backend
 from llm_backend.application.health import CheckReadiness, Part
 from llm_backend.domain.errors import DatabaseUnavailable, StorageFull
-from llm_backend.interface.http.edge import Edge, innermost
+from llm_backend.interface.http.edge import PIECES, Edge, piece_writer
 from llm_backend.interface.http.errors import status_of
 from llm_backend.interface.http.options import HttpOptions
 from tests.http.apps import app_over
@@ -100,7 +101,8 @@ async def test_what_goes_wrong_outside_of_handlers_is_logged_once_too(
 
 async def test_a_request_leaves_nothing_to_the_garbage_collector() -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        await innermost(scope, send)({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        assert piece_writer(scope, send)(b"piece") is None
 
     async def receive() -> Any:
         raise AssertionError
@@ -108,9 +110,14 @@ async def test_a_request_leaves_nothing_to_the_garbage_collector() -> None:
     class Client:
         async def send(self, message: Any) -> None: ...
 
+        def write(self, scope: Any, piece: bytes) -> bool:
+            del scope, piece
+            return True
+
     client = Client()
     freed = weakref.ref(client)
     scope: Any = {"type": "http", "method": "GET", "path": "/", "raw_path": b"/", "headers": [], "client": client}
+    scope[PIECES] = partial(client.write, scope)
     gc.disable()
     try:
         await Edge(app)(scope, receive, client.send)

@@ -5,12 +5,14 @@ uvicorn waits for ever for a request whose head or body never ends, and lets the
 
 import asyncio
 from datetime import timedelta
+from functools import partial
 from secrets import token_hex
 from typing import Any, ClassVar
 
 import msgspec
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from llm_backend.interface.http.edge import PIECES
 from llm_backend.interface.http.errors import ErrorOut
 from llm_backend.interface.http.openai_errors import is_openai, openai_error
 
@@ -84,6 +86,7 @@ class PatientConnection(HttpToolsProtocol):
             self._is_too_large = True  # though it came in one piece
             raise _TooLarge
         super().on_headers_complete()  # raises for targets that cannot be taken apart: then no body is awaited
+        self.scope[PIECES] = partial(_write_piece, self.cycle)  # type: ignore[literal-required]
         self._in_body = True
 
     def on_message_complete(self) -> None:
@@ -152,6 +155,17 @@ class PatientConnection(HttpToolsProtocol):
         if self._in_body:
             return not self.cycle.response_started and not self.pipeline
         return self._is_idle()
+
+
+def _write_piece(cycle: RequestResponseCycle, piece: bytes) -> bool:
+    """Write what is neither the first nor the last of a body; false when that has to be done the long way.
+
+    The long way is a message, a coroutine, and all that has to be looked at only once for a response.
+    """
+    if cycle.flow.write_paused or cycle.disconnected or not cycle.chunked_encoding:
+        return False
+    cycle.transport.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+    return True
 
 
 def _refusal(status: int, *, as_openai: bool) -> bytes:

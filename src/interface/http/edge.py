@@ -6,10 +6,10 @@ It is the only ASGI layer of ours round the application, because each one costs 
 
 import asyncio
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from itertools import count
 from secrets import token_hex
-from typing import Any
+from typing import Any, TypeAlias
 
 import structlog
 from litestar.enums import ScopeType
@@ -20,12 +20,18 @@ from llm_backend.interface.http.cors import OtherOrigins
 from llm_backend.interface.http.errors import REQUEST_ID, Headers, reply_to
 from llm_backend.interface.http.handshakes import Handshake
 from llm_backend.interface.http.requests import header
+from llm_backend.interface.http.stepping import begun
 
 LONGEST_REQUEST_ID = 128
 # Random once and counted from there: asking a virtual machine for randomness can take longer than a short request.
 _RUN = token_hex(5)
 _NUMBERS = count(1)
-_SEND = "llm_backend.send"
+PIECES = "llm_backend.pieces"
+"""Where a server may leave in the scope what writes a piece of a body that has begun, if it can do so at once."""
+_WRITE = "llm_backend.write"
+
+Write: TypeAlias = Callable[[bytes], Awaitable[None] | None]
+"""Writes at once; what it returns, when the client reads too slowly, has to be awaited before the next piece."""
 
 access_log: structlog.stdlib.BoundLogger = structlog.get_logger("llm_backend.access")
 
@@ -74,14 +80,14 @@ class Edge:
             await send(message)
 
         as_get: Any = {**scope, "method": "GET"}  # a copy: the server has to go on knowing that it was HEAD
-        del as_get[_SEND]  # nobody gets past us
+        del as_get[_WRITE]  # nobody gets past us
         await self.app(as_get, receive, send_head)
 
 
 class _Exchange:
     """One request and its reply."""
 
-    __slots__ = ("_began", "_bytes", "_extra", "_request_id", "_scope", "_send", "status")
+    __slots__ = ("_began", "_bytes", "_extra", "_request_id", "_scope", "_send", "_write_piece", "status")
 
     def __init__(self, scope: HTTPScope, send: Send, extra: Headers) -> None:
         self._scope = scope
@@ -89,7 +95,8 @@ class _Exchange:
         self._extra = extra
         self._began = time.perf_counter()
         self._bytes = 0
-        scope[_SEND] = self.send  # type: ignore[literal-required]
+        self._write_piece: Callable[[bytes], bool] | None = scope.pop(PIECES, None)  # type: ignore[misc]
+        scope[_WRITE] = self.write  # type: ignore[literal-required]
         self._request_id = scope[REQUEST_ID] = _request_id(scope)  # type: ignore[literal-required]
         self.status = 0
 
@@ -101,6 +108,13 @@ class _Exchange:
             self.status = message["status"]
             message["headers"] = self._completed(message["headers"])
         return self._send(message)
+
+    def write(self, piece: bytes) -> Awaitable[None] | None:
+        """The hot path: a piece of a body that has begun and goes on. What is left to await, if that takes longer."""
+        if self._write_piece is None or not piece or not self._write_piece(piece):
+            return begun(self.send({"type": "http.response.body", "body": piece, "more_body": True}))
+        self._bytes += len(piece)
+        return None
 
     def _completed(self, headers: Any) -> list[tuple[bytes, bytes]]:
         """Replies are private unless they say otherwise."""
@@ -114,7 +128,7 @@ class _Exchange:
 
     def forget(self) -> None:
         """Leave no cycle in memory, which thousands of requests would fill until the garbage collector comes."""
-        del self._scope[_SEND]  # type: ignore[misc]
+        del self._scope[_WRITE]  # type: ignore[misc]
 
 
 def _answering_handshakes(scope: Scope, receive: Receive, send: Send) -> Send:
@@ -142,10 +156,10 @@ def _log(method: str, scope: Scope, status: int, began: float, request_id: str, 
     )
 
 
-def innermost(scope: Scope, send: Send) -> Send:
-    """What to send the pieces of a long body with, once it has begun: past all layers that only look at its start."""
-    found: Send = scope.get(_SEND, send)  # type: ignore[assignment]
-    return found
+def piece_writer(scope: Scope, send: Send) -> Write:
+    """What to write the pieces of a long body with, once it has begun: past all layers that only look at its start."""
+    found: Write | None = scope.get(_WRITE)  # type: ignore[assignment]
+    return found or (lambda piece: begun(send({"type": "http.response.body", "body": piece, "more_body": True})))
 
 
 def _path(scope: Scope) -> str:

@@ -13,7 +13,7 @@ from llm_backend.application.ports.answer_journal import NumberedEvent
 from llm_backend.application.ports.stream_log import LogReader
 from llm_backend.domain.answers import INTERRUPTED, STOPPED, AnswerEvent, Delta, Failed, is_last
 from llm_backend.domain.errors import AnswerNotFound, DomainError
-from llm_backend.interface.http.edge import innermost
+from llm_backend.interface.http.edge import Write, piece_writer
 from llm_backend.interface.http.errors import reply_to_code
 from llm_backend.interface.http.stepping import begun
 from llm_backend.interface.http.streams import EVENT_STREAM, PING, Framing
@@ -66,7 +66,7 @@ class AnswerStream:
     _left: bool = field(default=False, init=False)
     _unsent: Awaitable[None] | None = field(default=None, init=False)  # when the client reads too slowly
     _send: Send = field(init=False)
-    _send_body: Send = field(init=False)
+    _write: Write = field(init=False)
     _now: Callable[[], float] = field(init=False)
     _written_at: float = field(default=0.0, init=False)
 
@@ -75,7 +75,7 @@ class AnswerStream:
         assert request is not None
         self._now = asyncio.get_running_loop().time  # kept, as asking for the loop is a system call
         self._written_at = self._now()
-        self._send, self._send_body = send, innermost(scope, send)
+        self._send, self._write = send, piece_writer(scope, send)
         writer = asyncio.create_task(self._write_all(scope, receive))
         watcher = asyncio.create_task(self._watch(receive, writer))
         try:
@@ -118,7 +118,7 @@ class AnswerStream:
             logger.exception("a stream broke off")
             ending = self.framing.encode_failure(Failed("internal_error", "The stream was broken off"))
         if not self._ended:
-            await self._send_body({"type": "http.response.body", "body": ending, "more_body": False})
+            await self._send({"type": "http.response.body", "body": ending, "more_body": False})
 
     def take(self, events: Batch) -> bool:
         """The hot path: one batch, one piece of bytes. The first is only looked at: what it is decides on the reply."""
@@ -128,10 +128,11 @@ class AnswerStream:
             return True
         self.after = number
         self._ended = type(event) is not Delta and is_last(event)
-        if (body := self.framing.encode(events)) or self._ended:
-            self._unsent = begun(
-                self._send_body({"type": "http.response.body", "body": body, "more_body": not self._ended})
-            )
+        body = self.framing.encode(events)
+        if self._ended:
+            self._unsent = begun(self._send({"type": "http.response.body", "body": body, "more_body": False}))
+        elif body:
+            self._unsent = self._write(body)
             self._written_at = self._now()
         return self._ended or self._unsent is not None
 
@@ -142,8 +143,8 @@ class AnswerStream:
         while not await self._is_left(receive):
             if self._silence() <= timedelta():
                 self._written_at = self._now()
-                if self._open:
-                    await self._send_body({"type": "http.response.body", "body": PING, "more_body": True})
+                if self._open and (unsent := self._write(PING)):
+                    await unsent
         self._left = True
         writer.cancel()
 

@@ -45,8 +45,8 @@ class ResponseStream(AnswerStream):
 
     async def _write_events(self) -> None:
         assert isinstance(self.framing, ResponseFraming)
-        if opening := self.framing.opening():
-            await self._send_body({"type": "http.response.body", "body": opening, "more_body": True})
+        if (opening := self.framing.opening()) and (unsent := self._write(opening)):
+            await unsent
         await super()._write_events()
 
 

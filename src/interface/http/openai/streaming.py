@@ -9,7 +9,7 @@ import msgspec
 from litestar.types import Receive, Scope, Send
 
 from llm_backend.domain.errors import DomainError, Overloaded
-from llm_backend.interface.http.edge import innermost
+from llm_backend.interface.http.edge import Write, piece_writer
 from llm_backend.interface.http.errors import openai_object, reply_to
 from llm_backend.interface.http.stepping import begun
 
@@ -42,10 +42,10 @@ class EventStream:
     _unsent_size: int = field(default=0, init=False)
     _sending: "asyncio.Task[None] | None" = field(default=None, init=False)
     _send: Send = field(init=False)
-    _send_body: Send = field(init=False)
+    _write: Write = field(init=False)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self._send, self._send_body = send, innermost(scope, send)
+        self._send, self._write = send, piece_writer(scope, send)
         request = asyncio.current_task()
         assert request is not None
         watcher = asyncio.create_task(self._watch(receive, request))
@@ -54,7 +54,7 @@ class EventStream:
             if self._sending is not None:
                 await self._sending
             if self._open:
-                await self._send_body({"type": "http.response.body", "body": ending, "more_body": False})
+                await send({"type": "http.response.body", "body": ending, "more_body": False})
         except asyncio.CancelledError:
             if not self._left or request.uncancel():
                 raise
@@ -90,8 +90,7 @@ class EventStream:
             self._open = True
             unsent = begun(self._send({"type": "http.response.start", "status": 200, "headers": list(HEADERS)}))
             assert unsent is None  # the head alone never fills a buffer
-        unsent = begun(self._send_body({"type": "http.response.body", "body": events, "more_body": True}))
-        if unsent is not None:
+        if (unsent := self._write(events)) is not None:
             self._sending = asyncio.create_task(self._send_waiting(unsent))
 
     def _wait_with(self, events: bytes) -> None:
@@ -107,7 +106,8 @@ class EventStream:
             body = b"".join(self._unsent)
             self._unsent.clear()
             self._unsent_size = 0
-            await self._send_body({"type": "http.response.body", "body": body, "more_body": True})
+            if (rest := self._write(body)) is not None:
+                await rest
         self._sending = None
 
     async def _watch(self, receive: Receive, request: "asyncio.Task[object]") -> None:
