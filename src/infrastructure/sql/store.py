@@ -79,19 +79,22 @@ class SqlStore:
         writer: Writer,
         journal_of: Callable[[Reader, Writer, WriterId], AnswerJournal] = SqlAnswerJournal,
         *,
+        bulk: Reader | None = None,
         reserved: Reader | None = None,
     ) -> None:
-        """With `reserved`, leases and `check` do not wait behind the reads of clients."""
+        """With `bulk`, nobody waits behind the reads of documents and accounts; with `reserved`, leases and `check`
+        wait behind no reads of clients."""
+        bulk = bulk or reader
         self.transactions = transactions
         self.session_views = SqlSessionViews(reader)
         self.api_key_views = SqlApiKeyViews(reader)
-        self.usage = SqlUsageLog(reader, writer)
+        self.usage = SqlUsageLog(bulk, writer)
         self.conversation_views = SqlConversationViews(reader)
-        self.knowledge_views = SqlKnowledgeViews(reader)
-        self.file_views = SqlFileViews(reader)
+        self.knowledge_views = SqlKnowledgeViews(bulk)
+        self.file_views = SqlFileViews(bulk)
         self.response_views = SqlResponseViews(reader)
         self.jobs = SqlJobs(reader, writer)
-        self.sealed_secrets = SqlSealedSecrets(reader, writer)
+        self.sealed_secrets = SqlSealedSecrets(bulk, writer)
         me = WriterId(str(uuid4()))
         self._reader = reader
         self._reserved = reserved or reader
@@ -131,11 +134,12 @@ class SqlStore:
         async with AsyncExitStack() as stack:
             connections = ThreadedConnections(threaded_engine(path, patience=patience, pragmas=pragmas))
             stack.push_async_callback(connections.aclose)
-            reader = SqliteReader(path, patience=patience, pragmas=pragmas)
+            reader, bulk = (SqliteReader(path, name, patience=patience, pragmas=pragmas) for name in ("quick", "bulk"))
             stack.push_async_callback(reader.close)
+            stack.push_async_callback(bulk.close)
             writer = SqliteWriter(path, turns, patience=patience, pragmas=pragmas)
             stack.push_async_callback(writer.close)
-            yield cls(SqlUnitOfWorkFactory(connections.connected, turns), reader, writer)
+            yield cls(SqlUnitOfWorkFactory(connections.connected, turns), reader, writer, bulk=bulk)
 
     @classmethod
     @asynccontextmanager

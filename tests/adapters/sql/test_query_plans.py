@@ -50,7 +50,7 @@ async def test_a_statement_neither_scans_a_table_nor_sorts(
     path: Path, sqlite_template: SqliteTemplate, name: str
 ) -> None:
     sqlite_template.copy_to(path)
-    reader = SqliteReader(path)
+    reader = SqliteReader(path, "plans")
     prepared = reader.prepare(STATEMENTS[name])
     await reader.close()
 
