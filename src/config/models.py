@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterator
 from datetime import timedelta
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Final, Literal
 
@@ -14,6 +13,7 @@ from llm_backend.config.reading import ApiKey, EmbeddingKey, read_struct
 from llm_backend.config.trees import tree_of_mapping
 from llm_backend.config.values import Size
 from llm_backend.domain.answers import LONGEST_ANSWER
+from llm_backend.domain.patterns import is_one_of
 
 LEXICAL_MODEL: Final = "hash-1024"
 S3_PLACE: Final = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^?#]*)?")
@@ -61,7 +61,7 @@ class Provider(Struct, frozen=True, kw_only=True):
         yield from _repeated("fallbacks", list(self.fallbacks), what="model")
 
     def serves(self, model: str) -> bool:
-        return any(fnmatchcase(model, pattern) for pattern in self.models)
+        return is_one_of(model, self.models)
 
     def equals(self, other: "Provider") -> bool:
         weighted = self.weight is not None and other.weight is not None

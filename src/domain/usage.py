@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from fnmatch import fnmatchcase
 
 from llm_backend.domain.conversations import TokenUsage
 from llm_backend.domain.ids import ApiKeyId, ConversationId, UsageId, UserId
+from llm_backend.domain.patterns import is_one_of
 
 NANO = 1_000_000_000
 
@@ -80,7 +80,7 @@ class PriceTable:
     def cost(self, model: str, tokens: TokenUsage) -> int | None:
         """In billionths: what a million tokens cost, times a thousand, is what one token costs."""
         for price in self.prices:
-            if fnmatchcase(model, price.pattern):
+            if is_one_of(model, [price.pattern]):
                 return round(
                     (tokens.prompt * price.prompt + tokens.completion * price.completion) * (NANO // 1_000_000)
                 )

@@ -88,7 +88,7 @@ class AnswerReader:
     def _keep_all(self, texts: list[str], deltas: list[Delta]) -> None:
         """The hot path."""
         self.began = True
-        length = sum(map(len, texts))
+        length = len(texts[0]) if len(texts) == 1 else sum(map(len, texts))
         if length <= self._room:
             self._room -= length
             deltas += [Delta(text) for text in texts if text]

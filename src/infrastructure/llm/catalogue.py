@@ -4,10 +4,10 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 
 from llm_backend.application.ports.model_catalogue import ListedModel
 from llm_backend.domain.errors import DomainError
+from llm_backend.domain.patterns import is_one_of
 
 OURS = "llm-backend"
 KEPT = 600.0  # seconds for which a list is believed
@@ -39,7 +39,7 @@ class CataloguedProvider:
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
 
     def serves(self, model: str) -> bool:
-        return any(fnmatchcase(model, pattern) for pattern in self.patterns)
+        return is_one_of(model, self.patterns)
 
     def named(self) -> Iterator[ListedModel]:
         return (ListedModel(id=name, owned_by=self.name) for name in self.patterns if is_written_out(name))

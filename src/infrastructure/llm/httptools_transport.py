@@ -138,6 +138,7 @@ async def _payload(request: httpx.Request) -> bytes:
         headers.append((b"Content-Length", b"%d" % len(body)))
     lines = [b"%b %b HTTP/1.1" % (request.method.encode("ascii"), request.url.raw_path)]
     lines += [b"%b: %b" % pair for pair in headers]
-    if any(mark in line for line in lines for mark in (b"\r", b"\n", b"\x00")):
+    head = b"\r\n".join(lines)
+    if not len(lines) - 1 == head.count(b"\r") == head.count(b"\n") or b"\x00" in head:
         raise httpx.LocalProtocolError("A header contains a line break")
-    return b"\r\n".join(lines) + b"\r\n\r\n" + body
+    return head + b"\r\n\r\n" + body

@@ -22,6 +22,7 @@ from llm_backend.domain.errors import (
     UpstreamUnavailable,
 )
 from llm_backend.domain.secrets import Secret
+from llm_backend.infrastructure.llm.asking import request_to
 from llm_backend.infrastructure.llm.client import quiet
 from llm_backend.infrastructure.llm.failures import failure_of_status
 from llm_backend.infrastructure.llm.http_exchange import PUSH
@@ -38,12 +39,7 @@ _ENVELOPES = 16  # how much longer than its text an answer may be: of a short pi
 _PATIENCE_FOR_LISTS = 5.0  # seconds; somebody waits for a list that is whole enough without
 _WORTH_ANOTHER_TRY = (UpstreamUnavailable, UpstreamRateLimited, UpstreamCutOff)
 _READ = httpx.ByteStream(b"")
-_HEADERS = {
-    "accept": "application/json, text/event-stream",
-    "accept-encoding": "identity",
-    "content-type": "application/json",
-    "user-agent": "llm-backend",
-}
+_ANY = b"application/json, text/event-stream"
 
 _log = logging.getLogger(__name__)
 
@@ -82,9 +78,6 @@ class OpenAiServer:
         if api_key is not None:
             check_api_key(api_key.reveal())
         self._client = client
-        self._headers = httpx.Headers(_HEADERS)
-        if api_key is not None:
-            self._headers["authorization"] = f"Bearer {api_key.reveal()}"
         base = httpx.URL(base_url)
         paths = ("chat/completions", "embeddings", "models")
         self._urls = {path: base.copy_with(path=f"{base.path.rstrip('/')}/{path}") for path in paths}
@@ -281,14 +274,8 @@ class OpenAiServer:
 
     def _request(self, path: str, content: bytes | None = None) -> httpx.Request:
         self.check()
-        timeout = {"connect": self._limits.connect.total_seconds()}
-        return httpx.Request(
-            "GET" if content is None else "POST",
-            self._urls[path],
-            headers=self._headers,
-            content=content,
-            extensions={"timeout": timeout},
-        )
+        key = self._api_key.reveal() if self._api_key else None
+        return request_to(self._urls[path], accept=_ANY, key=key, connect=self._limits.connect, body=content)
 
 
 class StreamAttempt(Protocol):

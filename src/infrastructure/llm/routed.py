@@ -3,10 +3,10 @@
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 
 from llm_backend.application.ports.chat_model import ChatModel, ChatRequest, Completion, Emit
 from llm_backend.domain.errors import ApiKeyRequired, UnknownModel
+from llm_backend.domain.patterns import is_one_of
 
 
 def _always() -> bool:
@@ -27,7 +27,7 @@ class Route:
     is_well: Callable[[], bool] = _always
 
     def serves(self, model: str) -> bool:
-        return any(fnmatchcase(model, pattern) for pattern in self.patterns)
+        return is_one_of(model, self.patterns)
 
     def equals(self, other: "Route") -> bool:
         weighted = self.weight is not None and other.weight is not None

@@ -3,11 +3,11 @@
 import random
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 from typing import TypeVar
 
 from llm_backend.application.ports.completions import Pour, Streamed, VerbatimReply, VerbatimRequest
 from llm_backend.domain.errors import ApiKeyRequired, UnknownModel, UpstreamFailed, UpstreamRejectedRequest
+from llm_backend.domain.patterns import is_one_of
 from llm_backend.infrastructure.llm.breaker import Breaker
 from llm_backend.infrastructure.llm.passing import VerbatimServer
 
@@ -31,7 +31,7 @@ class VerbatimRoute:
     renamed: Mapping[str, str] = field(default_factory=dict)
 
     def serves(self, model: str) -> bool:
-        return any(fnmatchcase(model, pattern) for pattern in self.patterns)
+        return is_one_of(model, self.patterns)
 
     def equals(self, other: "VerbatimRoute") -> bool:
         weighted = self.weight is not None and other.weight is not None

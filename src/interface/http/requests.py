@@ -91,7 +91,10 @@ def _has_nul(value: object) -> bool:
 
 def header(scope: Scope, name: bytes) -> str | None:
     """The first header of that name. Walking the list once is cheaper than Litestar's header object."""
-    return next((value.decode("latin-1") for key, value in scope["headers"] if key == name), None)
+    for key, value in scope["headers"]:
+        if key == name:
+            return value.decode("latin-1")
+    return None
 
 
 def parsed_id(text: str) -> int | None:
