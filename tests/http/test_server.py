@@ -17,6 +17,7 @@ from llm_backend.interface.http.options import HttpOptions
 from llm_backend.interface.http.server import AFTERGLOW, HttpServer, ServerOptions
 from tests.http.apps import app_over
 from tests.http.clients import Client
+from tests.http.openai.test_frame import as_error
 from tests.live import ServerProcess, serving
 
 SOON = 10.0
@@ -50,7 +51,7 @@ class Wire:
         """One whole reply with a length."""
         async with asyncio.timeout(SOON):
             head = (await self._reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
-            headers = dict(line.split(": ", 1) for line in head[1:] if line)
+            headers = {name.lower(): value for name, value in (line.split(": ", 1) for line in head[1:] if line)}
             body = await self._reader.readexactly(int(headers["content-length"]))
         return int(head[0].split()[1]), headers, body
 
@@ -154,7 +155,7 @@ async def test_under_v1_it_is_told_in_the_words_of_openai(dawdling: Wire, alice:
     status, _, body = await dawdling.reply()
 
     assert status == 408
-    error = json.loads(body)["error"]
+    error = as_error(json.loads(body))
     assert (error["type"], error["param"], error["code"]) == ("invalid_request_error", None, "request_timeout")
 
 
@@ -241,6 +242,116 @@ async def test_what_is_no_http_is_refused_in_the_documented_form(wire: Wire, req
 
     assert status == 400
     assert set(json.loads(body)) == {"error", "code"}
+
+
+@pytest.mark.parametrize(
+    ("head", "refused"),
+    [
+        (b"HELLO /v1/models HTTP/1.1\r\nHost: x\r\n\r\n", (400, "malformed_request")),
+        (b"GET /v1/\xff HTTP/1.1\r\nHost: x\r\n\r\n", (400, "malformed_request")),
+        (b"GET /%761/models HTTP/9.9\r\nHost: x\r\n\r\n", (400, "malformed_request")),
+        (b"GET //v1/models HTTP/1.1\r\nHost x\r\n\r\n", (400, "malformed_request")),
+        (b"GET http://a:99999999/v1/models HTTP/1.1\r\nHost: x\r\n\r\n", (400, "malformed_request")),
+        (b"POST /v1/responses HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n", (400, "malformed_request")),
+        (b"POST /v1/files HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", (400, "malformed_request")),
+        (b"GET /v1/models?" + b"a" * 100_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", (431, "head_too_large")),
+        (b"GET /v1/models HTTP/1.1\r\nX: " + b"a" * 100_000, (431, "head_too_large")),
+        (b"\r\nGET /v1/mod", (408, "request_timeout")),
+        (b"GET /v1/models HTTP/1.1\r\nX: ", (408, "request_timeout")),
+    ],
+)
+@pytest.mark.parametrize("earlier", [b"", b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"], ids=["new", "kept"])
+async def test_what_no_application_gets_to_see_is_refused_in_the_words_of_openai_under_v1(
+    wire: Wire, earlier: bytes, head: bytes, refused: tuple[int, str]
+) -> None:
+    if earlier:
+        await wire.write(earlier)
+        await wire.reply()
+    await wire.write(head)
+
+    status, headers, body = await wire.reply()
+
+    assert (status, as_error(json.loads(body))["code"]) == refused
+    assert headers["content-type"] == "application/json"
+    assert (headers["x-content-type-options"], headers["cache-control"]) == ("nosniff", "no-store")
+    assert headers["x-request-id"]
+    assert await wire.is_closed()
+
+
+async def test_a_head_that_comes_in_pieces_is_known_by_its_first_line(wire: Wire) -> None:
+    for piece in (b"GET /v", b"1/mod", b"els\xff HTTP/1.1\r\n\r\n"):
+        await wire.write(piece)
+        await asyncio.sleep(0.01)
+
+    status, _, body = await wire.reply()
+
+    assert (status, as_error(json.loads(body))["code"]) == (400, "malformed_request")
+
+
+@pytest.mark.parametrize(
+    "head", [b"GET /v11/models HTTP/1.1\r\nHost x\r\n\r\n", b"GET /api/v1/models HTTP/9.9\r\n\r\n"]
+)
+async def test_other_families_are_refused_in_their_own_words(wire: Wire, head: bytes) -> None:
+    await wire.write(head)
+
+    _, _, body = await wire.reply()
+
+    assert json.loads(body)["code"] == "malformed_request"
+
+
+async def test_of_a_next_request_nothing_is_known_by_the_last(wire: Wire) -> None:
+    await wire.write(b"GET /v1/models HTTP/1.1\r\nHost: x\r\nX-Request-Id: first\r\n\r\n")
+    _, first, _ = await wire.reply()
+    await wire.write(b"\r\n")
+
+    status, second, body = await wire.reply()
+
+    assert (status, json.loads(body)["code"]) == (408, "request_timeout")
+    assert (first["x-request-id"], second["x-request-id"] == "first") == ("first", False)
+
+
+async def test_a_refused_request_keeps_the_id_that_its_client_gave_it(wire: Wire) -> None:
+    await wire.write(b"GET /v1/models HTTP/1.1\r\nX-Request-Id: mine\r\nX: y\r\nHost x\r\n\r\n")
+
+    _, headers, _ = await wire.reply()
+
+    assert headers["x-request-id"] == "mine"
+
+
+HANDSHAKE = (
+    b"GET /v1/responses HTTP/1.1\r\nHost: x\r\nX-Request-Id: mine\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("handshake", "refused"),
+    [
+        (HANDSHAKE.replace(b"Key: dG", b"Key: "), (400, "invalid_handshake")),
+        (HANDSHAKE.replace(b"Sec-WebSocket-Key", b"X-Key"), (400, "invalid_handshake")),
+        (HANDSHAKE.replace(b"13", b"12"), (400, "invalid_handshake")),
+        (HANDSHAKE + b"Sec-WebSocket-Extensions: ;;\r\n", (400, "invalid_handshake")),
+        (HANDSHAKE + b"Origin: a\r\nOrigin: b\r\n", (400, "invalid_handshake")),
+        (HANDSHAKE + b"Upgrade: websocket\r\n", (426, "invalid_handshake")),
+        (HANDSHAKE.replace(b"responses", b"responses?" + b"a" * 9_000), (414, "invalid_handshake")),
+        (HANDSHAKE + b"X: " + b"a" * 9_000 + b"\r\n", (431, "invalid_handshake")),
+        (HANDSHAKE + b"X: a\r\n" * 200, (431, "invalid_handshake")),
+        (HANDSHAKE + b"Content-Length: 9\r\n", (405, "method_not_allowed")),
+        (HANDSHAKE + b"Transfer-Encoding: chunked\r\n", (405, "method_not_allowed")),
+        (HANDSHAKE.replace(b"GET", b"PUT"), (405, "method_not_allowed")),
+    ],
+)
+async def test_a_handshake_that_cannot_be_understood_is_refused_like_any_other_request(
+    wire: Wire, handshake: bytes, refused: tuple[int, str]
+) -> None:
+    await wire.write(handshake + b"\r\n")
+
+    status, headers, body = await wire.reply()
+
+    assert (status, as_error(json.loads(body))["code"]) == refused
+    assert headers["content-type"] == "application/json"
+    assert headers["x-request-id"] == "mine"
+    assert (headers["x-content-type-options"], headers["cache-control"]) == ("nosniff", "no-store")
 
 
 @pytest.fixture
