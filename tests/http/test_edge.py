@@ -278,10 +278,22 @@ async def test_head_is_get_without_the_body(client: Client, path: str) -> None:
     assert [line["method"] for line in lines] == ["GET", "HEAD"]
 
 
-async def test_head_starts_nothing_on_the_api(alice: Client) -> None:
-    reply = await alice.request("HEAD", f"/api/chat/{await alice.new_conversation()}/stream")
+async def test_head_is_get_without_the_body_on_the_api_too(alice: Client) -> None:
+    conversation, file = await alice.new_conversation(), await alice.new_file(content=b"12345")
+    paths = ["/api/conversations/list", f"/api/conversations/history/{conversation}", "/api/conversations/history/0"]
+    paths += [f"/api/chat/{conversation}/stream", "/api/nothing", "/v1/models", f"/v1/files/{file}/content", "/v1/x"]
 
-    assert reply.status_code == 405
+    for path in paths:
+        got, looked = await alice.get(path), await alice.request("HEAD", path)
+
+        assert (looked.status_code, looked.content) == (got.status_code, b"")
+        assert {**looked.headers, "x-request-id": ""} == {**got.headers, "x-request-id": ""}
+
+
+async def test_head_of_a_route_that_only_takes_something_is_refused(alice: Client) -> None:
+    for path in ("/api/conversations/create", "/v1/chat/completions"):
+        assert (await alice.request("HEAD", path)).status_code == 405
+    assert "HEAD" in (await alice.post("/v1/models", {})).headers["allow"]
 
 
 # Documentation -------------------------------------------------------------------------------------------------------

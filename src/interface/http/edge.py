@@ -17,9 +17,10 @@ from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
 from llm_backend.domain.errors import ShuttingDown
 from llm_backend.interface.http.cors import OtherOrigins
-from llm_backend.interface.http.errors import REQUEST_ID, Headers, refused, reply_to
+from llm_backend.interface.http.errors import REQUEST_ID, Headers, method_not_allowed, refused, reply_to
 from llm_backend.interface.http.handshakes import Handshake
 from llm_backend.interface.http.requests import header
+from llm_backend.interface.http.streams import EVENT_STREAM
 
 LONGEST_REQUEST_ID = 128
 PRIVATE = (b"cache-control", b"no-store")
@@ -62,17 +63,23 @@ class Edge:
     def _app_for(self, scope: HTTPScope) -> ASGIApp:
         if self._origins and self._origins.is_preflight(scope):
             return self._origins.answer_preflight
-        if scope["method"] == "HEAD" and not scope["path"].startswith("/api/"):
-            return self._head
-        return self.app
+        return self._head if scope["method"] == "HEAD" else self.app
 
     async def _head(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """GET without its body: what looks whether a service is up often asks so."""
+        """GET without its body: what looks whether a service is up, or how large a file is, asks so.
+
+        The reply ends with its head, which tells whoever goes on writing that its client has left. A stream of events
+        is nothing but its body, and refused before it begins.
+        """
 
         async def send_head(message: Message) -> None:
-            if message["type"] == "http.response.body":
-                message["body"] = b""
-            await send(message)
+            if message["type"] != "http.response.start":
+                return
+            if _begins_events(message):
+                await method_not_allowed("GET", scope["path"])(scope, receive, send_head)
+            else:
+                await send(message)
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
 
         as_get: Any = {**scope, "method": "GET"}  # a copy: the server has to go on knowing that it was HEAD
         del as_get[_SEND]  # nobody gets past us
@@ -116,6 +123,11 @@ class _Exchange:
     def forget(self) -> None:
         """Leave no cycle in memory, which thousands of requests would fill until the garbage collector comes."""
         del self._scope[_SEND]  # type: ignore[misc]
+
+
+def _begins_events(message: Any) -> bool:
+    media_type = EVENT_STREAM.encode()
+    return any(name == b"content-type" and value.startswith(media_type) for name, value in message["headers"])
 
 
 def _answering_handshakes(scope: Scope, receive: Receive, send: Send) -> Send:

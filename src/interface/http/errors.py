@@ -185,7 +185,7 @@ def reply_to(error: Exception, scope: Scope) -> ErrorReply:
         return refused(_status(type(error), path), error.code, str(error), path, _headers(error), param=param)
     if isinstance(error, MethodNotAllowedException):
         allowed = (error.headers or {}).get("allow", "")
-        return refused(405, "method_not_allowed", "Method not allowed", path, ((b"allow", allowed.encode()),))
+        return method_not_allowed(allowed.replace("GET", "GET, HEAD"), path)  # of HEAD, no route knows
     if translated := _translated(error):
         return reply_to(translated, scope)
     if isinstance(error, HTTPException) and error.status_code < 500:
@@ -224,6 +224,10 @@ def text_of_code(code: str) -> str:
 def reply_to_code(code: str, message: str, scope: Scope) -> ErrorReply:
     kind = _KIND_OF_CODE.get(code, UpstreamFailed)
     return refused(_status(kind, scope["path"]), code, message, scope["path"])
+
+
+def method_not_allowed(allowed: str, path: str) -> ErrorReply:
+    return refused(405, "method_not_allowed", "Method not allowed", path, ((b"allow", allowed.encode()),))
 
 
 def refused(
