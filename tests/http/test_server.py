@@ -1,11 +1,14 @@
 """The server on its sockets: connections that dawdle, bodies that are too large, the end."""
 
 import asyncio
+import gzip
 import json
+import re
 import signal
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -16,7 +19,7 @@ from llm_backend.interface.http.app import create_app
 from llm_backend.interface.http.options import HttpOptions
 from llm_backend.interface.http.server import AFTERGLOW, HttpServer, ServerOptions
 from tests.http.apps import app_over
-from tests.http.clients import Client
+from tests.http.clients import NO_CERTIFICATES, Client
 from tests.http.openai.test_frame import as_error
 from tests.live import ServerProcess, serving
 
@@ -381,6 +384,49 @@ async def test_a_client_that_only_writes_still_gets_to_read_413(server: HttpServ
         reply = await alice.post("/api/conversations/create", content=b"x" * 8_000_000)
 
     assert reply.status_code == 413
+
+
+@pytest.mark.parametrize(
+    ("body", "encoding", "refused"),
+    [
+        (b"", "identity", (400, "malformed_json")),
+        (gzip.compress(b"{}"), "gzip", (415, "unsupported_encoding")),
+        (b"{}", "identity, BR", (415, "unsupported_encoding")),
+    ],
+)
+async def test_an_empty_or_an_encoded_body_is_refused_alike_on_every_route(
+    server: HttpServer, body: bytes, encoding: str, refused: tuple[int, str]
+) -> None:
+    async with httpx.AsyncClient(base_url=server.url, timeout=SOON, verify=NO_CERTIFICATES) as http:
+        alice = await Client(http).new_user()
+        conversation = await alice.new_conversation()
+        paths = (await alice.get("/schema/openapi.json")).json()["paths"]
+        reading = [path for path, methods in paths.items() if takes_json(methods.get("post", {}))]
+
+        for path in reading:
+            filled = re.sub(r"\{\w+\}", str(conversation), path)
+            reply = await alice.post(filled, content=body, headers={"Content-Encoding": encoding})
+
+            error = as_error(reply.json()) if path.startswith("/v1") else reply.json()
+            assert (reply.status_code, error["code"]) == refused, path
+            assert error.get("param") is None
+            assert reply.headers.get("accept-encoding") == ("identity" if refused[0] == 415 else None)
+    assert {"/api/users/login", "/v1/responses", "/v1/chat/completions", "/v1/embeddings"} <= set(reading)
+
+
+def takes_json(operation: dict[str, Any]) -> bool:
+    return "application/json" in operation.get("requestBody", {}).get("content", {})
+
+
+async def test_an_encoded_form_is_refused_like_encoded_json(server: HttpServer) -> None:
+    form, headers = {"files": {"file": ("a.txt", b"x")}}, {"Content-Encoding": "gzip"}
+    async with httpx.AsyncClient(base_url=server.url, timeout=SOON, verify=NO_CERTIFICATES) as http:
+        alice = await Client(http).new_user()
+
+        replies = [await alice.post(path, headers=headers, **form) for path in ("/api/rag/doc/upload", "/v1/files")]
+
+    assert [reply.status_code for reply in replies] == [415, 415]
+    assert (replies[0].json()["code"], as_error(replies[1].json())["code"]) == ("unsupported_encoding",) * 2
 
 
 async def test_an_expected_continue_is_not_given_to_a_body_that_is_refused(server: HttpServer, wire: Wire) -> None:

@@ -55,6 +55,7 @@ STATUSES: Mapping[type[DomainError], int] = {
     StorageFull: 507,
 }
 REQUEST_ID = "llm_backend.request_id"  # where the edge leaves it in the scope
+JSON_REQUIRED = "A JSON body is required"
 LINGER = 2.0  # seconds for which the rest of a refused body is read, so that its sender sees the reply
 
 _encode = msgspec.json.Encoder().encode
@@ -72,6 +73,11 @@ class RouteNotFound(NotFound):
 class MalformedJson(Invalid):
     code = "malformed_json"
     default_message = "The request body is not valid JSON"
+
+
+class UnsupportedEncoding(Unsupported):
+    code = "unsupported_encoding"
+    default_message = "The request body must be sent as it is: no Content-Encoding is understood"
 
 
 class InvalidPart(Invalid):
@@ -261,6 +267,8 @@ def _translated(error: Exception) -> DomainError | None:
     match error:
         case NotFoundException():
             return RouteNotFound()
+        case ValidationException() if _first_of(error).get("key") == "data":  # what Litestar calls the body
+            return MalformedJson(JSON_REQUIRED)
         case ValidationException():
             return InvalidParameter(_first_complaint(error), param=_first_of(error).get("key"))
         case InternalServerException(detail="client disconnected prematurely"):
@@ -275,8 +283,6 @@ def _first_complaint(error: ValidationException) -> str | None:
     """Litestar's own text names the query, which may hold anything."""
     first = _first_of(error)
     key, source = first.get("key"), first.get("source", "request")
-    if key == "data":
-        return "A JSON body is required"
     return f"The value of {key!r} in the {_word(source)} is not valid" if key else None
 
 
@@ -301,6 +307,8 @@ def _headers(error: DomainError) -> Headers:
             return ((b"www-authenticate", b"Bearer"),)
         case BodyTooLarge():
             return ((b"connection", b"close"),)
+        case UnsupportedEncoding():
+            return ((b"accept-encoding", b"identity"),)
         case _:
             wait = getattr(error, "retry_after", None)
             return ((b"retry-after", _seconds(wait)),) if isinstance(wait, timedelta) else ()
