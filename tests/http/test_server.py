@@ -357,6 +357,36 @@ async def test_a_handshake_that_cannot_be_understood_is_refused_like_any_other_r
     assert (headers["x-content-type-options"], headers["cache-control"]) == ("nosniff", "no-store")
 
 
+async def test_a_handshake_that_the_application_refuses_is_no_fault_of_the_server(
+    wire: Wire, caplog: pytest.LogCaptureFixture
+) -> None:
+    await wire.write(HANDSHAKE + b"\r\n")
+
+    status, _, body = await wire.reply()
+
+    assert (status, as_error(json.loads(body))["code"]) == (401, "invalid_api_key")
+    assert await wire.is_closed()
+    assert caplog.records == []
+
+
+async def test_a_handshake_at_which_all_else_fails_is_an_error_like_any_other(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def broken(scope: Scope, receive: Receive, send: Send) -> None:
+        raise RuntimeError("the secret detail")
+
+    async with serving(broken) as server:
+        wire = await Wire.to(server)
+        await wire.write(HANDSHAKE + b"\r\n")
+        status, headers, body = await wire.reply()
+        wire.close()
+
+    error = as_error(json.loads(body))
+    assert (status, error["type"], error["code"]) == (500, "server_error", "internal_error")
+    assert (headers["x-request-id"], b"secret" in body) == ("mine", False)
+    assert len([record for record in caplog.records if record.exc_info]) == 1
+
+
 @pytest.fixture
 async def token(server: HttpServer) -> str:
     """To be asked for before a `wire`, which has to say something soon."""

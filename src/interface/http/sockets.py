@@ -1,5 +1,6 @@
 """WebSockets whose handshakes are refused in the form of all other errors, also by what knows nothing of it."""
 
+from functools import partial
 from typing import Any
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
@@ -22,6 +23,12 @@ class SocketConnection(WebSocketsSansIOProtocol):
             max_size=self.config.ws_max_size,
             logger=self.conn.logger,
         )
+        self.app = partial(self._settled_by, self.app)
+
+    async def _settled_by(self, app: Any, scope: Any, receive: Any, send: Any) -> None:
+        """A refusal settles a handshake, too; uvicorn would log it as a fault of the application."""
+        await app(scope, receive, send)
+        self.handshake_complete |= self.initial_response is not None
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
