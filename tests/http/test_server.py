@@ -253,6 +253,8 @@ async def test_what_is_no_http_is_refused_in_the_documented_form(wire: Wire, req
         (b"HELLO /v1/models HTTP/1.1\r\nHost: x\r\n\r\n", (400, "malformed_request")),
         (b"GET /v1/\xff HTTP/1.1\r\nHost: x\r\n\r\n", (400, "malformed_request")),
         (b"GET /%761/models HTTP/9.9\r\nHost: x\r\n\r\n", (400, "malformed_request")),
+        (b"P\tST /v1/models HTTP/1.1\r\nHost: x\r\n\r\n", (400, "malformed_request")),
+        (b"GET http://[::1/v1/models HTTP/1.1\r\nHost: x\r\n\r\n", (400, "malformed_request")),
         (b"GET //v1/models HTTP/1.1\r\nHost x\r\n\r\n", (400, "malformed_request")),
         (b"GET http://a:99999999/v1/models HTTP/1.1\r\nHost: x\r\n\r\n", (400, "malformed_request")),
         (b"POST /v1/responses HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n", (400, "malformed_request")),

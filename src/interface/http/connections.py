@@ -4,11 +4,12 @@ uvicorn waits for ever for a request whose head or body never ends, and lets the
 """
 
 import asyncio
+import re
 from datetime import timedelta
 from functools import partial
 from http import HTTPStatus
 from typing import Any, ClassVar
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
@@ -23,6 +24,7 @@ REFUSALS = {
     408: ("request_timeout", "The request took too long to arrive"),
     431: ("head_too_large", "The head of the request is too large"),
 }
+_TARGET = re.compile(rb"[^ \n]* +(?:https?://[^/\s]*)?([^\s?#]*)")  # with its path as the group
 
 
 class _TooLarge(Exception):
@@ -168,22 +170,13 @@ class PatientConnection(HttpToolsProtocol):
 
     def _path(self) -> str:
         """Whom the request is for, as far as that has come: also where the parser could not read it."""
-        words = self._head.lstrip().partition(b"\n")[0].split()
-        target = bytes(words[1]) if len(words) > 1 else self.url
-        try:
-            return _path_in(target.decode("latin-1"))
-        except ValueError:
-            return ""
+        found = _TARGET.match(self._head.lstrip() or b" " + self.url)
+        return unquote(found[1].decode("latin-1")) if found else ""
 
     def _request_id(self) -> str:
         """That of the log, once the application has the request."""
         scope: Any = self.scope
         return str(scope.get(REQUEST_ID) or request_id_of(scope))
-
-
-def _path_in(target: str) -> str:
-    """Raises `ValueError`."""
-    return unquote(target.partition("?")[0] if target.startswith("/") else urlsplit(target).path)
 
 
 def _announces_body(header: tuple[bytes, bytes]) -> bool:
