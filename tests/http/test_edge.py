@@ -285,10 +285,22 @@ async def test_head_is_get_without_the_body(client: Client, path: str) -> None:
     assert [line["method"] for line in lines] == ["GET", "HEAD"]
 
 
-async def test_head_starts_nothing_on_the_api(alice: Client) -> None:
-    reply = await alice.request("HEAD", f"/api/chat/{await alice.new_conversation()}/stream")
+async def test_head_is_get_without_the_body_on_the_api_too(alice: Client) -> None:
+    conversation, file = await alice.new_conversation(), await alice.new_file(content=b"12345")
+    paths = ["/api/conversations/list", f"/api/conversations/history/{conversation}", "/api/conversations/history/0"]
+    paths += [f"/api/chat/{conversation}/stream", "/api/nothing", "/v1/models", f"/v1/files/{file}/content", "/v1/x"]
 
-    assert reply.status_code == 405
+    for path in paths:
+        got, looked = await alice.get(path), await alice.request("HEAD", path)
+
+        assert (looked.status_code, looked.content) == (got.status_code, b"")
+        assert {**looked.headers, "x-request-id": ""} == {**got.headers, "x-request-id": ""}
+
+
+async def test_head_of_a_route_that_only_takes_something_is_refused(alice: Client) -> None:
+    for path in ("/api/conversations/create", "/v1/chat/completions"):
+        assert (await alice.request("HEAD", path)).status_code == 405
+    assert "HEAD" in (await alice.post("/v1/models", {})).headers["allow"]
 
 
 # Documentation -------------------------------------------------------------------------------------------------------
@@ -345,13 +357,17 @@ async def test_the_document_describes_every_error_as_it_is(client: Client) -> No
     assert len({operation["operationId"] for _, operation in operations}) == len(operations)
 
 
-async def test_the_document_says_where_a_body_can_be_too_large_or_too_slow(client: Client) -> None:
+async def test_the_document_says_where_a_body_can_be_too_large_or_encoded_and_that_all_can_be_too_slow(
+    client: Client,
+) -> None:
     paths = (await client.get("/schema/openapi.json")).json()["paths"]
 
     for path, methods in paths.items():
         for operation in methods.values():
             reads = "requestBody" in operation
-            assert ("413" in operation["responses"], "408" in operation["responses"]) == (reads, reads), path
+            declared = set(operation["responses"])
+            assert ("413" in declared, "415" in declared) == (reads, reads), path
+            assert {"408", "431"} <= declared or not path.startswith(("/api", "/v1")), path
 
 
 async def test_the_document_describes_every_success_as_it_is(client: Client) -> None:

@@ -1,11 +1,14 @@
 """The server on its sockets: connections that dawdle, bodies that are too large, the end."""
 
 import asyncio
+import gzip
 import json
+import re
 import signal
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -16,7 +19,8 @@ from llm_backend.interface.http.app import create_app
 from llm_backend.interface.http.options import HttpOptions
 from llm_backend.interface.http.server import AFTERGLOW, HttpServer, ServerOptions
 from tests.http.apps import app_over
-from tests.http.clients import Client
+from tests.http.clients import NO_CERTIFICATES, Client
+from tests.http.openai.test_frame import as_error
 from tests.live import ServerProcess, serving
 
 SOON = 10.0
@@ -50,7 +54,7 @@ class Wire:
         """One whole reply with a length."""
         async with asyncio.timeout(SOON):
             head = (await self._reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
-            headers = dict(line.split(": ", 1) for line in head[1:] if line)
+            headers = {name.lower(): value for name, value in (line.split(": ", 1) for line in head[1:] if line)}
             body = await self._reader.readexactly(int(headers["content-length"]))
         return int(head[0].split()[1]), headers, body
 
@@ -154,7 +158,7 @@ async def test_under_v1_it_is_told_in_the_words_of_openai(dawdling: Wire, alice:
     status, _, body = await dawdling.reply()
 
     assert status == 408
-    error = json.loads(body)["error"]
+    error = as_error(json.loads(body))
     assert (error["type"], error["param"], error["code"]) == ("invalid_request_error", None, "request_timeout")
 
 
@@ -243,6 +247,148 @@ async def test_what_is_no_http_is_refused_in_the_documented_form(wire: Wire, req
     assert set(json.loads(body)) == {"error", "code"}
 
 
+@pytest.mark.parametrize(
+    ("head", "refused"),
+    [
+        (b"HELLO /v1/models HTTP/1.1\r\nHost: x\r\n\r\n", (400, "malformed_request")),
+        (b"GET /v1/\xff HTTP/1.1\r\nHost: x\r\n\r\n", (400, "malformed_request")),
+        (b"GET /%761/models HTTP/9.9\r\nHost: x\r\n\r\n", (400, "malformed_request")),
+        (b"P\tST /v1/models HTTP/1.1\r\nHost: x\r\n\r\n", (400, "malformed_request")),
+        (b"GET http://[::1/v1/models HTTP/1.1\r\nHost: x\r\n\r\n", (400, "malformed_request")),
+        (b"GET //v1/models HTTP/1.1\r\nHost x\r\n\r\n", (400, "malformed_request")),
+        (b"GET http://a:99999999/v1/models HTTP/1.1\r\nHost: x\r\n\r\n", (400, "malformed_request")),
+        (b"POST /v1/responses HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n", (400, "malformed_request")),
+        (b"POST /v1/files HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", (400, "malformed_request")),
+        (b"GET /v1/models?" + b"a" * 100_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", (431, "head_too_large")),
+        (b"GET /v1/models HTTP/1.1\r\nX: " + b"a" * 100_000, (431, "head_too_large")),
+        (b"\r\nGET /v1/mod", (408, "request_timeout")),
+        (b"GET /v1/models HTTP/1.1\r\nX: ", (408, "request_timeout")),
+    ],
+)
+@pytest.mark.parametrize("earlier", [b"", b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"], ids=["new", "kept"])
+async def test_what_no_application_gets_to_see_is_refused_in_the_words_of_openai_under_v1(
+    wire: Wire, earlier: bytes, head: bytes, refused: tuple[int, str]
+) -> None:
+    if earlier:
+        await wire.write(earlier)
+        await wire.reply()
+    await wire.write(head)
+
+    status, headers, body = await wire.reply()
+
+    assert (status, as_error(json.loads(body))["code"]) == refused
+    assert headers["content-type"] == "application/json"
+    assert (headers["x-content-type-options"], headers["cache-control"]) == ("nosniff", "no-store")
+    assert headers["x-request-id"]
+    assert await wire.is_closed()
+
+
+async def test_a_head_that_comes_in_pieces_is_known_by_its_first_line(wire: Wire) -> None:
+    for piece in (b"GET /v", b"1/mod", b"els\xff HTTP/1.1\r\n\r\n"):
+        await wire.write(piece)
+        await asyncio.sleep(0.01)
+
+    status, _, body = await wire.reply()
+
+    assert (status, as_error(json.loads(body))["code"]) == (400, "malformed_request")
+
+
+@pytest.mark.parametrize(
+    "head", [b"GET /v11/models HTTP/1.1\r\nHost x\r\n\r\n", b"GET /api/v1/models HTTP/9.9\r\n\r\n"]
+)
+async def test_other_families_are_refused_in_their_own_words(wire: Wire, head: bytes) -> None:
+    await wire.write(head)
+
+    _, _, body = await wire.reply()
+
+    assert json.loads(body)["code"] == "malformed_request"
+
+
+async def test_of_a_next_request_nothing_is_known_by_the_last(wire: Wire) -> None:
+    await wire.write(b"GET /v1/models HTTP/1.1\r\nHost: x\r\nX-Request-Id: first\r\n\r\n")
+    _, first, _ = await wire.reply()
+    await wire.write(b"\r\n")
+
+    status, second, body = await wire.reply()
+
+    assert (status, json.loads(body)["code"]) == (408, "request_timeout")
+    assert (first["x-request-id"], second["x-request-id"] == "first") == ("first", False)
+
+
+async def test_a_refused_request_keeps_the_id_that_its_client_gave_it(wire: Wire) -> None:
+    await wire.write(b"GET /v1/models HTTP/1.1\r\nX-Request-Id: mine\r\nX: y\r\nHost x\r\n\r\n")
+
+    _, headers, _ = await wire.reply()
+
+    assert headers["x-request-id"] == "mine"
+
+
+HANDSHAKE = (
+    b"GET /v1/responses HTTP/1.1\r\nHost: x\r\nX-Request-Id: mine\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("handshake", "refused"),
+    [
+        (HANDSHAKE.replace(b"Key: dG", b"Key: "), (400, "invalid_handshake")),
+        (HANDSHAKE.replace(b"Sec-WebSocket-Key", b"X-Key"), (400, "invalid_handshake")),
+        (HANDSHAKE.replace(b"13", b"12"), (400, "invalid_handshake")),
+        (HANDSHAKE + b"Sec-WebSocket-Extensions: ;;\r\n", (400, "invalid_handshake")),
+        (HANDSHAKE + b"Origin: a\r\nOrigin: b\r\n", (400, "invalid_handshake")),
+        (HANDSHAKE + b"Upgrade: websocket\r\n", (426, "invalid_handshake")),
+        (HANDSHAKE.replace(b"responses", b"responses?" + b"a" * 9_000), (414, "invalid_handshake")),
+        (HANDSHAKE + b"X: " + b"a" * 9_000 + b"\r\n", (431, "invalid_handshake")),
+        (HANDSHAKE + b"X: a\r\n" * 200, (431, "invalid_handshake")),
+        (HANDSHAKE + b"Content-Length: 9\r\n", (405, "method_not_allowed")),
+        (HANDSHAKE + b"Transfer-Encoding: chunked\r\n", (405, "method_not_allowed")),
+        (HANDSHAKE.replace(b"GET", b"PUT"), (405, "method_not_allowed")),
+    ],
+)
+async def test_a_handshake_that_cannot_be_understood_is_refused_like_any_other_request(
+    wire: Wire, handshake: bytes, refused: tuple[int, str]
+) -> None:
+    await wire.write(handshake + b"\r\n")
+
+    status, headers, body = await wire.reply()
+
+    assert (status, as_error(json.loads(body))["code"]) == refused
+    assert headers["content-type"] == "application/json"
+    assert headers["x-request-id"] == "mine"
+    assert (headers["x-content-type-options"], headers["cache-control"]) == ("nosniff", "no-store")
+
+
+async def test_a_handshake_that_the_application_refuses_is_no_fault_of_the_server(
+    wire: Wire, caplog: pytest.LogCaptureFixture
+) -> None:
+    await wire.write(HANDSHAKE + b"\r\n")
+
+    status, _, body = await wire.reply()
+
+    assert (status, as_error(json.loads(body))["code"]) == (401, "invalid_api_key")
+    assert await wire.is_closed()
+    assert caplog.records == []
+
+
+async def test_a_handshake_at_which_all_else_fails_is_an_error_like_any_other(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def broken(scope: Scope, receive: Receive, send: Send) -> None:
+        raise RuntimeError("the secret detail")
+
+    async with serving(broken) as server:
+        wire = await Wire.to(server)
+        await wire.write(HANDSHAKE + b"\r\n")
+        status, headers, body = await wire.reply()
+        wire.close()
+
+    error = as_error(json.loads(body))
+    assert (status, error["type"], error["code"]) == (500, "server_error", "internal_error")
+    assert (headers["x-request-id"], b"secret" in body) == ("mine", False)
+    assert len([record for record in caplog.records if record.exc_info]) == 1
+
+
 @pytest.fixture
 async def token(server: HttpServer) -> str:
     """To be asked for before a `wire`, which has to say something soon."""
@@ -270,6 +416,49 @@ async def test_a_client_that_only_writes_still_gets_to_read_413(server: HttpServ
         reply = await alice.post("/api/conversations/create", content=b"x" * 8_000_000)
 
     assert reply.status_code == 413
+
+
+@pytest.mark.parametrize(
+    ("body", "encoding", "refused"),
+    [
+        (b"", "identity", (400, "malformed_json")),
+        (gzip.compress(b"{}"), "gzip", (415, "unsupported_encoding")),
+        (b"{}", "identity, BR", (415, "unsupported_encoding")),
+    ],
+)
+async def test_an_empty_or_an_encoded_body_is_refused_alike_on_every_route(
+    server: HttpServer, body: bytes, encoding: str, refused: tuple[int, str]
+) -> None:
+    async with httpx.AsyncClient(base_url=server.url, timeout=SOON, verify=NO_CERTIFICATES) as http:
+        alice = await Client(http).new_user()
+        conversation = await alice.new_conversation()
+        paths = (await alice.get("/schema/openapi.json")).json()["paths"]
+        reading = [path for path, methods in paths.items() if takes_json(methods.get("post", {}))]
+
+        for path in reading:
+            filled = re.sub(r"\{\w+\}", str(conversation), path)
+            reply = await alice.post(filled, content=body, headers={"Content-Encoding": encoding})
+
+            error = as_error(reply.json()) if path.startswith("/v1") else reply.json()
+            assert (reply.status_code, error["code"]) == refused, path
+            assert error.get("param") is None
+            assert reply.headers.get("accept-encoding") == ("identity" if refused[0] == 415 else None)
+    assert {"/api/users/login", "/v1/responses", "/v1/chat/completions", "/v1/embeddings"} <= set(reading)
+
+
+def takes_json(operation: dict[str, Any]) -> bool:
+    return "application/json" in operation.get("requestBody", {}).get("content", {})
+
+
+async def test_an_encoded_form_is_refused_like_encoded_json(server: HttpServer) -> None:
+    form, headers = {"files": {"file": ("a.txt", b"x")}}, {"Content-Encoding": "gzip"}
+    async with httpx.AsyncClient(base_url=server.url, timeout=SOON, verify=NO_CERTIFICATES) as http:
+        alice = await Client(http).new_user()
+
+        replies = [await alice.post(path, headers=headers, **form) for path in ("/api/rag/doc/upload", "/v1/files")]
+
+    assert [reply.status_code for reply in replies] == [415, 415]
+    assert (replies[0].json()["code"], as_error(replies[1].json())["code"]) == ("unsupported_encoding",) * 2
 
 
 async def test_an_expected_continue_is_not_given_to_a_body_that_is_refused(server: HttpServer, wire: Wire) -> None:

@@ -266,3 +266,24 @@ async def test_shutdown_lets_running_answers_come_to_their_end(
             rest = "".join([piece async for piece in pieces])
 
     assert rest.endswith('{"event":"full_response","data":"onetwo"}\n\n')
+
+
+async def test_head_of_a_stream_is_refused_and_nobody_follows_it(client: Client, model: ScriptedChatModel) -> None:
+    """Neither to its end, nor for as long as nothing comes."""
+    alice = await client.new_user()
+    conversation, shelf = await alice.new_conversation(), await alice.new_knowledge_base()
+    document = await alice.new_document(shelf)
+    go_on = asyncio.Event()
+    model.play_next("first", go_on)
+    paths = [f"/api/rag/doc/events?doc_id={document}", f"/api/chat/{conversation}/stream"]
+    async with asking(alice, conversation) as reply:
+        await anext(reply.aiter_bytes())
+        looked = [await alice.request("HEAD", path) for path in paths]
+        go_on.set()
+    response = (await alice.post("/v1/responses", {"model": "gpt-4o", "input": "Hello"})).json()["id"]
+    looked.append(await alice.request("HEAD", f"/v1/responses/{response}?stream=true"))
+
+    whole = await alice.request("HEAD", f"/v1/responses/{response}")
+
+    assert [(reply.status_code, reply.headers["allow"]) for reply in looked] == [(405, "GET")] * 3
+    assert whole.status_code == 200

@@ -4,25 +4,27 @@ uvicorn waits for ever for a request whose head or body never ends, and lets the
 """
 
 import asyncio
+import re
 from datetime import timedelta
 from functools import partial
-from secrets import token_hex
+from http import HTTPStatus
 from typing import Any, ClassVar
+from urllib.parse import unquote
 
-import msgspec
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from llm_backend.interface.http.edge import PIECES
-from llm_backend.interface.http.errors import ErrorOut
-from llm_backend.interface.http.openai_errors import is_openai, openai_error
+from llm_backend.interface.http.edge import PIECES, refusal, request_id_of
+from llm_backend.interface.http.errors import REQUEST_ID
+from llm_backend.interface.http.sockets import SocketConnection
 
 LONGEST_HEAD = 64 * 1024  # bytes
 SOCKETS = {b"/v1/responses"}  # the paths that speak WebSocket
 REFUSALS = {
-    400: (b"Bad Request", "malformed_request", "This is not an HTTP request"),
-    408: (b"Request Timeout", "request_timeout", "The request took too long to arrive"),
-    431: (b"Request Header Fields Too Large", "head_too_large", "The head of the request is too large"),
+    400: ("malformed_request", "This is not an HTTP request"),
+    408: ("request_timeout", "The request took too long to arrive"),
+    431: ("head_too_large", "The head of the request is too large"),
 }
+_TARGET = re.compile(rb"[^ \n]* +(?:https?://[^/\s]*)?([^\s?#]*)")  # with its path as the group
 
 
 class _TooLarge(Exception):
@@ -40,7 +42,7 @@ class PatientConnection(HttpToolsProtocol):
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
         self._head_timer: asyncio.TimerHandle | None = None
-        self._head_bytes = 0
+        self._head = bytearray()  # what has come of it, up to one byte more than is allowed
         self._body_timer: asyncio.TimerHandle | None = None
         self._in_body = False
         self._is_too_large = False
@@ -54,7 +56,7 @@ class PatientConnection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._await_head()
+        self.on_message_begin()  # with the first byte at the latest; nothing is known of the request
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._head_arrived()
@@ -62,6 +64,8 @@ class PatientConnection(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        if not self._in_body:
+            self._head += data[: LONGEST_HEAD + 1 - len(self._head)]
         super().data_received(data)
         if self._upgraded:
             return
@@ -69,11 +73,9 @@ class PatientConnection(HttpToolsProtocol):
             self._await_body()
         elif self._head_timer is None:
             if self._is_idle() and self.timeout_keep_alive_task is None:
-                self._await_head()  # blank lines in front of a request, which the parser passes over
-        else:
-            self._head_bytes += len(data)
-            if self._head_bytes > LONGEST_HEAD:
-                self._refuse(431)
+                self.on_message_begin()  # blank lines in front of a request, which the parser passes over
+        elif len(self._head) > LONGEST_HEAD:
+            self._refuse(431)
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -94,11 +96,17 @@ class PatientConnection(HttpToolsProtocol):
         super().on_message_complete()
 
     def _should_upgrade(self) -> bool:
-        """Elsewhere a request to upgrade is answered as if it had asked for none."""
-        return super()._should_upgrade() and self.url.partition(b"?")[0].rstrip(b"/") in SOCKETS
+        """A request to upgrade elsewhere, by another method or with a body is answered as if it had asked for none."""
+        return (
+            super()._should_upgrade()
+            and self.url.partition(b"?")[0].rstrip(b"/") in SOCKETS
+            and self.scope["method"] == "GET"
+            and not any(map(_announces_body, self.headers))
+        )
 
     def handle_websocket_upgrade(self) -> None:
         """What comes now is for another protocol to be patient with."""
+        self.ws_protocol_class = partial(SocketConnection, path=self._path(), request_id=self._request_id())  # type: ignore[assignment]
         super().handle_websocket_upgrade()
         self._upgraded = True
         self._head_arrived()
@@ -116,10 +124,10 @@ class PatientConnection(HttpToolsProtocol):
         return cycle is None or cycle.response_complete  # pyright: ignore[reportUnnecessaryComparison]
 
     def _await_head(self) -> None:
-        self._head_bytes = 0
         self._head_timer = self.loop.call_later(self.head_timeout, self._refuse, 408)
 
     def _head_arrived(self) -> None:
+        self._head.clear()
         if self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None
@@ -144,10 +152,9 @@ class PatientConnection(HttpToolsProtocol):
 
     def _refuse(self, status: int) -> None:
         """Say why, unless that would end up in the middle of another reply, and hang up."""
-        self._head_arrived()
         if self._can_be_told() and not self.transport.is_closing():
-            # Of a request whose head has not come, nobody knows whom it is for.
-            self.transport.write(_refusal(status, as_openai=self._in_body and is_openai(self.scope)))  # type: ignore[arg-type]
+            self.transport.write(self._refusal(status))
+        self._head_arrived()
         self._body_arrived()
         self.transport.close()
 
@@ -155,6 +162,22 @@ class PatientConnection(HttpToolsProtocol):
         if self._in_body:
             return not self.cycle.response_started and not self.pipeline
         return self._is_idle()
+
+    def _refusal(self, status: int) -> bytes:
+        headers, body = refusal(status, *REFUSALS[status], self._path(), self._request_id())
+        lines = [b"HTTP/1.1 %d %b" % (status, HTTPStatus(status).phrase.encode())]
+        lines += [b"%b: %b" % header for header in headers]
+        return b"\r\n".join([*lines, b"connection: close", b"", body])
+
+    def _path(self) -> str:
+        """Whom the request is for, as far as that has come: also where the parser could not read it."""
+        found = _TARGET.match(self._head.lstrip() or b" " + self.url)
+        return unquote(found[1].decode("latin-1")) if found else ""
+
+    def _request_id(self) -> str:
+        """That of the log, once the application has the request."""
+        scope: Any = self.scope
+        return str(scope.get(REQUEST_ID) or request_id_of(scope))
 
 
 def _write_piece(cycle: RequestResponseCycle, piece: bytes) -> bool:
@@ -168,10 +191,6 @@ def _write_piece(cycle: RequestResponseCycle, piece: bytes) -> bool:
     return True
 
 
-def _refusal(status: int, *, as_openai: bool) -> bytes:
-    phrase, code, text = REFUSALS[status]
-    body = msgspec.json.encode(openai_error(status, code, text) if as_openai else ErrorOut(text, code))
-    return (
-        b"HTTP/1.1 %d %b\r\ncontent-type: application/json\r\ncontent-length: %d\r\nx-request-id: %b\r\n"
-        b"cache-control: no-store\r\nconnection: close\r\n\r\n%b"
-    ) % (status, phrase, len(body), token_hex(8).encode(), body)
+def _announces_body(header: tuple[bytes, bytes]) -> bool:
+    name, value = header
+    return name == b"transfer-encoding" or (name == b"content-length" and value != b"0")

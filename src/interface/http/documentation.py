@@ -46,26 +46,29 @@ _MEANINGS = {
     408: "What was sent took too long to arrive",
     409: "It cannot be done now, or the Idempotency-Key stands for another request",
     413: "Larger than the limit",
-    415: "Documents of this type cannot be read",
+    415: "The body has a Content-Encoding, or is a document of a type that cannot be read",
     429: "Too much at once; `Retry-After` says when to come back",
+    431: "The head of the request is larger than 64 KiB",
     500: "The language model or embedding server failed, or the server has a bug; `code` says which",
     503: "Something that the server stands on is away for a while",
     507: "There is no room left to store anything",
 }
 
 
+ALWAYS = {400, 405, 408, 431}  # garbled, with the wrong method, too slow, or with too large a head
+
+
 def failures(*statuses: int) -> dict[int, ResponseSpec]:
-    """The errors of a route. Any request can be garbled or have the wrong method, and any route can crash: 400, 405
-    and 500 are always there. What can be too large can also be too slow."""
+    """The errors of a route. Those of `ALWAYS` any request can have."""
     return {
         status: ResponseSpec(ErrorOut, generate_examples=False, description=_MEANINGS[status])
-        for status in sorted({*with_late_bodies(statuses), 400, 405, 500})
+        for status in sorted({*of_bodies(statuses), *ALWAYS, 500})
     }
 
 
-def with_late_bodies(statuses: Collection[int]) -> set[int]:
-    """The same, and 408 where a body is read: there, 413 is among them."""
-    return {*statuses, 408} if 413 in statuses else set(statuses)
+def of_bodies(statuses: Collection[int]) -> set[int]:
+    """The same, and what else is wrong with bodies where one is read: there, 413 is among them."""
+    return {*statuses, 415} if 413 in statuses else set(statuses)
 
 
 def streams(*, can_be_empty: bool = False) -> dict[int, ResponseSpec]:

@@ -17,12 +17,14 @@ from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
 from llm_backend.domain.errors import ShuttingDown
 from llm_backend.interface.http.cors import OtherOrigins
-from llm_backend.interface.http.errors import REQUEST_ID, Headers, reply_to
+from llm_backend.interface.http.errors import REQUEST_ID, Headers, method_not_allowed, refused, reply_to
 from llm_backend.interface.http.handshakes import Handshake
 from llm_backend.interface.http.requests import header
 from llm_backend.interface.http.stepping import begun
+from llm_backend.interface.http.streams import EVENT_STREAM
 
 LONGEST_REQUEST_ID = 128
+PRIVATE = (b"cache-control", b"no-store")
 # Random once and counted from there: asking a virtual machine for randomness can take longer than a short request.
 _RUN = token_hex(5)
 _NUMBERS = count(1)
@@ -67,17 +69,23 @@ class Edge:
     def _app_for(self, scope: HTTPScope) -> ASGIApp:
         if self._origins and self._origins.is_preflight(scope):
             return self._origins.answer_preflight
-        if scope["method"] == "HEAD" and not scope["path"].startswith("/api/"):
-            return self._head
-        return self.app
+        return self._head if scope["method"] == "HEAD" else self.app
 
     async def _head(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """GET without its body: what looks whether a service is up often asks so."""
+        """GET without its body: what looks whether a service is up, or how large a file is, asks so.
+
+        The reply ends with its head, which tells whoever goes on writing that its client has left. A stream of events
+        is nothing but its body, and refused before it begins.
+        """
 
         async def send_head(message: Message) -> None:
-            if message["type"] == "http.response.body":
-                message["body"] = b""
-            await send(message)
+            if message["type"] != "http.response.start":
+                return
+            if _begins_events(message):
+                await method_not_allowed("GET", scope["path"])(scope, receive, send_head)
+            else:
+                await send(message)
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
 
         as_get: Any = {**scope, "method": "GET"}  # a copy: the server has to go on knowing that it was HEAD
         del as_get[_WRITE]  # nobody gets past us
@@ -97,7 +105,7 @@ class _Exchange:
         self._bytes = 0
         self._write_piece: Callable[[bytes], bool] | None = scope.pop(PIECES, None)  # type: ignore[misc]
         scope[_WRITE] = self.write  # type: ignore[literal-required]
-        self._request_id = scope[REQUEST_ID] = _request_id(scope)  # type: ignore[literal-required]
+        self._request_id = scope[REQUEST_ID] = request_id_of(scope)  # type: ignore[literal-required]
         self.status = 0
 
     def send(self, message: Message) -> Awaitable[None]:
@@ -118,10 +126,10 @@ class _Exchange:
 
     def _completed(self, headers: Any) -> list[tuple[bytes, bytes]]:
         """Replies are private unless they say otherwise."""
-        own = ((b"x-request-id", self._request_id.encode()), (b"x-content-type-options", b"nosniff"), *self._extra)
+        own = (*headers_of_all(self._request_id), *self._extra)
         if any(name == b"cache-control" for name, _ in headers):
             return [*headers, *own]
-        return [*headers, *own, (b"cache-control", b"no-store")]
+        return [*headers, *own, PRIVATE]
 
     def log(self) -> None:
         _log(self._scope["method"], self._scope, self.status, self._began, self._request_id, bytes=self._bytes)
@@ -131,10 +139,15 @@ class _Exchange:
         del self._scope[_WRITE]  # type: ignore[misc]
 
 
+def _begins_events(message: Any) -> bool:
+    media_type = EVENT_STREAM.encode()
+    return any(name == b"content-type" and value.startswith(media_type) for name, value in message["headers"])
+
+
 def _answering_handshakes(scope: Scope, receive: Receive, send: Send) -> Send:
     """What an application that is asked for a WebSocket sends with."""
-    request_id = scope[REQUEST_ID] = _request_id(scope)  # type: ignore[literal-required]
-    headers = [(b"x-request-id", request_id.encode()), (b"x-content-type-options", b"nosniff")]
+    request_id = scope[REQUEST_ID] = request_id_of(scope)  # type: ignore[literal-required]
+    headers = [*headers_of_all(request_id)]
     began = time.perf_counter()
 
     def log(status: int) -> None:
@@ -167,7 +180,18 @@ def _path(scope: Scope) -> str:
     return scope["raw_path"].decode("latin-1")
 
 
-def _request_id(scope: Scope) -> str:
+def refusal(status: int, code: str, message: str, path: str, request_id: str) -> tuple[Headers, bytes]:
+    """Headers and body of the reply to what no application gets to see, in the form of all other errors."""
+    headers, body = refused(status, code, message, path).written()
+    return (*headers, *headers_of_all(request_id), PRIVATE), body
+
+
+def headers_of_all(request_id: str) -> Headers:
+    """What every reply says, beside `PRIVATE` if it says nothing else about caches."""
+    return (b"x-request-id", request_id.encode()), (b"x-content-type-options", b"nosniff")
+
+
+def request_id_of(scope: Scope) -> str:
     """The client's own if it is short and printable, so that its log and ours can be laid side by side."""
     given = header(scope, b"x-request-id")
     if given and len(given) <= LONGEST_REQUEST_ID and all("!" <= character <= "~" for character in given):

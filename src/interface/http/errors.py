@@ -55,6 +55,7 @@ STATUSES: Mapping[type[DomainError], int] = {
     StorageFull: 507,
 }
 REQUEST_ID = "llm_backend.request_id"  # where the edge leaves it in the scope
+JSON_REQUIRED = "A JSON body is required"
 LINGER = 2.0  # seconds for which the rest of a refused body is read, so that its sender sees the reply
 
 _encode = msgspec.json.Encoder().encode
@@ -72,6 +73,11 @@ class RouteNotFound(NotFound):
 class MalformedJson(Invalid):
     code = "malformed_json"
     default_message = "The request body is not valid JSON"
+
+
+class UnsupportedEncoding(Unsupported):
+    code = "unsupported_encoding"
+    default_message = "The request body must be sent as it is: no Content-Encoding is understood"
 
 
 class InvalidPart(Invalid):
@@ -142,11 +148,15 @@ class ErrorReply:
     def to_asgi_response(self, *_: object, **__: object) -> "ErrorReply":
         return self
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        del scope
+    def written(self) -> tuple[list[tuple[bytes, bytes]], bytes]:
+        """Headers and body."""
         body = _encode(self.content)
         length = (b"content-length", str(len(body)).encode())
-        headers = [(b"content-type", b"application/json"), length, *self.headers]
+        return [(b"content-type", b"application/json"), length, *self.headers], body
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        del scope
+        headers, body = self.written()
         await send({"type": "http.response.start", "status": self.status, "headers": headers})
         lingers = self.code == BodyTooLarge.code
         await send({"type": "http.response.body", "body": body, "more_body": lingers})
@@ -175,19 +185,20 @@ def handle(request: Request[Any, Any, Any], error: Exception) -> Any:
 
 def reply_to(error: Exception, scope: Scope) -> ErrorReply:
     """Anything that is not expected is a bug: it is logged once, here, and its details stay here."""
+    path = scope["path"]
     if isinstance(error, DomainError):
         param = getattr(error, "param", None)
-        return _reply(_status(type(error), scope), error.code, str(error), scope, _headers(error), param=param)
+        return refused(_status(type(error), path), error.code, str(error), path, _headers(error), param=param)
     if isinstance(error, MethodNotAllowedException):
         allowed = (error.headers or {}).get("allow", "")
-        return _reply(405, "method_not_allowed", "Method not allowed", scope, ((b"allow", allowed.encode()),))
+        return method_not_allowed(allowed.replace("GET", "GET, HEAD"), path)  # of HEAD, no route knows
     if translated := _translated(error):
         return reply_to(translated, scope)
     if isinstance(error, HTTPException) and error.status_code < 500:
-        return _reply(error.status_code, "bad_request", error.detail, scope, ())
+        return refused(error.status_code, "bad_request", error.detail, path)
     request_id = str(scope.get(REQUEST_ID, ""))
     logger.error("request %s crashed", request_id, exc_info=error)
-    return _crash(request_id, scope)
+    return _crash(request_id, path)
 
 
 def openai_status(error: Exception) -> int:
@@ -218,33 +229,37 @@ def text_of_code(code: str) -> str:
 
 def reply_to_code(code: str, message: str, scope: Scope) -> ErrorReply:
     kind = _KIND_OF_CODE.get(code, UpstreamFailed)
-    return _reply(_status(kind, scope), code, message, scope, ())
+    return refused(_status(kind, scope["path"]), code, message, scope["path"])
 
 
-def _reply(
-    status: int, code: str, message: str, scope: Scope, headers: Headers, *, param: str | None = None
+def method_not_allowed(allowed: str, path: str) -> ErrorReply:
+    return refused(405, "method_not_allowed", "Method not allowed", path, ((b"allow", allowed.encode()),))
+
+
+def refused(
+    status: int, code: str, message: str, path: str, headers: Headers = (), *, param: str | None = None
 ) -> ErrorReply:
-    """Each family of routes has an envelope of its own."""
+    """Each family of routes has an envelope of its own, by the path, whether or not anything is there."""
     content: ErrorOut | OpenAiErrorOut
-    if is_openai(scope):
+    if is_openai(path):
         content = openai_error(status, code, message, param)
     else:
-        content = ErrorOut(_text(code, message, scope), code)
+        content = ErrorOut(_text(code, message, path), code)
     return ErrorReply(status=status, code=code, content=content, headers=headers)
 
 
-def _crash(request_id: str, scope: Scope) -> ErrorReply:
+def _crash(request_id: str, path: str) -> ErrorReply:
     content: ErrorOut | OpenAiErrorOut
-    if is_openai(scope):
+    if is_openai(path):
         content = openai_error(500, "internal_error", f"Internal server error, request {request_id}")
     else:
-        text = _text("internal_error", "Internal server error", scope)
+        text = _text("internal_error", "Internal server error", path)
         content = ErrorOut(text, "internal_error", request_id)
     return ErrorReply(status=500, code="internal_error", content=content)
 
 
-def _text(code: str, message: str, scope: Scope) -> str:
-    return RAG_TEXTS.get(code, message) if scope["path"].startswith("/api/rag") else message
+def _text(code: str, message: str, path: str) -> str:
+    return RAG_TEXTS.get(code, message) if path.startswith("/api/rag") else message
 
 
 def _translated(error: Exception) -> DomainError | None:
@@ -252,6 +267,8 @@ def _translated(error: Exception) -> DomainError | None:
     match error:
         case NotFoundException():
             return RouteNotFound()
+        case ValidationException() if _first_of(error).get("key") == "data":  # what Litestar calls the body
+            return MalformedJson(JSON_REQUIRED)
         case ValidationException():
             return InvalidParameter(_first_complaint(error), param=_first_of(error).get("key"))
         case InternalServerException(detail="client disconnected prematurely"):
@@ -266,8 +283,6 @@ def _first_complaint(error: ValidationException) -> str | None:
     """Litestar's own text names the query, which may hold anything."""
     first = _first_of(error)
     key, source = first.get("key"), first.get("source", "request")
-    if key == "data":
-        return "A JSON body is required"
     return f"The value of {key!r} in the {_word(source)} is not valid" if key else None
 
 
@@ -281,8 +296,8 @@ def _word(source: object) -> str:
     return source.value if isinstance(source, ParamType) else str(source)
 
 
-def _status(kind: type[DomainError], scope: Scope | None = None) -> int:
-    statuses = {**STATUSES, **OPENAI_STATUSES} if scope is not None and is_openai(scope) else STATUSES
+def _status(kind: type[DomainError], path: str = "") -> int:
+    statuses = {**STATUSES, **OPENAI_STATUSES} if is_openai(path) else STATUSES
     return next((statuses[base] for base in kind.__mro__ if base in statuses), 500)
 
 
@@ -292,6 +307,8 @@ def _headers(error: DomainError) -> Headers:
             return ((b"www-authenticate", b"Bearer"),)
         case BodyTooLarge():
             return ((b"connection", b"close"),)
+        case UnsupportedEncoding():
+            return ((b"accept-encoding", b"identity"),)
         case _:
             wait = getattr(error, "retry_after", None)
             return ((b"retry-after", _seconds(wait)),) if isinstance(wait, timedelta) else ()

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 import msgspec
-from litestar.types import Scope
+from litestar.utils import normalize_path
 
 from llm_backend.domain.errors import (
     DomainError,
@@ -56,10 +56,11 @@ class OpenAiErrorOut(msgspec.Struct):
     error: ErrorObject
 
 
-def is_openai(scope: Scope) -> bool:
-    """Whether a request is for this family of routes, also if there is no such route."""
-    path = scope["path"]
-    return path == ROOT or path.startswith(f"{ROOT}/")
+def is_openai(path: str) -> bool:
+    """Whether a request is for this family of routes, also if there is no such route. Slashes count for one, as they
+    do when a route is looked for."""
+    normal = normalize_path(path)
+    return normal == ROOT or normal.startswith(f"{ROOT}/")
 
 
 def openai_error(status: int, code: str, message: str, param: str | None = None) -> OpenAiErrorOut:

@@ -1,6 +1,7 @@
 """Reading what a client sent, strictly: types as documented, ids in ASCII digits, no NUL anywhere."""
 
 import re
+from collections.abc import AsyncGenerator
 from functools import lru_cache
 from typing import Any
 
@@ -12,7 +13,13 @@ from litestar.types import Scope
 from llm_backend.domain.errors import ConversationNotFound
 from llm_backend.domain.ids import LARGEST_ID, AnswerId, ConversationId, UserId
 from llm_backend.domain.users import Session
-from llm_backend.interface.http.errors import InvalidBody, InvalidParameter, MalformedJson
+from llm_backend.interface.http.errors import (
+    JSON_REQUIRED,
+    InvalidBody,
+    InvalidParameter,
+    MalformedJson,
+    UnsupportedEncoding,
+)
 
 ID_DIGITS = len(str(LARGEST_ID))
 
@@ -36,6 +43,13 @@ class ApiRequest(Request[UserId, Session, State]):
         client = self.scope["client"]
         return client[0] if client else ""
 
+    def stream(self) -> AsyncGenerator[bytes, None]:
+        """The body in pieces; whoever wants it whole gets it from here, too. Raises `UnsupportedEncoding`."""
+        encodings = (value for name, value in self.scope["headers"] if name == b"content-encoding")
+        if any(encoding.strip().lower() not in {b"", b"identity"} for encoding in encodings):
+            raise UnsupportedEncoding
+        return super().stream()
+
     async def json(self) -> Any:
         """The body as the very type that the handler declares for `data`, or `InvalidBody`, `MalformedJson`.
 
@@ -47,6 +61,8 @@ class ApiRequest(Request[UserId, Session, State]):
 
 def decoded(body: bytes, kind: Any) -> Any:
     """Raises `MalformedJson` or `InvalidBody`."""
+    if not body:
+        raise MalformedJson(JSON_REQUIRED)
     try:
         if not body.isascii():
             body.decode()  # msgspec does not look at the text of fields that it skips

@@ -14,7 +14,7 @@ from litestar.openapi.spec import (
 )
 
 from llm_backend.domain.files import Purpose
-from llm_backend.interface.http.documentation import RepeatableOperation, also_as, with_late_bodies
+from llm_backend.interface.http.documentation import ALWAYS, RepeatableOperation, also_as, of_bodies
 from llm_backend.interface.http.openai_errors import OpenAiErrorOut
 from llm_backend.interface.http.streams import EVENT_STREAM
 
@@ -27,23 +27,23 @@ _MEANINGS = {
     408: "What was sent took too long to arrive",
     409: "It cannot be done now, or the Idempotency-Key stands for another request",
     413: "Larger than the limit",
-    415: "Documents of this type cannot be read",
+    415: "The body has a Content-Encoding, or is a document of a type that cannot be read",
     429: "Too much at once; `Retry-After` says when to come back",
+    431: "The head of the request is larger than 64 KiB",
     500: "The server has a bug",
     502: "The model's server failed, or rejected the key that it was asked with",
     503: "Something that the server stands on, or the model's server, is away for a while",
     504: "The model did not answer in time",
     507: "There is no room left to store anything",
 }
-ALWAYS = {400, 401, 403, 405, 500, 503}  # any request can be garbled or unwelcome, and any route can crash
 UPSTREAM = (502, 503, 504)  # what asks a model
 
 
 def openai_failures(*statuses: int) -> dict[int, ResponseSpec]:
-    """The errors of a route, besides those that all have. What can be too large can also be too slow."""
+    """The errors of a route, besides those that all have: any request can be unwelcome, and any route can crash."""
     return {
         status: ResponseSpec(OpenAiErrorOut, generate_examples=False, description=_MEANINGS[status])
-        for status in sorted({*with_late_bodies(statuses), *ALWAYS})
+        for status in sorted({*of_bodies(statuses), *ALWAYS, 401, 403, 500, 503})
     }
 
 
