@@ -22,7 +22,7 @@ from tests.system.processes import NewServer, connected, killed, started
 from tests.system.streams import SOON
 from tests.upstream import Upstream, text
 
-CRASHES = int(os.environ.get("LLM_BACKEND_CRASHES", "10"))
+CRASHES = int(os.environ.get("LLM_BACKEND_CRASHES", "8"))
 SEED = int(os.environ.get("LLM_BACKEND_CRASH_SEED") or random.SystemRandom().randrange(10**6))
 LONGEST_LOAD = 20.0  # seconds, should nobody be acknowledged as often as wanted
 
