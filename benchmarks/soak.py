@@ -20,7 +20,7 @@ from httpx import AsyncClient, Limits
 
 from tests.faults.people import Crowd
 from tests.faults.replicas import SOON, Replicas, UpstreamProcess
-from tests.live import ServerProcess
+from tests.live import FreshServerProcess, ServerProcess
 from tests.servers import PostgresCluster, RedisServer
 from tests.system.processes import killed, started, terminated
 
@@ -163,7 +163,7 @@ def resident(server: ServerProcess) -> float:
 async def soak(folder: Path, seconds: float, seed: int) -> Soak:
     with PostgresCluster() as cluster, RedisServer() as redis, UpstreamProcess() as upstream:
         async with (
-            Replicas(folder, upstream.base_url, cluster.url(), redis, count=3) as replicas,
+            Replicas(folder, upstream.base_url, cluster.url(), redis, count=3, kind=FreshServerProcess) as replicas,
             AsyncClient(timeout=SOON, limits=Limits(max_keepalive_connections=0)) as http,
         ):
             crowd = Crowd(urls=replicas.urls, http=http, talkers=12, keepers=3, seed=seed)

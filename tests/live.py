@@ -14,11 +14,12 @@ import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import IO, ClassVar, Protocol, Self
 
 from litestar.types import ASGIApp
 
 from llm_backend.interface.http.server import HttpServer, ServerOptions
+from tests.forks import Fork
 
 START_TIMEOUT = 60.0  # seconds; machines under load start slowly
 STOP_TIMEOUT = 60.0
@@ -52,6 +53,24 @@ async def serving(
             await running
 
 
+class Running(Protocol):
+    """A process, as `subprocess.Popen` has it."""
+
+    @property
+    def pid(self) -> int: ...
+
+    @property
+    def stdout(self) -> IO[str] | None: ...
+
+    def poll(self) -> int | None: ...
+
+    def wait(self, timeout: float | None = None) -> int: ...
+
+    def send_signal(self, number: int, /) -> None: ...
+
+    def kill(self) -> None: ...
+
+
 class ServerProcess:
     """`llm-backend serve` (or what `command` says) in a process of its own, on a free port, with its data in `folder`.
 
@@ -77,11 +96,11 @@ class ServerProcess:
         self._config.write_text(config)
         self._arguments = arguments
         self.environment = {**os.environ, "LLM_BACKEND__DATA_FOLDER": str(folder / "data"), **(environment or {})}
-        self._process: subprocess.Popen[str] | None = None
+        self._process: Running | None = None
         self._reader: threading.Thread | None = None
 
     @property
-    def process(self) -> "subprocess.Popen[str]":
+    def process(self) -> Running:
         assert self._process is not None, "not started"
         return self._process
 
@@ -91,15 +110,7 @@ class ServerProcess:
 
     def start(self) -> Self:
         """Returns when it listens."""
-        command = [sys.executable, "-m", "llm_backend", *self.command, "--config", str(self._config)]
-        self._process = subprocess.Popen(
-            [*command, *self._arguments],
-            cwd=self.folder,
-            env=self.environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
+        self._process = self._begun(*self.command, "--config", str(self._config), *self._arguments)
         found = threading.Event()
         self.url = ""
         self._reader = threading.Thread(target=self._read, args=(self._process, found), daemon=True)
@@ -131,7 +142,10 @@ class ServerProcess:
         if self._process and self._process.poll() is None:
             self.kill()
 
-    def _read(self, process: "subprocess.Popen[str]", found: threading.Event) -> None:
+    def _begun(self, *arguments: str) -> Running:
+        return Fork(arguments, cwd=self.folder, env=self.environment)
+
+    def _read(self, process: Running, found: threading.Event) -> None:
         assert process.stdout is not None
         with process.stdout as lines:
             for line in lines:
@@ -140,6 +154,20 @@ class ServerProcess:
                     self.url = url[0]
                     found.set()
         found.set()
+
+
+class FreshServerProcess(ServerProcess):
+    """Begun as operators begin it, by a Python that has imported nothing yet."""
+
+    def _begun(self, *arguments: str) -> Running:
+        return subprocess.Popen(
+            [sys.executable, "-m", "llm_backend", *arguments],
+            cwd=self.folder,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
 
 
 class WorkerProcess(ServerProcess):

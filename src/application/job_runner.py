@@ -11,6 +11,7 @@ from typing import NamedTuple, Protocol, Self
 
 from llm_backend.application.ending import LAST_WORD, PATIENCE_AT_THE_END, ended, ended_within
 from llm_backend.application.ports.jobs import Hold, JobId, Jobs, Lease, Progress
+from llm_backend.application.waiting import set_within
 from llm_backend.domain.errors import (
     DomainError,
     EmbeddingKeyRejected,
@@ -173,7 +174,7 @@ class JobRunner:
             await self._ask()
             while len(self._running) < self.concurrency and (lease := await self._take()):
                 self._start(lease)
-            await _within(self.poll_every, self._news)
+            await set_within(self.poll_every, self._news)
 
     async def _ask(self) -> None:
         try:
@@ -284,7 +285,7 @@ class JobRunner:
         """Tell the others that we live and how far we are, until it turns out that the work is not wanted of us."""
         while running.hold is Hold.KEPT:
             await asyncio.sleep(self.beat_pause.total_seconds())
-            await _within(self.lease / BEATS, running.beat)
+            await set_within(self.lease / BEATS, running.beat)
             running.beat.clear()
             try:
                 running.hold = await self.jobs.extend(running.lease, running.progress)
@@ -304,12 +305,3 @@ class JobRunner:
 def _interrupt(running: _Running) -> None:
     if running.work:
         running.work.cancel()
-
-
-async def _within(duration: timedelta, event: asyncio.Event) -> None:
-    """Wait for the event, but no longer than that."""
-    try:
-        async with asyncio.timeout(duration.total_seconds()):
-            await event.wait()
-    except TimeoutError:
-        pass

@@ -3,11 +3,12 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
 
 from llm_backend.application.ending import LAST_WORD, ended, ended_within
+from llm_backend.application.waiting import set_within
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +58,5 @@ async def _again_and_again(work: Work, every: timedelta) -> None:
 
 async def _until(stopping: asyncio.Event, work: Work, every: timedelta) -> None:
     while not stopping.is_set():
-        with suppress(TimeoutError):
-            async with asyncio.timeout(every.total_seconds()):
-                await stopping.wait()
+        await set_within(every, stopping)
         await work()

@@ -19,6 +19,7 @@ from llm_backend.application.ports.idempotency import AlreadyRecorded, Idempoten
 from llm_backend.application.ports.jobs import JobId, Jobs
 from llm_backend.application.ports.unit_of_work import UnitOfWork, UnitOfWorkFactory
 from llm_backend.application.ports.views import KnowledgeViews
+from llm_backend.application.waiting import set_within
 from llm_backend.domain.errors import (
     ApiKeyRequired,
     BlobsUnavailable,
@@ -276,7 +277,7 @@ class FollowDocument:
                 if status.is_settled:
                     return status
                 self.runner.check_running()
-                await _within(POLL, over)
+                await set_within(POLL, over)
 
     async def __call__(self, owner: UserId, document: DocumentId) -> AsyncIterator[DocumentStatus]:
         """Raises `DocumentNotFound`, also when it is deleted meanwhile, and `ShuttingDown`."""
@@ -291,14 +292,7 @@ class FollowDocument:
                     return
                 seen = status
                 self.runner.check_running()
-                await _within(POLL, news)
-
-
-async def _within(duration: timedelta, event: asyncio.Event) -> None:
-    """Wait for the event, but no longer than that."""
-    with suppress(TimeoutError):
-        async with asyncio.timeout(duration.total_seconds()):
-            await event.wait()
+                await set_within(POLL, news)
 
 
 @dataclass(frozen=True, slots=True)

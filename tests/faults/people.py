@@ -182,6 +182,8 @@ class Crowd:
     model: str = "counts:tokens=20,delay=0.02"
     talkers: int = 6
     keepers: int = 2
+    pause: float = 0.0
+    """Seconds that each of them takes between one thing and the next."""
     seed: int = 1
     people: list[Person] = field(default_factory=list)
     tally: "Counter[str]" = field(default_factory=Counter)
@@ -220,9 +222,11 @@ class Crowd:
     async def _talk(self, person: Person) -> None:
         while not self.leave.is_set():
             await person.talk(self.model)
+            await asyncio.sleep(self.pause)
 
     async def _keep(self, person: Person) -> None:
         while not self.leave.is_set():
             await person.upload()
             if person.chance.random() < 0.5:
                 await person.throw_away()
+            await asyncio.sleep(self.pause)

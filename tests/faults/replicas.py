@@ -49,6 +49,7 @@ class Replicas:
         redis: RedisServer | str | None = None,
         *,
         count: int = 2,
+        kind: type[ServerProcess] = ServerProcess,
         grace: str = "30s",
         environment: Mapping[str, str] | None = None,
     ) -> None:
@@ -61,8 +62,7 @@ class Replicas:
             variables["LLM_BACKEND__REDIS__ADDRESS"] = redis if isinstance(redis, str) else redis.address
         config = configuration(upstream, grace=grace)
         self.servers = [
-            ServerProcess(folder, config, arguments=["--port", str(free_port())], environment=variables)
-            for _ in range(count)
+            kind(folder, config, arguments=["--port", str(free_port())], environment=variables) for _ in range(count)
         ]
         self.urls: list[str] = []
         self._stack = ExitStack()  # of those that have started

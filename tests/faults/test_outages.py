@@ -13,6 +13,7 @@ from tests.faults.replicas import SOON, Replicas, UpstreamProcess, until
 from tests.servers import PostgresCluster, RedisServer
 
 LONG, SHORT = 60.0, 1.0  # seconds for which Redis is away, and for which it does not answer
+UNHURRIED = 1.0  # seconds between two things that a person does: whatever they do is looked for in the end
 
 
 async def state(http: AsyncClient, url: str) -> str:
@@ -29,7 +30,7 @@ async def becomes(http: AsyncClient, urls: list[str], wanted: str) -> None:
 async def a_crowd(replicas: Replicas) -> AsyncIterator[Crowd]:
     """At work inside of the block; in the end everything is there that they were told."""
     async with AsyncClient(timeout=SOON, limits=Limits(max_keepalive_connections=0)) as http:
-        crowd = Crowd(urls=replicas.urls, http=http)
+        crowd = Crowd(urls=replicas.urls, http=http, pause=UNHURRIED)
         await crowd.come()
         staying = asyncio.create_task(crowd.stay())
         try:

@@ -16,8 +16,8 @@ from tests.system.processes import killed, terminated
 from tests.upstream import counted
 
 STREAMS = 200
-WORDS = 120
-MODEL = f"counts:tokens={WORDS},delay=0.05"
+WORDS = 60
+MODEL = f"counts:tokens={WORDS},delay=0.1"
 MIDDLE = WORDS // 2
 
 

@@ -21,7 +21,7 @@ from llm_backend.interface.http.server import AFTERGLOW, HttpServer, ServerOptio
 from tests.http.apps import app_over
 from tests.http.clients import NO_CERTIFICATES, Client
 from tests.http.openai.test_frame import as_error
-from tests.live import ServerProcess, serving
+from tests.live import FreshServerProcess, serving
 
 SOON = 10.0
 PATIENCE = timedelta(seconds=0.3)
@@ -489,7 +489,7 @@ async def test_a_taken_port_is_an_error_of_the_system(server: HttpServer) -> Non
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_the_process_in_order(tmp_path: Path, how: signal.Signals) -> None:
-    with ServerProcess(tmp_path) as server:
+    with FreshServerProcess(tmp_path) as server:
         alive = httpx.get(f"{server.url}/healthz")
 
         status = server.terminate(how)

@@ -77,9 +77,14 @@ def own_servers() -> Iterator[list[ServerProcess]]:
 
 
 @pytest.fixture
-def new_server(own_servers: list[ServerProcess], tmp_path: Path) -> NewServer:
+def kind_of_server() -> type[ServerProcess]:
+    return ServerProcess
+
+
+@pytest.fixture
+def new_server(own_servers: list[ServerProcess], kind_of_server: type[ServerProcess], tmp_path: Path) -> NewServer:
     def make(config: str = "", *, environment: Mapping[str, str] | None = None) -> ServerProcess:
-        server = ServerProcess(tmp_path, config, environment=environment)
+        server = kind_of_server(tmp_path, config, environment=environment)
         own_servers.append(server)
         return server
 

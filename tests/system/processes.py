@@ -3,7 +3,6 @@
 import asyncio
 import signal
 import subprocess
-import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,8 +10,9 @@ from typing import Protocol
 
 from httpx import AsyncClient
 
+from tests.forks import completed
 from tests.http.clients import NO_CERTIFICATES, Client
-from tests.live import START_TIMEOUT, ServerProcess
+from tests.live import ServerProcess
 from tests.system.streams import SOON
 
 # Unlimited where many tests come from one address, and impatient where they wait for time to run out.
@@ -66,11 +66,4 @@ def failed_start(folder: Path, config: str, *, port: str = "0") -> "subprocess.C
     """A start that ends by itself, with what it wrote and its exit status."""
     file = folder / "config.yaml"
     file.write_text(config)
-    return subprocess.run(
-        [sys.executable, "-m", "llm_backend", "serve", "--config", str(file), "--port", port],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=START_TIMEOUT,
-        check=False,
-    )
+    return completed("serve", "--config", str(file), "--port", port, cwd=folder)

@@ -2,9 +2,10 @@
 
 import json
 import subprocess
-import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
+
+from tests.forks import completed
 
 TEXTS = {
     "fox": "The fox is a small animal of the forest.",
@@ -31,8 +32,7 @@ def given_a_collection(folder: Path) -> Path:
 
 
 def evaluate(*arguments: object) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "llm_backend", "eval", "retrieval", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    return completed("eval", "retrieval", *map(str, arguments), cwd=Path.cwd())
 
 
 def test_a_collection_is_measured_compared_and_drawn(tmp_path: Path) -> None:

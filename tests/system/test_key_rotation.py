@@ -1,7 +1,6 @@
 """Keys are replaced beside running servers, which notice by themselves, and nobody who is served does."""
 
 import asyncio
-import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -16,9 +15,10 @@ from llm_backend.domain.ids import ConversationId, UserId
 from llm_backend.domain.secrets import Secret
 from llm_backend.infrastructure.sql import SqlStore
 from llm_backend.testing.scripted_chat_model import ScriptedChatModel
+from tests.forks import completed
 from tests.http.backends import fake_backend
 from tests.http.clients import PASSWORD, Client
-from tests.live import START_TIMEOUT, ServerProcess
+from tests.live import ServerProcess
 from tests.system.processes import NewServer, connected, started
 from tests.system.streams import answered
 from tests.upstream import Upstream
@@ -28,19 +28,10 @@ VISITORS = 4
 
 async def rotate_keys(server: ServerProcess, *options: str) -> str:
     """What the command wrote, as an operator calls it beside the server."""
-    command = [sys.executable, "-m", "llm_backend", "rotate-keys", "--config", str(server.folder / "config.yaml")]
-    process = await asyncio.create_subprocess_exec(
-        *command,
-        *options,
-        cwd=server.folder,
-        env=server.environment,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    async with asyncio.timeout(START_TIMEOUT):
-        output, _ = await process.communicate()
-    assert process.returncode == 0, output.decode()
-    return output.decode()
+    arguments = ("rotate-keys", "--config", str(server.folder / "config.yaml"), *options)
+    done = await asyncio.to_thread(completed, *arguments, cwd=server.folder, env=server.environment)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
 
 
 @asynccontextmanager

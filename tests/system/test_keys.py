@@ -1,7 +1,6 @@
 """`llm-backend keys`, as whoever runs a server uses it, beside the server."""
 
 import subprocess
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -10,19 +9,13 @@ import pytest
 from llm_backend import Backend, Settings, open_backend
 from llm_backend.domain.api_keys import Scope
 from llm_backend.domain.errors import Unauthenticated
+from tests.forks import completed
 
 CONFIG = "data_folder: ./data\n"
 
 
 def keys(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, "-m", "llm_backend", "keys", *arguments, "--config", str(folder / "config.yaml")],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    return completed("keys", *arguments, "--config", str(folder / "config.yaml"), cwd=folder)
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import pytest
 
+from tests.forks import completed
 from tests.http.clients import PASSWORD, Client
 from tests.live import START_TIMEOUT, ServerProcess
 from tests.servers import PostgresCluster
@@ -69,10 +70,7 @@ def configured(folder: Path, name: str, url: str = "", *, pool_max: int = 12) ->
 
 
 async def run(*arguments: object) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "llm_backend", *map(str, arguments)]
-    return await asyncio.to_thread(
-        subprocess.run, command, capture_output=True, text=True, timeout=START_TIMEOUT, check=False
-    )
+    return await asyncio.to_thread(completed, *map(str, arguments), cwd=Path.cwd())
 
 
 async def succeeded(*arguments: object) -> str:

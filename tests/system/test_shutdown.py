@@ -9,12 +9,17 @@ import pytest
 from httpx import ConnectError, TransportError
 
 from tests.http.clients import Client
-from tests.live import ServerProcess
+from tests.live import FreshServerProcess, ServerProcess
 from tests.system.processes import NewServer, configuration, connected, started, terminated
 from tests.system.streams import SOON, STRICT, answered, asking, data_of, events_of, first_events
 from tests.upstream import Upstream, text
 
 QUICKLY = 10.0  # seconds; far less than the grace
+
+
+@pytest.fixture
+def kind_of_server() -> type[ServerProcess]:
+    return FreshServerProcess
 
 
 async def takes_no_more_connections(server: ServerProcess) -> None:

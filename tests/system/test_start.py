@@ -1,13 +1,12 @@
 """Starting: with the old product's configuration, with Redis away, and not at all."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.forks import completed
 from tests.http.clients import Client
-from tests.live import START_TIMEOUT, ServerProcess
+from tests.live import ServerProcess
 from tests.servers import RedisServer, free_port
 from tests.system.processes import NewServer, connected, failed_start, started, terminated
 from tests.system.streams import answered, plain_events
@@ -84,12 +83,7 @@ def test_what_other_commands_make_is_for_its_owner_alone(tmp_path: Path, command
     config = tmp_path / "config.yaml"
     config.write_text(f"data_folder: {tmp_path / 'a' / 'data'}")
 
-    subprocess.run(
-        [sys.executable, "-m", "llm_backend", command, "--config", str(config)],
-        cwd=tmp_path,
-        timeout=START_TIMEOUT,
-        check=True,
-    )
+    completed(command, "--config", str(config), cwd=tmp_path).check_returncode()
 
     made = [tmp_path / "a", *(tmp_path / "a").rglob("*")]
     assert "llm_backend.db" in {path.name for path in made}

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from llm_backend.cli import main
+from tests.forks import completed
 
 COMMANDS = (
     "serve",
@@ -40,15 +41,13 @@ HEAVY = {
 
 def run(*arguments: str, folder: Path, **environ: str) -> subprocess.CompletedProcess[str]:
     surroundings = {name: value for name, value in os.environ.items() if not name.startswith("LLM_BACKEND__")}
-    return subprocess.run(
-        [sys.executable, "-m", "llm_backend", *arguments],
-        cwd=folder,
-        env=surroundings | environ,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    return completed(*arguments, cwd=folder, env=surroundings | environ)
+
+
+def from_nothing(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Begun by a Python that has imported nothing yet."""
+    command = [sys.executable, "-m", "llm_backend", *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
 
 
 def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
@@ -77,17 +76,17 @@ def test_help_costs_less_than_half_a_second(tmp_path: Path) -> None:
     """Of the processor: time on the wall belongs to whatever else the machine is doing."""
     before = _time_of_children()
 
-    run("--help", folder=tmp_path)
+    from_nothing("--help", folder=tmp_path)
 
     assert _time_of_children() - before < 0.5
 
 
 def test_version_is_that_of_the_distribution(tmp_path: Path) -> None:
-    assert run("--version", folder=tmp_path).stdout == f"llm-backend {version('llm-backend-api')}\n"
+    assert from_nothing("--version", folder=tmp_path).stdout == f"llm-backend {version('llm-backend-api')}\n"
 
 
 def test_without_a_command_the_usage_is_shown(tmp_path: Path) -> None:
-    done = run(folder=tmp_path)
+    done = from_nothing(folder=tmp_path)
 
     assert done.returncode == 2
     assert "usage: llm-backend" in done.stderr

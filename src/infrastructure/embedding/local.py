@@ -8,6 +8,7 @@ from pathlib import Path
 from llm_backend.application.ports.embedder import Embedded, Vector
 from llm_backend.domain.errors import EmbeddingFailed, EmbeddingModelMissing
 from llm_backend.domain.knowledge import EmbeddingSpace
+from llm_backend.infrastructure.embedding.semantic import SemanticEmbedder
 from llm_backend.infrastructure.embedding.texts import Wording
 from llm_backend.infrastructure.embedding.vectors import nowhere, unit
 
@@ -16,7 +17,7 @@ BATCH = 16  # texts; more need more memory and are no faster on a processor
 Model = Callable[[Sequence[str]], Sequence[Sequence[float]]]
 
 
-class OnnxEmbedder:
+class OnnxEmbedder(SemanticEmbedder):
     """One model, loaded at the first use and kept. One batch at a time: each uses all `threads` that it may."""
 
     def __init__(
@@ -33,32 +34,13 @@ class OnnxEmbedder:
         related_cosine: float = 0.5,
     ) -> None:
         """`max_tokens` of a text are read, the rest is cut off."""
+        super().__init__(space=space, wording=wording, cosine_weight=cosine_weight, related_cosine=related_cosine)
         self._files = model, tokenizer
-        self._space = space
         self._max_tokens = max_tokens
         self._mean = mean
         self._threads = threads
-        self._wording = wording or Wording()
-        self._cosine_weight = cosine_weight
-        self._related_cosine = related_cosine
         self._model: Model | None = None
         self._turn = asyncio.Lock()
-
-    @property
-    def space(self) -> EmbeddingSpace:
-        return self._space
-
-    @property
-    def cosine_weight(self) -> float:
-        return self._cosine_weight
-
-    @property
-    def related_cosine(self) -> float:
-        return self._related_cosine
-
-    @property
-    def is_lexical(self) -> bool:
-        return False
 
     async def embed_document(self, texts: Sequence[str]) -> Embedded:
         """Raises `EmbeddingModelMissing` too."""
@@ -68,10 +50,6 @@ class OnnxEmbedder:
         """Raises `EmbeddingModelMissing` too."""
         (vector,) = await self._embed([self._wording.of_query(text)])
         return vector
-
-    def summarise(self, statistics: Sequence[bytes]) -> bytes:  # noqa: ARG002
-        """Such models know by themselves which words are rare."""
-        return b""
 
     async def _embed(self, texts: Sequence[str]) -> list[Vector]:
         """Texts of like length together, so that little is padded."""

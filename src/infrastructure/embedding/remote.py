@@ -16,6 +16,7 @@ from llm_backend.application.ports.embedder import Embedded, Vector
 from llm_backend.domain.errors import EmbeddingFailed, EmbeddingKeyRejected
 from llm_backend.domain.knowledge import EmbeddingSpace
 from llm_backend.domain.secrets import Secret
+from llm_backend.infrastructure.embedding.semantic import SemanticEmbedder
 from llm_backend.infrastructure.embedding.texts import Wording
 from llm_backend.infrastructure.embedding.vectors import nowhere, unit
 
@@ -63,7 +64,7 @@ class _Refused(EmbeddingFailed):
     """The server does not want this request, and may want another."""
 
 
-class RemoteEmbedder:
+class RemoteEmbedder(SemanticEmbedder):
     """One model of one server. Texts go there in batches, and again after failures that may pass.
 
     What a server refuses is tried in halves, and at last a single text without its second half: the vector of the
@@ -86,33 +87,14 @@ class RemoteEmbedder:
         sleep: Sleep = asyncio.sleep,
     ) -> None:
         """The caller closes the client."""
+        super().__init__(space=space, wording=wording, cosine_weight=cosine_weight, related_cosine=related_cosine)
         self._client = client
         self._url = f"{base_url.rstrip('/')}/{dialect.path}"
         self._dialect = dialect
         self._way: Options | None = None  # that the server is known to take
-        self._space = space
         self._api_key = api_key
         self._batch = batch
-        self._wording = wording or Wording()
-        self._cosine_weight = cosine_weight
-        self._related_cosine = related_cosine
         self._sleep = sleep
-
-    @property
-    def space(self) -> EmbeddingSpace:
-        return self._space
-
-    @property
-    def cosine_weight(self) -> float:
-        return self._cosine_weight
-
-    @property
-    def related_cosine(self) -> float:
-        return self._related_cosine
-
-    @property
-    def is_lexical(self) -> bool:
-        return False
 
     async def embed_document(self, texts: Sequence[str]) -> Embedded:
         vectors: list[Vector] = []
@@ -123,10 +105,6 @@ class RemoteEmbedder:
     async def embed_query(self, text: str, corpus: bytes | None = None) -> Vector:  # noqa: ARG002
         (vector,) = await self._embed([self._wording.of_query(text)], FOR_QUERIES)
         return vector
-
-    def summarise(self, statistics: Sequence[bytes]) -> bytes:  # noqa: ARG002
-        """Such models know by themselves which words are rare."""
-        return b""
 
     async def _embed(self, texts: Sequence[str], patience: Patience) -> list[Vector]:
         """Blank texts, which servers refuse, get the vector without a length."""

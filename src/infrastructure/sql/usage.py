@@ -63,6 +63,9 @@ def _sums(group: ColumnElement[str]) -> Select[*tuple[Any, ...]]:
     )
 
 
+_SUMS = {by: _sums(group) for by, group in _GROUPS.items()}
+
+
 class SqlUsageLog:
     """`UsageLog` in the table `usage`."""
 
@@ -70,7 +73,7 @@ class SqlUsageLog:
         self._reader = reader
         self._writer = writer
         self._add = writer.prepare(_ADD)
-        self._sums = {by: reader.prepare(_sums(group)) for by, group in _GROUPS.items()}
+        self._sums = {by: reader.prepare(sums) for by, sums in _SUMS.items()}
 
     async def add(self, records: Sequence[UsageRecord]) -> None:
         def script() -> Steps[None]:

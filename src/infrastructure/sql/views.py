@@ -110,6 +110,8 @@ _STRETCH = (
     .where(_OWNED_CONVERSATION)
     .limit(_LIMIT)
 )
+_OLDEST_OF_STRETCH = _STRETCH.order_by(messages.c.number)
+_NEWEST_OF_STRETCH = _STRETCH.order_by(messages.c.number.desc())
 
 
 class SqlConversationViews:
@@ -121,8 +123,8 @@ class SqlConversationViews:
         self._summaries_before = reader.prepare(_SUMMARIES_BEFORE)
         self._earlier = reader.prepare(_EARLIER)
         self._thread = reader.prepare(_THREAD)
-        self._oldest_of = reader.prepare(_STRETCH.order_by(messages.c.number))
-        self._newest_of = reader.prepare(_STRETCH.order_by(messages.c.number.desc()))
+        self._oldest_of = reader.prepare(_OLDEST_OF_STRETCH)
+        self._newest_of = reader.prepare(_NEWEST_OF_STRETCH)
 
     async def summaries(
         self, owner: UserId, *, limit: int | None = None, before: ConversationId | None = None
