@@ -231,7 +231,8 @@ class Retrieve:
             alive = [one for one in found if _is_current(one, documents) and shelf.admits(one.stored.document)]
             if not found:
                 await self._check_that_it_is_not_lost(shelf.base)
-            if len(alive) >= wanted or len(alive) == len(found) or len(found) < depth:
+            is_enough = len(alive) >= wanted or len(alive) == len(found) or len(found) < depth
+            if is_enough and not _was_outrun(found, documents):
                 break
         return _Hits(shelf=shelf, candidates=alive, documents=documents)
 
@@ -295,6 +296,12 @@ def _satisfying(where: Condition, documents: Sequence[DocumentSummary]) -> Colle
 def _is_current(candidate: Candidate, documents: Mapping[DocumentId, FindableDocument]) -> bool:
     document = documents.get(candidate.stored.document)
     return document is not None and document.attempt == candidate.stored.attempt
+
+
+def _was_outrun(found: Sequence[Candidate], documents: Mapping[DocumentId, FindableDocument]) -> bool:
+    """Whether a document that was found by its words has got its vectors since the index was asked."""
+    attempts = {(one.stored.document, one.stored.attempt) for one in found}
+    return any((document, one.attempt) not in attempts for document, one in documents.items())
 
 
 def _fused(text: str, hits: Sequence[_Hits]) -> list[Ranked]:

@@ -1,7 +1,7 @@
 """A document that waits for its vectors is found by its words: flagged, not listed, and never by halves afterwards."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from llm_backend.application.ports.embedder import Embedded
+from llm_backend.application.ports.embedder import Embedded, Vector
 from llm_backend.application.ports.jobs import JobId
 from llm_backend.domain.errors import (
     DatabaseUnavailable,
@@ -23,8 +23,9 @@ from llm_backend.domain.errors import (
     KnowledgeBaseNotFound,
 )
 from llm_backend.domain.filters import Comparison, Operator
-from llm_backend.domain.ids import DocumentId
+from llm_backend.domain.ids import DocumentId, KnowledgeBaseId
 from llm_backend.domain.knowledge import EmbeddingSpace, Found, StoredChunk
+from llm_backend.domain.ranking import Candidate
 from llm_backend.infrastructure.embedding.hashing import HashEmbedder
 from llm_backend.infrastructure.memory.passage_index import MemoryPassageIndex
 from llm_backend.testing.faults import Faults, faults_at_every_call
@@ -115,6 +116,38 @@ async def test_a_document_is_found_by_its_words_until_its_vectors_are_there(shel
     assert not afterwards.degraded
     assert await shelf.listed() == ["notes.txt"]
     assert await held(shelf) == {(document, 2): 1}
+
+
+async def test_a_search_in_the_moment_in_which_the_vectors_come_finds_it_too(shelf: Shelf) -> None:
+    class Overtaken(MemoryPassageIndex):
+        working: "asyncio.Task[None] | None" = None
+
+        async def search(
+            self,
+            space: EmbeddingSpace,
+            knowledge_base: KnowledgeBaseId,
+            *,
+            text: str,
+            vector: Vector | None,
+            limit: int,
+            documents: Collection[DocumentId] | None = None,
+        ) -> Sequence[Candidate]:
+            found = await super().search(
+                space, knowledge_base, text=text, vector=vector, limit=limit, documents=documents
+            )
+            if self.working:
+                embedder.go_on.set()
+                await self.working
+            return found
+
+    shelf.index = overtaken = Overtaken()
+    working, embedder = await begun(shelf, await shelf.submit(TEXT))
+    overtaken.working = working
+
+    found = await search(shelf)
+
+    assert [passage.chunk.text for passage in found.passages] == [TEXT]
+    assert not found.degraded
 
 
 async def test_vectors_that_come_soon_are_waited_for(shelf: Shelf) -> None:
