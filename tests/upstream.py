@@ -48,7 +48,7 @@ def counted(question: str, count: int) -> list[str]:
 class Recorded:
     """One request as it came in. `hung_up` is set when the client closes the connection it came on.
 
-    Set `go_on` to let the behaviour `waits` write the rest of its answer.
+    Set `go_on` to let the behaviours that wait write the rest of their answers.
     """
 
     path: str
@@ -219,6 +219,16 @@ async def waits(reply: Reply) -> None:
     await reply.request.go_on.wait()
     await reply.part(b"".join(map(reply.chunk, pieces[after:])) + reply.chunk(None, "stop") + reply.event("[DONE]"))
     await reply.end()
+
+
+@behaviour
+async def embeds(reply: Reply) -> None:
+    """Vectors, all in one direction; with `waiting`, when the request is told to `go_on`."""
+    if "waiting" in reply.options:
+        await reply.request.go_on.wait()
+    vector = [1.0] * int(reply.request.body.get("dimensions", 8))
+    data = [{"index": index, "embedding": vector} for index, _ in enumerate(reply.request.body["input"])]
+    await reply.whole(200, _json({"object": "list", "data": data}).encode())
 
 
 @behaviour

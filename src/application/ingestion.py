@@ -1,5 +1,7 @@
 """Reading documents in: a document is fully searchable, or it is not listed.
 
+What has been read is found by its words while it waits for its vectors; what is listed has both.
+
 The file is stored, then a row that says so; from then on it is a job, which whoever is free takes to its end: `ready`,
 or `failed` with a reason. The row is the truth; a job that got lost is asked for again by the sweeper.
 """
@@ -8,18 +10,20 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 
 from llm_backend.application.clearing import clear_away
-from llm_backend.application.job_runner import Report
+from llm_backend.application.ending import ended
+from llm_backend.application.job_runner import Report, may_pass
 from llm_backend.application.originals import content_of, fetched
 from llm_backend.application.ports.blobs import BlobKey, BlobNotFound, Blobs
 from llm_backend.application.ports.document_parser import DocumentParser
-from llm_backend.application.ports.embedder import Embedded, Embedder, Embedders
+from llm_backend.application.ports.embedder import Embedded, Embedder, Embedders, Vector
 from llm_backend.application.ports.folding import Folding
 from llm_backend.application.ports.jobs import JobId, Progress
 from llm_backend.application.ports.passage_index import PassageIndex
-from llm_backend.application.ports.unit_of_work import UnitOfWorkFactory
+from llm_backend.application.ports.unit_of_work import UnitOfWork, UnitOfWorkFactory
 from llm_backend.domain.chunking import DEFAULT_SIZES, ChunkSizes, chunks_of, search_text_of
 from llm_backend.domain.errors import (
     DomainError,
@@ -44,6 +48,9 @@ PARSING = Progress(step=IngestionStep.PARSING, percent=10)
 EMBEDDING = Progress(step=IngestionStep.EMBEDDING, percent=40)
 INDEXING = Progress(step=IngestionStep.INDEXING, percent=80)
 DONE = Progress(step=IngestionStep.DONE, percent=100)
+# How long vectors may take before the words go ahead. Those of a few pages are there by then, and what goes ahead costs
+# a commit and two writes to the index more.
+PATIENCE = timedelta(seconds=1)
 
 
 def embedder_of(embedders: Embedders, space: EmbeddingSpace) -> Embedder:
@@ -52,6 +59,32 @@ def embedder_of(embedders: Embedders, space: EmbeddingSpace) -> Embedder:
     if embedder.space != space:
         raise EmbeddingFailed("The embedding model now has other dimensions than this knowledge base")
     return embedder
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Reading:
+    """What a try has read of a document, and whether the database has that already."""
+
+    document: Document
+    space: EmbeddingSpace
+    parsed: ParsedDocument
+    chunks: Sequence[Chunk]
+    is_stored: bool = False
+
+    def passages(self, vectors: Sequence[Vector] | None) -> list[StoredChunk]:
+        """For the index."""
+        document = self.document
+        given: Sequence[Vector | None] = [None] * len(self.chunks) if vectors is None else vectors
+        return [
+            StoredChunk(
+                knowledge_base=document.knowledge_base,
+                document=document.id,
+                attempt=document.attempt,
+                chunk=chunk,
+                vector=vector,
+            )
+            for chunk, vector in zip(self.chunks, given, strict=True)
+        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +101,7 @@ class IngestDocument:
     embedders: Embedders
     index: PassageIndex
     scratch: Path | None = None  # where the parser finds the file; without, the system's folder for temporary files
+    patience: timedelta = PATIENCE
 
     async def __call__(self, job: JobId, report: Report) -> None:
         """Raises what the parser raises, `UnknownEmbeddingModel`, `EmbeddingFailed`, `Unavailable`, `StorageFull`,
@@ -77,10 +111,6 @@ class IngestDocument:
             await self._clear(DocumentId(job))
         elif await self._read_in(*begun, report):
             report(DONE)
-        else:
-            await self.index.remove(begun[1], [begun[0].id], attempt=begun[0].attempt)
-            await self._clear(begun[0].id)
-            await self._check_whether_it_moved(begun[0])
 
     async def give_up(self, job: JobId, error: Exception, report: Report) -> None:
         async with self.transactions() as work:
@@ -105,18 +135,18 @@ class IngestDocument:
         """False when it is not wanted any more, or somebody else is at it."""
         report(PARSING)
         embedder = embedder_of(self.embedders, space)
+        reading = await self._read(document, space, attachment)
+        report(EMBEDDING)
+        embedded = await self._embedded(reading, embedder)
+        if embedded is None:
+            return False
+        report(INDEXING)
+        return await self._index(*embedded)
+
+    async def _read(self, document: Document, space: EmbeddingSpace, attachment: Attachment | None) -> _Reading:
         parsed = await self._parsed(document, content_of(document.id, attachment))
         chunks = await asyncio.to_thread(self._chunks, parsed, document.name, _sizes_of(attachment))
-        report(EMBEDDING)
-        embedded = await embedder.embed_document([chunk.search_text for chunk in chunks])
-        report(INDEXING)
-        for earlier in range(1, document.attempt):  # and not what somebody may have added who was quicker meanwhile
-            await self.index.remove(space, [document.id], attempt=earlier)
-        await self.index.add(space, _stored(document, chunks, embedded), new=True)  # no two tries have one number
-        ready, replaced = await self._finish(document, space, parsed, chunks, embedded)
-        if replaced:
-            await clear_away(self.index, self.blobs, [space], replaced)
-        return ready
+        return _Reading(document=document, space=space, parsed=parsed, chunks=chunks)
 
     async def _parsed(self, document: Document, content: BlobKey) -> ParsedDocument:
         try:
@@ -131,45 +161,99 @@ class IngestDocument:
             replace(chunk, search_text=self.folding(search_text_of(title, chunk))) for chunk in chunks_of(parsed, sizes)
         ]
 
-    async def _finish(
-        self,
-        document: Document,
-        space: EmbeddingSpace,
-        parsed: ParsedDocument,
-        chunks: Sequence[Chunk],
-        embedded: Embedded,
-    ) -> tuple[bool, Sequence[DocumentId]]:
-        """Whether it is ready now, and which documents have given way to it. All in one commit: each costs a write to
-        the disk, and nobody reads what is in a document before it is ready."""
-        id_, attempt = document.id, document.attempt
+    # Words and vectors ------------------------------------------------------------------------------------------------
+
+    async def _embedded(self, reading: _Reading, embedder: Embedder) -> tuple[_Reading, Embedded] | None:
+        """None when it is not wanted any more."""
+        embedding = asyncio.create_task(embedder.embed_document([chunk.search_text for chunk in reading.chunks]))
+        try:
+            going_on = await self._published(reading) if await self._is_late(embedding) else reading
+            return (going_on, await embedding) if going_on else None
+        finally:
+            await ended(embedding)
+
+    async def _is_late(self, embedding: "asyncio.Task[Embedded]") -> bool:
+        """Whether the vectors will be there later, be it at another try."""
+        await asyncio.wait([embedding], timeout=self.patience.total_seconds())
+        return not embedding.done() or may_pass(embedding.exception())
+
+    async def _published(self, reading: _Reading) -> _Reading | None:
+        """From now on it is found by its words, if it is not already, and unless it is a new version: what that will
+        replace is found as yet. None when it is not wanted any more."""
+        document, space = reading.document, reading.space
+        if document.replaces or document.readable_attempt is not None:
+            return reading
+        await self._put_into_index(reading)
+        async with self.transactions() as work:
+            going_on = await _stored_contents(work, reading)
+            attempt = await work.documents.mark_readable(document.id, document.attempt, space) if going_on else None
+            await work.commit()
+        if attempt is None:
+            await self._take_back(document, space)
+            return None
+        readable = replace(document, attempt=attempt, readable_attempt=document.attempt)
+        return replace(reading, document=readable, is_stored=True)
+
+    # The end ----------------------------------------------------------------------------------------------------------
+
+    async def _index(self, reading: _Reading, embedded: Embedded) -> bool:
+        """False when it is not wanted any more, or somebody else is at it."""
+        document, space = reading.document, reading.space
+        await self._put_into_index(reading, embedded.vectors)
+        ready, replaced = await self._finish(reading, embedded)
+        if replaced:
+            await clear_away(self.index, self.blobs, [space], replaced)
+        if not ready:
+            await self._take_back(document, space)
+        elif document.readable_attempt is not None:
+            await self._clear(document.id)
+        return ready
+
+    async def _put_into_index(self, reading: _Reading, vectors: Sequence[Vector] | None = None) -> None:
+        document = reading.document
+        for earlier in range(1, document.attempt):  # and not what somebody may have added who was quicker meanwhile
+            if earlier != document.readable_attempt:
+                await self.index.remove(reading.space, [document.id], attempt=earlier)
+        await self.index.add(reading.space, reading.passages(vectors), new=True)  # no two tries have one number
+
+    async def _finish(self, reading: _Reading, embedded: Embedded) -> tuple[bool, Sequence[DocumentId]]:
+        """Whether it is ready now, and which documents have given way to it. All that has not gone ahead is in one
+        commit: each costs a write to the disk."""
+        id_, attempt = reading.document.id, reading.document.attempt
         ready, replaced = False, list[DocumentId]()
         async with self.transactions() as work:
-            if await work.documents.store_contents(id_, attempt, parsed.file_type, parsed.text, chunks, parsed.blocks):
-                await work.documents.store_vectors(id_, attempt, space, embedded.vectors, embedded.statistics)
+            if reading.is_stored or await _stored_contents(work, reading):
+                await work.documents.store_vectors(id_, attempt, reading.space, embedded.vectors, embedded.statistics)
                 ready = await work.documents.mark_ready(id_, attempt)
-            if ready and document.replaces:
+            if ready and reading.document.replaces:
                 replaced += await work.documents.bury_replaced(id_)
             await work.commit()
         return ready, replaced
 
-    async def _clear(self, document: DocumentId) -> None:
-        """What is neither pending nor ready has no passages and no file."""
-        async with self.transactions() as work:
-            found = await work.documents.find(document)
-            spaces = await work.documents.spaces_of([document])
-        state = found[0].state if found else DocumentState.DELETED
-        if state in {DocumentState.PENDING, DocumentState.READY}:
-            return
-        for space in spaces:
-            await self.index.remove(space, [document])
-        await self._drop_original(document)
-
-    async def _check_whether_it_moved(self, document: Document) -> None:
-        """Raises `EmbeddingModelChanged` when it is still wanted of us, but in another space."""
+    async def _take_back(self, document: Document, space: EmbeddingSpace) -> None:
+        """What this try has put into the index last. Raises `EmbeddingModelChanged` when the document is still wanted
+        of us, but in another space."""
+        await self.index.remove(space, [document.id], attempt=document.attempt)
+        await self._clear(document.id)
         async with self.transactions() as work:
             found = await work.documents.find(document.id)
         if found and found[0].state is DocumentState.PENDING and found[0].attempt == document.attempt:
             raise EmbeddingModelChanged
+
+    async def _clear(self, document: DocumentId) -> None:
+        """What is neither pending nor ready has no passages and no file. What is ready has no more of those that were
+        found by their words before."""
+        async with self.transactions() as work:
+            found = await work.documents.find(document)
+            spaces = await work.documents.spaces_of([document])
+        state = found[0].state if found else DocumentState.DELETED
+        words = found[0].readable_attempt if found else None
+        if state is DocumentState.PENDING or (state is DocumentState.READY and words is None):
+            return
+        for space in spaces:
+            await self.index.remove(space, [document], attempt=words if state is DocumentState.READY else None)
+        if state is not DocumentState.READY:
+            await self._drop_original(document)
 
     async def _drop_original(self, document: DocumentId) -> None:
         with suppress(DomainError):  # the sweeper comes across it
@@ -184,14 +268,9 @@ def _reason(error: Exception) -> str:
     return error.code if isinstance(error, DomainError) else IngestionFailed.code
 
 
-def _stored(document: Document, chunks: Sequence[Chunk], embedded: Embedded) -> list[StoredChunk]:
-    return [
-        StoredChunk(
-            knowledge_base=document.knowledge_base,
-            document=document.id,
-            attempt=document.attempt,
-            chunk=chunk,
-            vector=vector,
-        )
-        for chunk, vector in zip(chunks, embedded.vectors, strict=True)
-    ]
+async def _stored_contents(work: UnitOfWork, reading: _Reading) -> bool:
+    """False when it is not wanted any more, or somebody else is at it."""
+    document, parsed = reading.document, reading.parsed
+    return await work.documents.store_contents(
+        document.id, document.attempt, parsed.file_type, parsed.text, reading.chunks, parsed.blocks
+    )

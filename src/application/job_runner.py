@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
-from typing import NamedTuple, Protocol, Self
+from typing import NamedTuple, Protocol, Self, TypeGuard
 
 from llm_backend.application.ending import LAST_WORD, PATIENCE_AT_THE_END, ended, ended_within
 from llm_backend.application.ports.jobs import Hold, JobId, Jobs, Lease, Progress
@@ -35,6 +35,11 @@ ALL_DONE = 100  # percent
 NOTHING_DONE = Progress(step="", percent=0)
 WAITING = Progress(step="waiting", percent=0)  # for the next attempt
 Report = Callable[[Progress], None]
+
+
+def may_pass(error: BaseException | None) -> TypeGuard[DomainError]:
+    """Whether what failed by that is tried again."""
+    return isinstance(error, PASSING) and not isinstance(error, LASTING)
 
 
 class Exhausted(Exception):
@@ -257,7 +262,7 @@ class JobRunner:
             await self.jobs.done(lease)
         elif await self.jobs.extend(lease, WAITING) is Hold.LOST:
             return  # it is no longer ours to say
-        elif isinstance(error, PASSING) and not isinstance(error, LASTING) and lease.attempt < self.attempts:
+        elif may_pass(error) and lease.attempt < self.attempts:
             logger.warning("a job is tried again: %s", error.code, extra={"job": lease.job})
             await self._put_back(lease, error)
         else:

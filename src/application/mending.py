@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TypeAlias
 
 from llm_backend.application.ports.passage_index import PassageIndex
 from llm_backend.application.ports.views import KnowledgeViews
@@ -16,6 +17,8 @@ from llm_backend.domain.knowledge import EmbeddingSpace
 
 PAGE = 1000  # chunks: about 5 MB with vectors of 1024 dimensions
 AT_ONCE = 4  # documents
+
+_Attempt: TypeAlias = tuple[DocumentId, int]
 
 logger = logging.getLogger(__name__)
 
@@ -86,8 +89,8 @@ class MendIndex:
         await self._withdraw(space, missing)
         return added
 
-    async def _fill(self, space: EmbeddingSpace, documents: Sequence[tuple[DocumentId, int]]) -> int:
-        return sum(await asyncio.gather(*(self._fill_one(space, document, count) for document, count in documents)))
+    async def _fill(self, space: EmbeddingSpace, attempts: Sequence[tuple[_Attempt, int]]) -> int:
+        return sum(await asyncio.gather(*(self._fill_one(space, one, count) for (one, _), count in attempts)))
 
     async def _fill_one(self, space: EmbeddingSpace, document: DocumentId, count: int) -> int:
         added, position = 0, -1
@@ -101,12 +104,14 @@ class MendIndex:
             position = mine[-1].chunk.position
         return added
 
-    async def _withdraw(self, space: EmbeddingSpace, filled: Mapping[DocumentId, int]) -> None:
-        """Whatever was deleted meanwhile may have been removed from the index before it was added again."""
+    async def _withdraw(self, space: EmbeddingSpace, filled: Mapping[_Attempt, int]) -> None:
+        """Whatever was deleted meanwhile, or got its vectors, may have been removed from the index before it was added
+        again."""
         if filled:
-            ready = {document for document, _ in await self.views.chunk_counts(space)}
-            if gone := [document for document in filled if document not in ready]:
-                await self.index.remove(space, gone)
+            wanted = await self.views.chunk_counts(space)
+            living = {document for document, _ in wanted}
+            for document, attempt in filled.keys() - wanted.keys():
+                await self.index.remove(space, [document], attempt=attempt if document in living else None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,12 +165,10 @@ class Reindex:
         return sum([sum((await views.chunk_counts(space)).values()) for space in await views.spaces()])
 
 
-def _missing(
-    wanted: Mapping[tuple[DocumentId, int], int], held: Mapping[tuple[DocumentId, int], int]
-) -> dict[DocumentId, int]:
+def _missing(wanted: Mapping[_Attempt, int], held: Mapping[_Attempt, int]) -> dict[_Attempt, int]:
     """Documents of which the index has too few chunks, with how many there should be."""
-    return {key[0]: count for key, count in wanted.items() if held.get(key, 0) < count}
+    return {attempt: count for attempt, count in wanted.items() if held.get(attempt, 0) < count}
 
 
-def _slices(documents: Sequence[tuple[DocumentId, int]], length: int) -> Iterator[Sequence[tuple[DocumentId, int]]]:
-    return (documents[first : first + length] for first in range(0, len(documents), length))
+def _slices(attempts: Sequence[tuple[_Attempt, int]], length: int) -> Iterator[Sequence[tuple[_Attempt, int]]]:
+    return (attempts[first : first + length] for first in range(0, len(attempts), length))

@@ -249,6 +249,9 @@ class ReindexKnowledgeBase:
     async def _embed(self, embedder: Embedder, space: EmbeddingSpace, group: Sequence[_Due]) -> None:
         embedded = await self._embedded(embedder, group)
         chunks = [chunk for due, one in zip(group, embedded, strict=True) for chunk in _with_vectors(due, one)]
+        if begun := [due.document for due in group if not due.new]:
+            # With what earlier attempts have left there that were found by words.
+            await self.index.remove(space, begun)
         await self.index.add(space, chunks, new=all(due.new for due in group))
         if gone := await self._store(space, group, embedded):
             await self.index.remove(space, gone)

@@ -12,7 +12,7 @@ from llm_backend.application.ports.embedder import Embedder, Embedders, Vector
 from llm_backend.application.ports.folding import Folding
 from llm_backend.application.ports.passage_index import PassageIndex
 from llm_backend.application.ports.reranker import Reranker
-from llm_backend.application.ports.views import KnowledgeViews, ReadyDocument
+from llm_backend.application.ports.views import FindableDocument, KnowledgeViews
 from llm_backend.application.using_stores import NoteUse
 from llm_backend.domain.chunking import search_text_of
 from llm_backend.domain.errors import (
@@ -110,7 +110,13 @@ class _Hits:
 
     shelf: _Shelf
     candidates: Sequence[Candidate] = ()
-    ready: Mapping[DocumentId, ReadyDocument]
+    documents: Mapping[DocumentId, FindableDocument]
+
+    @property
+    def lacks_vectors(self) -> bool:
+        return self.shelf.vector is None or any(
+            self.documents[one.stored.document].by_words_alone for one in self.candidates
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,8 +145,8 @@ class Retrieve:
         threshold: float | None = None,
         explain: bool = False,
     ) -> Found:
-        """At most `top_k` passages of all these knowledge bases together, from documents that satisfy `where`. Their
-        `parts` are filled in when `explain` is set.
+        """At most `top_k` passages of all these knowledge bases together, from documents that satisfy `where`: none but
+        those that are listed do. Their `parts` are filled in when `explain` is set.
 
         `query` is 1 to 8192 characters, not all blank, `top_k` 1 to 100, `threshold` 0 to 1, and there are at most 100
         knowledge bases. Raises `TooManyKnowledgeBases`, `KnowledgeBaseNotFound`, `VectorStoreExpired`, then
@@ -157,12 +163,12 @@ class Retrieve:
         except IndexUnavailable:
             self.state.suspect()
             raise
-        ready = {document: one for found in hits for document, one in found.ready.items()}
-        ranked, is_complete = await self._reranked(query, distinct(_fused(text, hits)), ready, top_k)
+        documents = {document: one for found in hits for document, one in found.documents.items()}
+        ranked, is_complete = await self._reranked(query, distinct(_fused(text, hits)), documents, top_k)
         chosen = [one for one in ranked if one.score >= bound][:top_k]
         return Found(
-            passages=[_passage(one, ready, explain=explain) for one in chosen],
-            degraded=self.state.incomplete or not is_complete or any(shelf.vector is None for shelf in shelves),
+            passages=[_passage(one, documents, explain=explain) for one in chosen],
+            degraded=self.state.incomplete or not is_complete or any(found.lacks_vectors for found in hits),
             relevance=_relevance(text, chosen, hits),
         )
 
@@ -216,18 +222,19 @@ class Retrieve:
 
     async def _hits(self, shelf: _Shelf, text: str, wanted: int) -> _Hits:
         alive: list[Candidate] = []
-        ready: Mapping[DocumentId, ReadyDocument] = {}
+        documents: Mapping[DocumentId, FindableDocument] = {}
         if shelf.documents is not None and not shelf.documents:
-            return _Hits(shelf=shelf, ready=ready)
+            return _Hits(shelf=shelf, documents=documents)
         for depth in DEPTHS:
             found = await self._search(shelf, text, depth)
-            ready = await self._ready(shelf.base, found)
-            alive = [one for one in found if _is_current(one, ready) and shelf.admits(one.stored.document)]
+            documents = await self._findable(shelf.base, found)
+            alive = [one for one in found if _is_current(one, documents) and shelf.admits(one.stored.document)]
             if not found:
                 await self._check_that_it_is_not_lost(shelf.base)
-            if len(alive) >= wanted or len(alive) == len(found) or len(found) < depth:
+            is_enough = len(alive) >= wanted or len(alive) == len(found) or len(found) < depth
+            if is_enough and not _was_outrun(found, documents):
                 break
-        return _Hits(shelf=shelf, candidates=alive, ready=ready)
+        return _Hits(shelf=shelf, candidates=alive, documents=documents)
 
     async def _search(self, shelf: _Shelf, text: str, limit: int) -> Sequence[Candidate]:
         base = shelf.base
@@ -248,18 +255,20 @@ class Retrieve:
             if any(document in listed for document, _ in counts):
                 raise IndexUnavailable
 
-    async def _ready(self, shelf: KnowledgeBase, found: Sequence[Candidate]) -> Mapping[DocumentId, ReadyDocument]:
+    async def _findable(
+        self, shelf: KnowledgeBase, found: Sequence[Candidate]
+    ) -> Mapping[DocumentId, FindableDocument]:
         documents = list({candidate.stored.document: None for candidate in found})
-        return await self.views.ready(shelf.owner, shelf.id, documents) if documents else {}
+        return await self.views.findable(shelf.owner, shelf.id, documents) if documents else {}
 
     async def _reranked(
-        self, query: str, ranked: list[Ranked], ready: Mapping[DocumentId, ReadyDocument], wanted: int
+        self, query: str, ranked: list[Ranked], documents: Mapping[DocumentId, FindableDocument], wanted: int
     ) -> tuple[list[Ranked], bool]:
         """And whether that could be done; as they are, otherwise."""
         if self.reranker is None or not ranked:
             return ranked, True
         shown = ranked[: max(self.reranker.depth, wanted)]
-        texts = [_shown(one, ready) for one in shown]
+        texts = [_shown(one, documents) for one in shown]
         try:
             return reranked(shown, await self.reranker.rerank(query, texts)), True
         except UpstreamFailed:
@@ -284,9 +293,15 @@ def _satisfying(where: Condition, documents: Sequence[DocumentSummary]) -> Colle
     return {document.id: None for document in documents if matches(where, document.facts)}.keys()
 
 
-def _is_current(candidate: Candidate, ready: Mapping[DocumentId, ReadyDocument]) -> bool:
-    document = ready.get(candidate.stored.document)
+def _is_current(candidate: Candidate, documents: Mapping[DocumentId, FindableDocument]) -> bool:
+    document = documents.get(candidate.stored.document)
     return document is not None and document.attempt == candidate.stored.attempt
+
+
+def _was_outrun(found: Sequence[Candidate], documents: Mapping[DocumentId, FindableDocument]) -> bool:
+    """Whether a document that was found by its words has got its vectors since the index was asked."""
+    attempts = {(one.stored.document, one.stored.attempt) for one in found}
+    return any((document, one.attempt) not in attempts for document, one in documents.items())
 
 
 def _fused(text: str, hits: Sequence[_Hits]) -> list[Ranked]:
@@ -311,18 +326,18 @@ def _related_cosine(found: _Hits) -> float:
     return found.shelf.embedder.related_cosine if found.shelf.embedder else 1.0
 
 
-def _shown(ranked: Ranked, ready: Mapping[DocumentId, ReadyDocument]) -> str:
+def _shown(ranked: Ranked, documents: Mapping[DocumentId, FindableDocument]) -> str:
     """What a reranking model sees of a passage."""
     stored = ranked.candidate.stored
-    return search_text_of(ready[stored.document].name, stored.chunk)
+    return search_text_of(documents[stored.document].name, stored.chunk)
 
 
-def _passage(ranked: Ranked, ready: Mapping[DocumentId, ReadyDocument], *, explain: bool) -> Passage:
+def _passage(ranked: Ranked, documents: Mapping[DocumentId, FindableDocument], *, explain: bool) -> Passage:
     stored = ranked.candidate.stored
     return Passage(
         knowledge_base=stored.knowledge_base,
         document=stored.document,
-        document_name=ready[stored.document].name,
+        document_name=documents[stored.document].name,
         chunk=stored.chunk,
         score=ranked.score,
         parts=ranked.parts if explain else ScoreParts(),

@@ -293,6 +293,8 @@ class ReadStoreFile:
     async def __call__(self, owner: UserId, knowledge_base: KnowledgeBaseId, file: FileId) -> tuple[StoreFile, str]:
         """An empty text as long as it is not ready. Raises `KnowledgeBaseNotFound`, `StoredFileNotFound`."""
         found = await self.views.store_file(owner, knowledge_base, file)
+        if found.status is not FileStatus.COMPLETED:
+            return found, ""
         text = await self.knowledge.quotation(owner, found.document.id, 0, LONGEST_TEXT)
         return found, text or ""
 

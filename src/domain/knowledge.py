@@ -40,8 +40,9 @@ class KnowledgeBase:
 
 
 class DocumentState(StrEnum):
-    """`PENDING` documents are being read in; only `READY` ones are listed and searched; `FAILED` ones can be asked
-    for their reason; `DELETED` is a tombstone that stays until nothing of the document is left anywhere."""
+    """`PENDING` documents are being read in; only `READY` ones are listed, and found by words and by meaning;
+    `FAILED` ones can be asked for their reason; `DELETED` is a tombstone that stays until nothing of the document is
+    left anywhere."""
 
     PENDING = "pending"
     READY = "ready"
@@ -52,7 +53,8 @@ class DocumentState(StrEnum):
 @dataclass(slots=True, kw_only=True)
 class Document:
     """An uploaded file. `attempt` tells the passages of one try at reading it in from those of an earlier one, and
-    is 0 before the first. `reason` is the code of what a failed one failed by. One that `replaces` is a new version: as
+    is 0 before the first. The passages of the `readable_attempt` at a pending one are found by their words already: it
+    waits for its vectors. `reason` is the code of what a failed one failed by. One that `replaces` is a new version: as
     soon as it is ready, the older documents of its name are gone."""
 
     id: DocumentId
@@ -64,10 +66,22 @@ class Document:
     sha256: str
     state: DocumentState = DocumentState.PENDING
     attempt: int = 1
+    readable_attempt: int | None = None
     reason: str | None = None
     created_at: datetime
     attributes: Attributes = field(default_factory=dict)
     replaces: bool = False
+
+    @property
+    def found_attempt(self) -> int | None:
+        """The attempt whose passages a search may show, if any."""
+        match self.state:
+            case DocumentState.READY:
+                return self.attempt
+            case DocumentState.PENDING:
+                return self.readable_attempt
+            case _:
+                return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -227,8 +241,8 @@ class Relevance(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """The result of a search. `degraded`: by text alone, as vectors were not to be had, or without the reranking that
-    is configured, or from an index that is just being filled again."""
+    """The result of a search. `degraded`: by text alone, as vectors were not to be had, be it of a single document, or
+    without the reranking that is configured, or from an index that is just being filled again."""
 
     passages: Sequence[Passage]
     degraded: bool = False
@@ -317,6 +331,13 @@ class Documents(Protocol):
         """One vector per chunk, in the order of their positions, and what the embedder wants to remember of the
         document's terms (see `Embedder`). Nothing happens when the document has been deleted, cancelled or tried again
         in the meantime, or was not to be in the index of that space."""
+
+    async def mark_readable(self, document: DocumentId, attempt: int, space: EmbeddingSpace) -> int | None:
+        """What this attempt has stored is found by its words from now on, until the document is ready or fails, or its
+        knowledge base moves to another space; no later attempt takes that away. Return the number under which this
+        attempt goes on: passages with vectors never bear the one of those without. None when the document has been
+        deleted, cancelled or tried again in the meantime, or its knowledge base is not in that space; nothing happens
+        then."""
 
     async def mark_ready(self, document: DocumentId, attempt: int) -> bool:
         """False when the document has been deleted, cancelled or tried again in the meantime, or its knowledge base

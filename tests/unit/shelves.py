@@ -155,7 +155,8 @@ class LetterEmbedder:
 class Shelf:
     """The use cases of knowledge bases over one store and one index, and a knowledge base of Alice's in it.
 
-    Jobs are done when a test says so, in its own task. `faults` make the ports of uploads, jobs, deletions and sweeps
+    Jobs are done when a test says so, in its own task; `patience` is how long vectors may take before the words go
+    ahead. `faults` make the ports of uploads, jobs, deletions and sweeps
     fail; what the tests look through stays whole.
     """
 
@@ -166,6 +167,7 @@ class Shelf:
         self.embedder = FailingEmbedder()
         self.other_embedder = FailingEmbedder(inside=LetterEmbedder())
         self.turn = TURN
+        self.patience = timedelta(hours=1)
         self.clock = ManualClock()
         self.blobs = MemoryBlobs()
         self.jobs = MemoryJobs(monotonic=self.clock.monotonic)
@@ -232,6 +234,7 @@ class Shelf:
             self._embedders(),
             self._port(self.index),
             self.folder,
+            self.patience,
         )
 
     @property

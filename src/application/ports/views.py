@@ -54,15 +54,18 @@ class ConversationViews(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ReadyDocument:
-    """The name of a document that may be shown, and the attempt whose passages count."""
+class FindableDocument:
+    """The name of a document that may be shown, and the attempt whose passages count. `by_words_alone`: it is not ready
+    yet, and its passages have no vectors."""
 
     name: str
     attempt: int
+    by_words_alone: bool = False
 
 
 class KnowledgeViews(Protocol):
-    """Knowledge bases to look at. Documents that are not ready are in none of these views, except `document`."""
+    """Knowledge bases to look at. Documents that are not ready are in none of these views, except `document`, and those
+    that are readable in `findable`, `quotation`, `chunk_counts` and `chunks`."""
 
     async def knowledge_bases(self, owner: UserId) -> Sequence[KnowledgeBase]:
         """Oldest first."""
@@ -77,13 +80,14 @@ class KnowledgeViews(Protocol):
         """One that is being read in, ready, or failed; its step is what can be told without its job. Raises
         `DocumentNotFound`."""
 
-    async def ready(
+    async def findable(
         self, owner: UserId, knowledge_base: KnowledgeBaseId, documents: Sequence[DocumentId]
-    ) -> Mapping[DocumentId, ReadyDocument]:
-        """Those of `documents` that are ready; whatever an index finds is looked up here before it is shown."""
+    ) -> Mapping[DocumentId, FindableDocument]:
+        """Those of `documents` that are ready, or readable; whatever an index finds is looked up here before it is
+        shown."""
 
     async def quotation(self, owner: UserId, document: DocumentId, start: int, end: int) -> str | None:
-        """That part of a ready document's text, or None if there is no such document."""
+        """That part of a ready or readable document's text, or None if there is no such document."""
 
     async def excerpt(self, owner: UserId, document: DocumentId, start: int, end: int) -> Excerpt:
         """Characters `start` to `end` of a ready document's text, or as many of them as it has. Raises
@@ -108,14 +112,14 @@ class KnowledgeViews(Protocol):
         """Every space that a knowledge base is in or a document has been embedded in, each once."""
 
     async def chunk_counts(self, space: EmbeddingSpace) -> Mapping[tuple[DocumentId, int], int]:
-        """How many chunks each ready document of everybody that has been embedded in that space has, by document and
-        attempt: what an index should hold."""
+        """How many chunks each document of everybody has that is ready and has been embedded in that space, or that is
+        readable there, by document and attempt: what an index should hold."""
 
     async def chunks(
         self, space: EmbeddingSpace, *, after: tuple[DocumentId, int] | None = None, limit: int = 1000
     ) -> Sequence[StoredChunk]:
-        """All chunks of all ready documents of everybody that have been embedded in that space, with their vectors,
-        ordered by document and position, page after page: for rebuilding an index."""
+        """All chunks of these documents, with their vectors if they have some, ordered by document and position, page
+        after page: for rebuilding an index."""
 
     async def chunks_of(self, document: DocumentId) -> Sequence[StoredChunk]:
         """All chunks of a ready document by position, without vectors: for embedding them anew."""

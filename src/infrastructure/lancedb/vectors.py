@@ -48,9 +48,12 @@ class VectorIndex:
     async def keep_up(self) -> None:
         """Make it, if that pays by now. Searches and writes go on meanwhile."""
         await self.look()
-        wanted = min(self._rows // ROWS_IN_A_PARTITION, MOST_PARTITIONS)
-        if wanted * ROWS_IN_A_PARTITION < WORTH_AN_INDEX or wanted < GROWTH * self._partitions:
+        if not self._pays(self._rows):
             return
+        embedded = await self._table.count_rows("vector IS NOT NULL")  # of fewer it cannot learn its partitions
+        if not self._pays(embedded):
+            return
+        wanted = _partitions_of(embedded)
         old = await self._names()
         await despite_conflicts(partial(self._make, wanted))
         for name in old:
@@ -63,6 +66,9 @@ class VectorIndex:
             return query.bypass_vector_index()
         return query.nprobes(self._probed).refine_factor(FETCHED)
 
+    def _pays(self, rows: int) -> bool:
+        return rows >= WORTH_AN_INDEX and _partitions_of(rows) >= GROWTH * self._partitions
+
     @property
     def _probed(self) -> int:
         return max(FEWEST_PROBED, -(-PROBED_ROWS * self._partitions // max(self._rows, 1)))
@@ -74,6 +80,10 @@ class VectorIndex:
 
     async def _names(self) -> Sequence[str]:
         return [index.name for index in await self._table.list_indices() if "vector" in index.columns]
+
+
+def _partitions_of(rows: int) -> int:
+    return min(rows // ROWS_IN_A_PARTITION, MOST_PARTITIONS)
 
 
 def _partitions(name: str) -> int:

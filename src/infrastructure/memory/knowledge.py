@@ -164,6 +164,16 @@ class MemoryDocuments:
         embedded = replace(row.embeddings[space], vectors=tuple(vectors), statistics=statistics)
         self._put(replace(row, embeddings={**row.embeddings, space: embedded}))
 
+    async def mark_readable(self, document: DocumentId, attempt: int, space: EmbeddingSpace) -> int | None:
+        row = self._pending(document)
+        if row is None or row.document.attempt != attempt:
+            return None
+        if self.place.tables.knowledge_bases[row.document.knowledge_base].space != space:
+            return None
+        readable = replace(row.document, readable_attempt=attempt, attempt=attempt + 1)
+        self._put(replace(row, document=readable))
+        return readable.attempt
+
     async def mark_ready(self, document: DocumentId, attempt: int) -> bool:
         row = self._pending(document)
         if row is None or row.document.attempt != attempt:
@@ -279,6 +289,13 @@ def lacking(tables: Tables, knowledge_base: KnowledgeBaseId, space: EmbeddingSpa
     rows = [row for row in tables.documents.values() if row.document.knowledge_base == knowledge_base]
     ready = [row for row in rows if row.document.state is DocumentState.READY]
     return [row for row in ready if not row.embeddings.get(space, NOTHING).complete]
+
+
+def unread(tables: Tables, knowledge_base: KnowledgeBaseId) -> None:
+    """The index of another space has nothing of what was readable."""
+    for id_, row in list(tables.documents.items()):
+        if row.document.knowledge_base == knowledge_base and row.document.state is DocumentState.PENDING:
+            tables.documents[id_] = replace(row, document=replace(row.document, readable_attempt=None))
 
 
 def with_embedding(row: DocumentRow, space: EmbeddingSpace, *, complete: bool) -> DocumentRow:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 
-from llm_backend.application.ports.views import ReadyDocument
+from llm_backend.application.ports.views import FindableDocument
 from llm_backend.domain.errors import DocumentNotFound, ReindexingNotFound
 from llm_backend.domain.ids import DocumentId, KnowledgeBaseId, UserId
 from llm_backend.domain.knowledge import (
@@ -45,15 +45,24 @@ class MemoryKnowledgeViews:
             raise DocumentNotFound
         return DocumentStatus.at_rest(replace(row.document), len(row.chunks))
 
-    async def ready(
+    async def findable(
         self, owner: UserId, knowledge_base: KnowledgeBaseId, documents: Sequence[DocumentId]
-    ) -> Mapping[DocumentId, ReadyDocument]:
-        theirs = [row.document for row in self._ready(knowledge_base) if row.document.owner == owner]
-        return {one.id: ReadyDocument(name=one.name, attempt=one.attempt) for one in theirs if one.id in documents}
+    ) -> Mapping[DocumentId, FindableDocument]:
+        rows = [self.place.tables.documents.get(document) for document in documents]
+        theirs = [row.document for row in rows if row is not None and row.document.owner == owner]
+        return {
+            one.id: FindableDocument(
+                name=one.name, attempt=attempt, by_words_alone=one.state is not DocumentState.READY
+            )
+            for one in theirs
+            if one.knowledge_base == knowledge_base and (attempt := one.found_attempt) is not None
+        }
 
     async def quotation(self, owner: UserId, document: DocumentId, start: int, end: int) -> str | None:
         row = self.place.tables.documents.get(document)
-        return row.text[start:end] if row is not None and is_ready(row, owner) else None
+        if row is None or row.document.owner != owner or row.document.found_attempt is None:
+            return None
+        return row.text[start:end]
 
     async def excerpt(self, owner: UserId, document: DocumentId, start: int, end: int) -> Excerpt:
         row = self._ready_one(owner, document)
@@ -89,17 +98,18 @@ class MemoryKnowledgeViews:
         return list(dict.fromkeys([*of_shelves, *of_documents]))
 
     async def chunk_counts(self, space: EmbeddingSpace) -> Mapping[tuple[DocumentId, int], int]:
-        rows = self._embedded(space)
-        return {(row.document.id, row.document.attempt): len(row.chunks) for row in rows if row.chunks}
+        rows = self._indexed(space)
+        return {(row.document.id, _found_attempt(row)): len(row.chunks) for row in rows if row.chunks}
 
     async def chunks(
         self, space: EmbeddingSpace, *, after: tuple[DocumentId, int] | None = None, limit: int = 1000
     ) -> Sequence[StoredChunk]:
-        every = [chunk for row in self._embedded(space) for chunk in _with_vectors(row, space)]
+        every = [chunk for row in self._indexed(space) for chunk in _with_vectors(row, space)]
         return sorted((chunk for chunk in every if after is None or _place(chunk) > after), key=_place)[:limit]
 
     async def chunks_of(self, document: DocumentId) -> Sequence[StoredChunk]:
-        return [chunk for row in self._ready() if row.document.id == document for chunk in row.chunks]
+        rows = [row for row in self._ready() if row.document.id == document]
+        return [replace(chunk, attempt=_found_attempt(row)) for row in rows for chunk in row.chunks]
 
     async def reindexing(self, owner: UserId, knowledge_base: KnowledgeBaseId) -> ReindexingStatus:
         knowledge_base_of(self.place.tables, owner, knowledge_base)
@@ -111,6 +121,14 @@ class MemoryKnowledgeViews:
             chunks=sum(len(row.chunks) for row in self._ready(knowledge_base)),
             embedded=sum(len(row.chunks) for row in self._embedded(found[-1].target, knowledge_base)),
         )
+
+    def _indexed(self, space: EmbeddingSpace) -> list[DocumentRow]:
+        """Those that the index of that space should have: what is readable is so in the space of its knowledge base."""
+        pending = [row for row in self.place.tables.documents.values() if row.document.state is DocumentState.PENDING]
+        readable = [row for row in pending if row.document.found_attempt is not None]
+        shelves = self.place.tables.knowledge_bases
+        here = [row for row in readable if shelves[row.document.knowledge_base].space == space]
+        return [*self._embedded(space), *here]
 
     def _embedded(self, space: EmbeddingSpace, knowledge_base: KnowledgeBaseId | None = None) -> list[DocumentRow]:
         """Those that the index of that space has."""
@@ -131,7 +149,14 @@ class MemoryKnowledgeViews:
 
 def _with_vectors(row: DocumentRow, space: EmbeddingSpace) -> list[StoredChunk]:
     vectors = row.embeddings[space].vectors or [None] * len(row.chunks)
-    return [replace(chunk, vector=vector) for chunk, vector in zip(row.chunks, vectors, strict=True)]
+    attempt = _found_attempt(row)
+    return [replace(chunk, attempt=attempt, vector=vector) for chunk, vector in zip(row.chunks, vectors, strict=True)]
+
+
+def _found_attempt(row: DocumentRow) -> int:
+    attempt = row.document.found_attempt
+    assert attempt is not None
+    return attempt
 
 
 def _place(stored: StoredChunk) -> tuple[DocumentId, int]:

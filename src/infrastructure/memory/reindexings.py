@@ -8,7 +8,7 @@ from llm_backend.domain.errors import EmbeddingModelInUse, ReindexingInProgress
 from llm_backend.domain.ids import DocumentId, KnowledgeBaseId, ReindexingId, UserId
 from llm_backend.domain.knowledge import DocumentState, EmbeddingSpace, KnowledgeBase
 from llm_backend.domain.reindexing import Reindexing, ReindexingState
-from llm_backend.infrastructure.memory.knowledge import knowledge_base_of, lacking, with_embedding
+from llm_backend.infrastructure.memory.knowledge import knowledge_base_of, lacking, unread, with_embedding
 from llm_backend.infrastructure.memory.tables import Place
 
 
@@ -49,6 +49,7 @@ class MemoryReindexings:
             return False
         shelf = tables.knowledge_bases[found.knowledge_base]
         tables.knowledge_bases[shelf.id] = replace(shelf, space=found.target)
+        unread(tables, shelf.id)
         return True
 
     async def fail(self, reindexing: ReindexingId, reason: str, *, at: datetime) -> bool:

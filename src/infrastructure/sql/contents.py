@@ -12,6 +12,7 @@ from llm_backend.infrastructure.sql.mapping import CHUNK_COLUMNS, DOCUMENT_COLUM
 from llm_backend.infrastructure.sql.ports import Reader
 from llm_backend.infrastructure.sql.rows import (
     BLOCKS_PART,
+    IS_FINDABLE,
     READY,
     TEXT_PART,
     chunks,
@@ -26,12 +27,14 @@ _DOCUMENT = bindparam("document", type_=Text)
 
 _OWNED_READY = and_(documents.c.id == _DOCUMENT, documents.c.owner == _OWNER, documents.c.state == READY)
 _READY_ONE = select(*DOCUMENT_COLUMNS).where(_OWNED_READY)
+_OWNED_FINDABLE = and_(documents.c.id == _DOCUMENT, documents.c.owner == _OWNER, IS_FINDABLE)
+_FINDABLE_ONE = select(documents.c.id).where(_OWNED_FINDABLE)
 _PARTS = (
     select(document_texts.c.text)
     .where(
         document_texts.c.document_id == _DOCUMENT,
         document_texts.c.part.between(bindparam("first", type_=Integer), bindparam("last", type_=Integer)),
-        exists().where(_OWNED_READY),
+        exists().where(_OWNED_FINDABLE),
     )
     .order_by(document_texts.c.part)
 )
@@ -69,6 +72,7 @@ class SqlContents:
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
         self._ready = reader.prepare(_READY_ONE)
+        self._findable = reader.prepare(_FINDABLE_ONE)
         self._parts = reader.prepare(_PARTS)
         self._last_part = reader.prepare(_LAST_PART)
         self._blocks = reader.prepare(_BLOCKS)
@@ -76,8 +80,8 @@ class SqlContents:
 
     async def quotation(self, owner: UserId, document: DocumentId, start: int, end: int) -> str | None:
         values = {"owner": owner, "document": document}
-        ready, parts = await self._reader.fetch(Query(self._ready, values), self._parts_between(values, start, end))
-        return _cut(parts, start, end) if ready else None
+        found, parts = await self._reader.fetch(Query(self._findable, values), self._parts_between(values, start, end))
+        return _cut(parts, start, end) if found else None
 
     async def excerpt(self, owner: UserId, document: DocumentId, start: int, end: int) -> Excerpt:
         values = {"owner": owner, "document": document, "start": start, "end": end}

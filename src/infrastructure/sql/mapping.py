@@ -386,6 +386,7 @@ DOCUMENT_COLUMNS = (
     rows.documents.c.reason,
     rows.documents.c.attributes,
     rows.documents.c.replaces,
+    rows.documents.c.readable_attempt,
 )
 
 DOCUMENT_SUMMARY_COLUMNS = (
@@ -421,7 +422,7 @@ def knowledge_base_values(knowledge_base: KnowledgeBase) -> Values:
 
 def document_from(row: Row) -> Document:
     id_, knowledge_base, owner, name, file_type, size, sha256, state, attempt, created_at, reason, *more = row
-    attributes, replaces = more
+    attributes, replaces, readable_attempt = more
     return Document(
         id=DocumentId(id_),
         knowledge_base=KnowledgeBaseId(knowledge_base or ""),
@@ -432,6 +433,7 @@ def document_from(row: Row) -> Document:
         sha256=sha256,
         state=DocumentState(state),
         attempt=attempt,
+        readable_attempt=readable_attempt,
         reason=reason,
         created_at=created_at,
         attributes=attributes_from(attributes),
@@ -450,6 +452,7 @@ def document_values(document: Document) -> Values:
         "sha256": document.sha256,
         "state": document.state.value,
         "attempt": document.attempt,
+        "readable_attempt": document.readable_attempt,
         "created_at": document.created_at,
         "reason": document.reason,
         "attributes": attributes_value(document.attributes),
@@ -484,7 +487,7 @@ CHUNK_COLUMNS = (
 
 STORED_CHUNK_COLUMNS = (
     rows.documents.c.knowledge_base_id,
-    rows.documents.c.attempt,
+    rows.FOUND_ATTEMPT,
     rows.chunks.c.document_id,
     *CHUNK_COLUMNS,
     rows.vectors.c.vector,

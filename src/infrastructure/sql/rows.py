@@ -21,8 +21,11 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    and_,
+    case,
     false,
     literal_column,
+    or_,
     true,
 )
 
@@ -247,6 +250,7 @@ documents = Table(
     Column("reason", Text),
     Column("attributes", Text),
     Column("replaces", Boolean, nullable=False, server_default=false()),
+    Column("readable_attempt", Integer),
     Index(None, "owner", "created_at", "id"),
     Index(None, "knowledge_base_id", "sequence"),
     Index(None, "knowledge_base_id", "state", "sequence"),
@@ -254,6 +258,10 @@ documents = Table(
     Index(None, "state", "id"),
     sqlite_autoincrement=True,
 )
+
+IS_READABLE = and_(documents.c.state == PENDING, documents.c.readable_attempt.is_not(None))
+IS_FINDABLE = or_(documents.c.state == READY, IS_READABLE)
+FOUND_ATTEMPT = case((documents.c.state == READY, documents.c.attempt), else_=documents.c.readable_attempt)
 
 # Apart from `documents`, so that lists stay light, and in parts of `TEXT_PART` characters, so that a quotation from the
 # end of a long text does not read all of it (40 ms for 10 MB).

@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 
 import msgspec
-from sqlalchemy import BigInteger, Integer, Text, and_, bindparam, cast, func, or_, select, true
+from sqlalchemy import BigInteger, Integer, Text, and_, bindparam, cast, exists, func, or_, select, true
 
-from llm_backend.application.ports.views import LARGEST_NUMBER, ReadyDocument
+from llm_backend.application.ports.views import LARGEST_NUMBER, FindableDocument
 from llm_backend.domain.conversations import ConversationSummary, Thread
 from llm_backend.domain.errors import (
     ConversationNotFound,
@@ -48,6 +48,9 @@ from llm_backend.infrastructure.sql.ports import Reader
 from llm_backend.infrastructure.sql.reindexing_mapping import REINDEXING_COLUMNS, reindexing_from
 from llm_backend.infrastructure.sql.rows import (
     DELETED,
+    FOUND_ATTEMPT,
+    IS_FINDABLE,
+    IS_READABLE,
     READY,
     chunks,
     conversations,
@@ -191,17 +194,30 @@ _CHUNKS_OF = select(func.count()).where(chunks.c.document_id == documents.c.id).
 _DOCUMENT_STATUS = select(*DOCUMENT_COLUMNS, _CHUNKS_OF).where(
     documents.c.id == _DOCUMENT, documents.c.owner == _OWNER, documents.c.state != DELETED
 )
-_READY = select(documents.c.id, documents.c.name, documents.c.attempt).where(
-    _OWNED_READY_ON_SHELF, IsMember(documents.c.id, bindparam("documents", type_=Text))
+_FINDABLE = select(documents.c.id, documents.c.name, FOUND_ATTEMPT, documents.c.state != READY).where(
+    documents.c.knowledge_base_id == _SHELF,
+    documents.c.owner == _OWNER,
+    IS_FINDABLE,
+    IsMember(documents.c.id, bindparam("documents", type_=Text)),
 )
 # Sequences are given once, so their number and sum change whenever their set does, but for rare coincidences.
 _STAMP = select(
     func.count(), func.coalesce(func.max(documents.c.sequence), 0), func.coalesce(func.sum(documents.c.sequence), 0)
 ).where(_READY_ON_SHELF)
-_IN_SPACE = and_(
+_OF_SPACE = and_(
     embeddings.c.embedding_model == bindparam("model", type_=Text),
     embeddings.c.dimensions == bindparam("dimensions", type_=Integer),
-    embeddings.c.complete,
+)
+_IN_SPACE = and_(_OF_SPACE, embeddings.c.complete)
+# What an index of that space should hold. What is readable is so in the space of its knowledge base alone.
+_HAS_OWN_SPACE = exists().where(
+    knowledge_bases.c.id == documents.c.knowledge_base_id,
+    knowledge_bases.c.embedding_model == embeddings.c.embedding_model,
+    knowledge_bases.c.dimensions == embeddings.c.dimensions,
+)
+_IS_INDEXED = and_(
+    _OF_SPACE,
+    or_(and_(documents.c.state == READY, embeddings.c.complete), and_(IS_READABLE, _HAS_OWN_SPACE)),
 )
 _STATISTICS = (
     select(embeddings.c.statistics)
@@ -225,21 +241,21 @@ _CHUNKS = (
         .join(chunks, chunks.c.document_id == documents.c.id)
         .join(vectors, _VECTOR, isouter=True)
     )
-    .where(documents.c.state == READY, _IN_SPACE)
-    .order_by(documents.c.id, chunks.c.position)
+    .where(_IS_INDEXED)
+    .order_by(embeddings.c.document_id, chunks.c.position)
     .limit(_LIMIT)
 )
 _CHUNK_COUNTS = (
-    select(documents.c.id, documents.c.attempt, func.count())
+    select(documents.c.id, FOUND_ATTEMPT, func.count())
     .join(chunks, chunks.c.document_id == documents.c.id)
     .join(embeddings, embeddings.c.document_id == documents.c.id)
-    .where(documents.c.state == READY, _IN_SPACE)
-    .group_by(documents.c.id, documents.c.attempt)
+    .where(_IS_INDEXED)
+    .group_by(documents.c.id, FOUND_ATTEMPT)
 )
 # The first condition is what an index can begin at; the second leaves out the rest of the last page.
 _CHUNKS_AFTER = _CHUNKS.where(
-    documents.c.id >= _DOCUMENT,
-    or_(documents.c.id > _DOCUMENT, chunks.c.position > bindparam("position", type_=Integer)),
+    embeddings.c.document_id >= _DOCUMENT,
+    or_(embeddings.c.document_id > _DOCUMENT, chunks.c.position > bindparam("position", type_=Integer)),
 )
 _CHUNKS_OF_DOCUMENT = (
     select(*STORED_CHUNK_COLUMNS[:-1])
@@ -267,7 +283,7 @@ class SqlKnowledgeViews:
         self._knowledge_base = reader.prepare(_KNOWLEDGE_BASE)
         self._documents = reader.prepare(_DOCUMENTS)
         self._document_status = reader.prepare(_DOCUMENT_STATUS)
-        self._ready = reader.prepare(_READY)
+        self._findable = reader.prepare(_FINDABLE)
         self._contents = SqlContents(reader)
         self._stamp = reader.prepare(_STAMP)
         self._statistics = reader.prepare(_STATISTICS)
@@ -305,15 +321,18 @@ class SqlKnowledgeViews:
         *columns, number = found[0]
         return DocumentStatus.at_rest(document_from(columns), number)
 
-    async def ready(
+    async def findable(
         self, owner: UserId, knowledge_base: KnowledgeBaseId, documents: Sequence[DocumentId]
-    ) -> Mapping[DocumentId, ReadyDocument]:
+    ) -> Mapping[DocumentId, FindableDocument]:
         if not documents:
             return {}
         members = msgspec.json.encode(documents).decode()
         values = {"owner": owner, "shelf": knowledge_base, "documents": members}
-        (found,) = await self._reader.fetch(Query(self._ready, values))
-        return {id_: ReadyDocument(name=name, attempt=attempt) for id_, name, attempt in found}
+        (found,) = await self._reader.fetch(Query(self._findable, values))
+        return {
+            id_: FindableDocument(name=name, attempt=attempt, by_words_alone=bool(pending))
+            for id_, name, attempt, pending in found
+        }
 
     async def quotation(self, owner: UserId, document: DocumentId, start: int, end: int) -> str | None:
         return await self._contents.quotation(owner, document, start, end)

@@ -8,9 +8,10 @@ from datetime import timedelta
 
 import pytest
 
+from llm_backend.application.ports.views import FindableDocument
 from llm_backend.domain.errors import DocumentNotFound
-from llm_backend.domain.ids import DocumentId, KnowledgeBaseId
-from llm_backend.domain.knowledge import Block, DocumentState, DocumentStatus, IngestionStep
+from llm_backend.domain.ids import DocumentId, KnowledgeBaseId, UserId
+from llm_backend.domain.knowledge import Block, DocumentState, DocumentStatus, EmbeddingSpace, IngestionStep
 from llm_backend.testing.builders import NOON, a_chunk, a_document
 from llm_backend.testing.contracts.knowledge_views import FIRST, SHELF, SPACE, bury, given_a_shelf, listed, tombstones
 from llm_backend.testing.contracts.store import ALICE, BOB, Store, a_vector, given_pending, given_ready
@@ -37,6 +38,28 @@ async def store_contents(store: Store, attempt: int, text: str) -> bool:
         stored = await work.documents.store_contents(FIRST, attempt, "md", text, [a_chunk(text=text)], [block])
         await work.commit()
     return stored
+
+
+async def mark_readable(
+    store: Store, attempt: int = 1, *, document: DocumentId = FIRST, space: EmbeddingSpace = SPACE
+) -> int | None:
+    async with store.transactions() as work:
+        going_on = await work.documents.mark_readable(document, attempt, space)
+        await work.commit()
+    return going_on
+
+
+async def given_readable(store: Store, text: str = "only words") -> None:
+    """The first document, read by its first attempt, which goes on as the second."""
+    await given_pending(store, a_document(attempt=0))
+    await begin_attempt(store)
+    assert await store_contents(store, 1, text)
+    assert await mark_readable(store) == 2
+
+
+async def attempt_found(store: Store, owner: UserId = ALICE, shelf: KnowledgeBaseId = SHELF) -> int | None:
+    found = await store.knowledge_views.findable(owner, shelf, [FIRST])
+    return found[FIRST].attempt if found else None
 
 
 async def state_of(store: Store, document: DocumentId = FIRST) -> DocumentState | None:
@@ -131,7 +154,7 @@ class IngestionContract:
         assert (status.document.state, status.document.reason) == (DocumentState.FAILED, "document_unreadable")
         assert (status.chunks, status.is_settled) == (0, True)
         assert await listed(store) == []
-        assert not await store.knowledge_views.ready(ALICE, SHELF, [FIRST])
+        assert not await store.knowledge_views.findable(ALICE, SHELF, [FIRST])
         assert not await store.knowledge_views.chunks(SPACE)
 
     async def test_only_what_is_pending_fails(self, store: Store) -> None:
@@ -231,3 +254,115 @@ class IngestionContract:
         for owner, document in [(BOB, FIRST), (ALICE, DocumentId("x' OR '1'='1")), (ALICE, DocumentId("%"))]:
             with pytest.raises(DocumentNotFound):
                 await store.knowledge_views.document(owner, document)
+
+    async def test_what_is_readable_is_found_by_its_words_and_is_nowhere_else_to_be_seen(self, store: Store) -> None:
+        await given_a_shelf(store)
+        await given_readable(store)
+        views = store.knowledge_views
+
+        found = await views.findable(ALICE, SHELF, [FIRST, DocumentId("unknown")])
+
+        assert dict(found) == {FIRST: FindableDocument(name="document-1.txt", attempt=1, by_words_alone=True)}
+        assert await views.quotation(ALICE, FIRST, 5, 10) == "words"
+        status = await views.document(ALICE, FIRST)
+        assert (status.document.state, status.document.readable_attempt) == (DocumentState.PENDING, 1)
+        assert await listed(store) == []
+        assert not await views.statistics(SHELF, SPACE)
+        assert not await views.chunks_of(FIRST)
+        with pytest.raises(DocumentNotFound):
+            await views.excerpt(ALICE, FIRST, 0, 5)
+        with pytest.raises(DocumentNotFound):
+            await views.document_chunks(ALICE, FIRST, limit=1)
+
+    async def test_what_is_readable_belongs_into_an_index_without_vectors(self, store: Store) -> None:
+        await given_a_shelf(store)
+        await given_ready(store, a_document("ready"), chunks=[a_chunk()])
+        await given_readable(store)
+        await begin_attempt(store)
+        views = store.knowledge_views
+
+        every = await views.chunks(SPACE)
+
+        assert [(one.document, one.attempt, one.vector) for one in every] == [
+            (FIRST, 1, None),
+            ("ready", 1, a_vector(0)),
+        ]
+        assert await views.chunks(SPACE, limit=1) == [every[0]]
+        assert await views.chunks(SPACE, after=(FIRST, 0)) == [every[1]]
+        assert await views.chunk_counts(SPACE) == {(FIRST, 1): 1, ("ready", 1): 1}
+
+    async def test_later_attempts_leave_what_is_readable(self, store: Store) -> None:
+        await given_a_shelf(store)
+        await given_readable(store)
+
+        assert [await begin_attempt(store) for _ in range(2)] == [3, 4]
+
+        assert await attempt_found(store) == 1
+
+    async def test_what_was_readable_is_ready_under_another_number(self, store: Store) -> None:
+        await given_a_shelf(store)
+        await given_readable(store)
+
+        async with store.transactions() as work:
+            assert not await work.documents.mark_ready(FIRST, 1)
+            await work.documents.store_vectors(FIRST, 2, SPACE, [a_vector(1)])
+            assert await work.documents.mark_ready(FIRST, 2)
+            await work.commit()
+
+        views = store.knowledge_views
+        assert dict(await views.findable(ALICE, SHELF, [FIRST])) == {
+            FIRST: FindableDocument(name="document-1.txt", attempt=2)
+        }
+        assert [(one.attempt, one.vector) for one in await views.chunks(SPACE)] == [(2, a_vector(1))]
+        assert [one.attempt for one in await views.chunks_of(FIRST)] == [2]
+        assert await views.chunk_counts(SPACE) == {(FIRST, 2): 1}
+        assert await listed(store) == [FIRST]
+
+    async def test_only_the_newest_attempt_at_what_is_pending_makes_it_readable(self, store: Store) -> None:
+        other = EmbeddingSpace(model="other", dimensions=4)
+        await given_a_shelf(store)
+        await given_pending(store, a_document(attempt=0))
+        await given_ready(store, a_document("ready"))
+        await begin_attempt(store)
+        await begin_attempt(store)
+
+        late, elsewhere = await mark_readable(store, 1), await mark_readable(store, 2, space=other)
+        ready = await mark_readable(store, document=DocumentId("ready"))
+        unknown = await mark_readable(store, document=DocumentId("unknown"))
+        await mark_failed(store)
+        failed = await mark_readable(store, 2)
+
+        assert [late, elsewhere, ready, unknown, failed] == [None] * 5
+        assert await attempt_found(store) is None
+
+    @pytest.mark.parametrize("end", ["failed", "cancelled", "deleted", "shelf deleted"])
+    async def test_what_fails_or_is_deleted_is_not_found_by_its_words_any_more(self, store: Store, end: str) -> None:
+        await given_a_shelf(store)
+        await given_readable(store)
+        assert await attempt_found(store) == 1
+
+        async with store.transactions() as work:
+            match end:
+                case "failed":
+                    assert await work.documents.mark_failed(FIRST, "embedding_failed")
+                case "cancelled":
+                    assert await work.documents.cancel(ALICE, FIRST, "ingestion_cancelled")
+                case "deleted":
+                    await work.documents.bury(ALICE, SHELF, FIRST)
+                case _:
+                    await work.knowledge_bases.remove(ALICE, SHELF)
+            await work.commit()
+
+        views = store.knowledge_views
+        assert await attempt_found(store) is None
+        assert await views.quotation(ALICE, FIRST, 0, 5) is None
+        assert not await views.chunks(SPACE)
+        assert not await views.chunk_counts(SPACE)
+
+    async def test_what_is_readable_is_found_by_its_owner_alone(self, store: Store) -> None:
+        await given_a_shelf(store)
+        await given_readable(store)
+
+        for owner, shelf in [(BOB, SHELF), (BOB, KnowledgeBaseId("shelf-2")), (ALICE, KnowledgeBaseId("shelf-2"))]:
+            assert await attempt_found(store, owner, shelf) is None
+        assert await store.knowledge_views.quotation(BOB, FIRST, 0, 5) is None

@@ -103,7 +103,7 @@ class KnowledgeBasesContract:
         assert not await views.knowledge_bases(ALICE)
         with pytest.raises(KnowledgeBaseNotFound):
             await views.documents(ALICE, SHELF)
-        assert not await views.ready(ALICE, SHELF, [DocumentId("ready")])
+        assert not await views.findable(ALICE, SHELF, [DocumentId("ready")])
         assert await views.quotation(ALICE, DocumentId("ready"), 0, 5) is None
         assert not await views.statistics(SHELF, SPACE)
         assert [stored.document for stored in await views.chunks(SPACE)] == ["of bob"]
@@ -125,6 +125,7 @@ class DocumentsContract(KnowledgeViewsContract):
             size=2**40,
             sha256="f" * 64,
             attempt=3,
+            readable_attempt=2,
             attributes={"语言": "中文 'q'", "year": 2024, "ratio": 0.5, "public": True},
             replaces=True,
             created_at=datetime(2031, 5, 6, 7, 8, 9, 123456, tzinfo=UTC),
@@ -204,7 +205,7 @@ class DocumentsContract(KnowledgeViewsContract):
                 await work.documents.get(ALICE, SHELF, FIRST)
         views = store.knowledge_views
         assert await listed(store) == []
-        assert not await views.ready(ALICE, SHELF, [FIRST])
+        assert not await views.findable(ALICE, SHELF, [FIRST])
         assert await views.quotation(ALICE, FIRST, 0, 5) is None
         assert not await views.statistics(SHELF, SPACE)
         assert not await views.chunks(SPACE)
@@ -221,7 +222,7 @@ class DocumentsContract(KnowledgeViewsContract):
                 with pytest.raises(DocumentNotFound):
                     await work.documents.bury(owner, shelf, FIRST)
                 await work.commit()
-            assert not await views.ready(owner, shelf, [FIRST])
+            assert not await views.findable(owner, shelf, [FIRST])
         assert await views.quotation(BOB, FIRST, 0, 5) is None
         assert await listed(store) == [FIRST]
 

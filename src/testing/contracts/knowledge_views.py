@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import pytest
 
-from llm_backend.application.ports.views import ReadyDocument
+from llm_backend.application.ports.views import FindableDocument
 from llm_backend.domain.ids import DocumentId, KnowledgeBaseId, UserId
 from llm_backend.domain.knowledge import (
     EmbeddingSpace,
@@ -57,7 +57,7 @@ class KnowledgeViewsContract:
 
         assert await listed(store) == ["c", "a", "b"]
 
-    async def test_only_ready_ones_of_the_shelf_are_found_ready(self, store: Store) -> None:
+    async def test_only_ready_ones_of_the_shelf_are_found(self, store: Store) -> None:
         await given_a_shelf(store)
         await given_ready(store, a_document("ready", attempt=4, name="a name"))
         await given_ready(store, a_document("not asked for"))
@@ -69,10 +69,10 @@ class KnowledgeViewsContract:
             DocumentId(name) for name in ("ready", "of bob", "buried", "pending", "unknown", "x' OR '1'='1", "ready")
         ]
 
-        found = await store.knowledge_views.ready(ALICE, SHELF, asked)
+        found = await store.knowledge_views.findable(ALICE, SHELF, asked)
 
-        assert dict(found) == {"ready": ReadyDocument(name="a name", attempt=4)}
-        assert not await store.knowledge_views.ready(ALICE, SHELF, [])
+        assert dict(found) == {"ready": FindableDocument(name="a name", attempt=4)}
+        assert not await store.knowledge_views.findable(ALICE, SHELF, [])
 
     @pytest.mark.parametrize(("start", "end"), [(0, 3), (2, 9), (4, 5), (0, 14), (12, 99), (5, 5), (14, 20)])
     async def test_a_quotation_is_those_characters_of_the_text(self, store: Store, start: int, end: int) -> None:

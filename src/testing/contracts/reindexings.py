@@ -17,6 +17,7 @@ from llm_backend.domain.ids import DocumentId, KnowledgeBaseId, ReindexingId, Us
 from llm_backend.domain.knowledge import EmbeddingSpace
 from llm_backend.domain.reindexing import Reindexing, ReindexingState
 from llm_backend.testing.builders import NOON, a_chunk, a_document, a_reindexing
+from llm_backend.testing.contracts.ingestion import attempt_found, begin_attempt, given_readable, mark_readable
 from llm_backend.testing.contracts.knowledge_views import FIRST, SHELF, SPACE, bury, given_a_shelf
 from llm_backend.testing.contracts.store import ALICE, BOB, Store, a_vector, given_pending, given_ready
 
@@ -360,3 +361,18 @@ class ReindexingsContract:
             assert await work.reindexings.running(SHELF) is None
             assert {SPACE, TARGET} == set(await work.documents.spaces_of([FIRST]))
         assert not await unsettled(store, LONG_AGO)
+
+    async def test_what_is_readable_is_so_until_its_knowledge_base_has_moved(self, store: Store) -> None:
+        await given_a_shelf(store)
+        await given_readable(store)
+        await start(store)
+        assert await documents_in(store, SPACE) == [FIRST]
+
+        assert await finish(store)
+
+        assert await attempt_found(store) is None
+        assert await documents_in(store, SPACE) == await documents_in(store, TARGET) == []
+        assert await begin_attempt(store) == 3
+        assert await mark_readable(store, 3, space=TARGET) == 4
+        assert await documents_in(store, SPACE) == []
+        assert await documents_in(store, TARGET) == [FIRST]

@@ -16,6 +16,7 @@ from llm_backend.domain.knowledge import EmbeddingSpace, StoredChunk
 from llm_backend.infrastructure.lancedb.batches import Batches
 from llm_backend.infrastructure.lancedb.database import table_name
 from llm_backend.infrastructure.lancedb.index import SEARCHES_AT_ONCE, LanceDbPassageIndex
+from llm_backend.infrastructure.lancedb.vectors import WORTH_AN_INDEX
 from llm_backend.testing.contracts.passage_index import (
     EAST,
     OTHER_SHELF,
@@ -346,3 +347,16 @@ async def test_a_large_table_gets_a_vector_index_that_changes_next_to_nothing(tm
         assert ("new", 0) in await nearest(index, large[0], limit=3)
         found = await index.search(space, SHELF, text="", vector=large[0].vector, limit=10)
         assert max(one.parts.cosine for one in found) == pytest.approx(1, abs=1e-5)
+
+
+async def test_a_large_table_without_vectors_is_tidied_like_any_other(tmp_path: Path) -> None:
+    """As after a long document whose embedding model is away: nothing can be learned of vectors that are not there."""
+    words = [stored(f"fox {n}", document="words", position=n, vector=None) for n in range(WORTH_AN_INDEX)]
+
+    async with LanceDbPassageIndex(str(tmp_path), tidied_apart=sys.maxsize) as index:
+        await index.add(SPACE, words, new=True)
+        await index.optimize()
+        found = await index.search(SPACE, SHELF, text="fox 7", vector=EAST, limit=10)
+
+    assert len(found) == 10
+    assert all(one.parts.vector_rank is None for one in found)

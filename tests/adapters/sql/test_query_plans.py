@@ -12,6 +12,7 @@ from llm_backend.infrastructure.sql import file_views, jobs, journal, leases, re
 from llm_backend.infrastructure.sql.repositories import (
     conversations,
     deleted_places,
+    document_states,
     documents,
     files,
     knowledge_bases,
@@ -34,7 +35,7 @@ STATEMENTS: dict[str, ClauseElement] = {
     f"{module.__name__.rpartition('.')[2]}{name}": statement
     for module in (
         *(views, file_views, responses, journal, leases, jobs, session_views),
-        *(conversations, deleted_places, documents, files, knowledge_bases, reindexings),
+        *(conversations, deleted_places, document_states, documents, files, knowledge_bases, reindexings),
     )
     for name, statement in statements_of(module)
 }

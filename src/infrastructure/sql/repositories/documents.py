@@ -3,10 +3,9 @@
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from functools import partial
 
 import msgspec
-from sqlalchemy import Integer, Text, Update, and_, bindparam, delete, exists, false, insert, select, true, update
+from sqlalchemy import Integer, Text, and_, bindparam, delete, exists, false, insert, select, update
 
 from llm_backend.domain.errors import DocumentNotFound, KnowledgeBaseNotFound
 from llm_backend.domain.filters import Attributes
@@ -19,9 +18,21 @@ from llm_backend.infrastructure.sql.errors import Violation
 from llm_backend.infrastructure.sql.mapping import DOCUMENT_COLUMNS, document_from, document_values
 from llm_backend.infrastructure.sql.repositories.document_contents import (
     add_contents,
-    drop_contents,
     replace_contents,
     replace_vectors,
+)
+from llm_backend.infrastructure.sql.repositories.document_states import (
+    COMPLETE,
+    EMBEDDING_KEY,
+    ENTER_OWN_SPACE,
+    HOLD_SPACE,
+    IN_SPACE,
+    PENDING_ATTEMPT,
+    begun,
+    cancelled,
+    failed,
+    made_readable,
+    made_ready,
 )
 from llm_backend.infrastructure.sql.rows import (
     DELETED,
@@ -75,19 +86,7 @@ _READY_ONE = and_(
     documents.c.owner == bindparam("of"),
     documents.c.state == READY,
 )
-_PENDING_ATTEMPT = and_(
-    documents.c.id == bindparam("document"),
-    documents.c.attempt == bindparam("number"),
-    documents.c.state == PENDING,
-)
-_PENDING_ONE = and_(documents.c.id == bindparam("document"), documents.c.state == PENDING)
 _TOMBSTONE = and_(documents.c.id == bindparam("document"), documents.c.state == DELETED)
-
-_IN_SPACE = and_(
-    embeddings.c.document_id == bindparam("document"),
-    embeddings.c.embedding_model == bindparam("model"),
-    embeddings.c.dimensions == bindparam("size"),
-)
 
 _GET = select(*DOCUMENT_COLUMNS).where(_READY_ONE)
 _FIND = (
@@ -98,43 +97,22 @@ _FIND = (
 _SPACES_OF = select(embeddings.c.document_id, embeddings.c.embedding_model, embeddings.c.dimensions).where(
     IsMember(embeddings.c.document_id, bindparam("documents"))
 )
-# Who holds the knowledge base like this keeps it from being moved to another space until the end. Always before the
-# document, as whoever removes a knowledge base does.
-_HOLD_SPACE = (
-    select(knowledge_bases.c.embedding_model, knowledge_bases.c.dimensions)
-    .join(documents, documents.c.knowledge_base_id == knowledge_bases.c.id)
-    .where(documents.c.id == bindparam("document"))
-    .with_for_update(read=True, of=knowledge_bases)
-)
-_EMBEDDING_KEY = ["document_id", "embedding_model", "dimensions"]
-_ENTER_OWN_SPACE = (
-    upsert(embeddings)
-    .from_select(
-        [*_EMBEDDING_KEY, "complete"],
-        select(documents.c.id, knowledge_bases.c.embedding_model, knowledge_bases.c.dimensions, false())
-        .join(knowledge_bases, knowledge_bases.c.id == documents.c.knowledge_base_id)
-        .where(documents.c.id == bindparam("document")),
-    )
-    .on_conflict_do_nothing(index_elements=_EMBEDDING_KEY)
-)
 _ENTER_SPACE = (
     upsert(embeddings)
     .from_select(
-        [*_EMBEDDING_KEY, "complete"],
+        [*EMBEDDING_KEY, "complete"],
         select(documents.c.id, bindparam("model", type_=Text), bindparam("size", type_=Integer), false()).where(
             documents.c.state == READY, IsMember(documents.c.id, bindparam("documents"))
         ),
     )
-    .on_conflict_do_nothing(index_elements=_EMBEDDING_KEY)
+    .on_conflict_do_nothing(index_elements=EMBEDDING_KEY)
 )
 _ENTERED = select(embeddings.c.document_id).where(
     IsMember(embeddings.c.document_id, bindparam("documents", type_=Text)),
     embeddings.c.embedding_model == bindparam("model"),
     embeddings.c.dimensions == bindparam("size"),
 )
-_IS_IN_SPACE = select(embeddings.c.document_id).where(_IN_SPACE)
-_COMPLETE = update(embeddings).where(_IN_SPACE).values(complete=true())
-_MARK_EMBEDDED = _COMPLETE.where(
+_MARK_EMBEDDED = COMPLETE.where(
     exists().where(
         documents.c.id == bindparam("document"),
         documents.c.attempt == bindparam("number"),
@@ -158,9 +136,7 @@ _LACKING = (
     .limit(bindparam("most"))
 )
 _ADD = insert(documents)
-_BEGIN_ATTEMPT = update(documents).where(_PENDING_ONE).values(attempt=documents.c.attempt + 1)
-_ATTEMPT = select(documents.c.attempt).where(documents.c.id == bindparam("document"))
-_NAME_TYPE = update(documents).where(_PENDING_ATTEMPT).values(file_type=bindparam("kind"))
+_NAME_TYPE = update(documents).where(PENDING_ATTEMPT).values(file_type=bindparam("kind"))
 _SEEN_ONE = and_(
     documents.c.id == bindparam("document"),
     documents.c.knowledge_base_id == bindparam("shelf"),
@@ -169,9 +145,6 @@ _SEEN_ONE = and_(
 )
 _NOTE = note_documents(_SEEN_ONE)
 _BURY = update(documents).where(_SEEN_ONE).values(state=DELETED)
-_MARK_READY = update(documents).where(_PENDING_ATTEMPT).values(state=READY)
-_MARK_FAILED = update(documents).where(_PENDING_ONE).values(state=FAILED, reason=bindparam("why"))
-_CANCEL = _MARK_FAILED.where(documents.c.owner == bindparam("of"))
 _FORGET = delete(documents).where(_TOMBSTONE)
 _IS_CURRENT = (
     select(documents.c.id)
@@ -182,7 +155,7 @@ _IS_CURRENT = (
     )
     .with_for_update(key_share=True)
 )
-_REMEMBER = update(embeddings).where(_IN_SPACE).values(statistics=bindparam("remembered"))
+_REMEMBER = update(embeddings).where(IN_SPACE).values(statistics=bindparam("remembered"))
 _ALL_PENDING = select(documents.c.id, documents.c.sequence).where(documents.c.state == PENDING)
 _LIVING = select(documents.c.id).where(
     documents.c.state.in_((PENDING, READY)), IsMember(documents.c.id, bindparam("documents", type_=Text))
@@ -207,7 +180,7 @@ class SqlDocuments:
             if not statements.execute(_SHELF, shelf).rows:
                 raise KnowledgeBaseNotFound
             statements.execute(_ADD, document_values(document))
-            statements.execute(_ENTER_OWN_SPACE, {"document": document.id})
+            statements.execute(ENTER_OWN_SPACE, {"document": document.id})
             add_contents(statements, document.id, text, chunks, blocks)
 
         try:
@@ -259,7 +232,7 @@ class SqlDocuments:
         return by_space
 
     async def begin_attempt(self, document: DocumentId) -> int | None:
-        return await self._transaction.together(partial(_begun, document))
+        return await self._transaction.together(lambda statements: begun(statements, document))
 
     async def store_contents(
         self,
@@ -271,7 +244,7 @@ class SqlDocuments:
         blocks: Sequence[Block] = (),
     ) -> bool:
         def store(statements: Statements) -> bool:
-            statements.execute(_HOLD_SPACE, {"document": document})
+            statements.execute(HOLD_SPACE, {"document": document})
             named = statements.execute(_NAME_TYPE, {"document": document, "number": attempt, "kind": file_type})
             if not named.changed:
                 return False
@@ -289,7 +262,7 @@ class SqlDocuments:
         statistics: bytes | None = None,
     ) -> None:
         def store(statements: Statements) -> None:
-            statements.execute(_HOLD_SPACE, {"document": document})
+            statements.execute(HOLD_SPACE, {"document": document})
             current = statements.execute(_IS_CURRENT, {"document": document, "number": attempt}).rows
             remembered = {**_place(document, space), "remembered": statistics}
             if current and statements.execute(_REMEMBER, remembered).changed:
@@ -297,8 +270,11 @@ class SqlDocuments:
 
         await self._transaction.together(store)
 
+    async def mark_readable(self, document: DocumentId, attempt: int, space: EmbeddingSpace) -> int | None:
+        return await self._transaction.together(lambda statements: made_readable(statements, document, attempt, space))
+
     async def mark_ready(self, document: DocumentId, attempt: int) -> bool:
-        return await self._transaction.together(partial(_made_ready, document, attempt))
+        return await self._transaction.together(lambda statements: made_ready(statements, document, attempt))
 
     async def lacking(
         self, knowledge_base: KnowledgeBaseId, space: EmbeddingSpace, *, limit: int
@@ -331,12 +307,10 @@ class SqlDocuments:
             raise DocumentNotFound
 
     async def mark_failed(self, document: DocumentId, reason: str) -> bool:
-        values = {"document": document, "why": reason}
-        return await self._transaction.together(partial(_failed, document, _MARK_FAILED, values))
+        return await self._transaction.together(lambda statements: failed(statements, document, reason))
 
     async def cancel(self, owner: UserId, document: DocumentId, reason: str) -> bool:
-        values = {"of": owner, "document": document, "why": reason}
-        return await self._transaction.together(partial(_failed, document, _CANCEL, values))
+        return await self._transaction.together(lambda statements: cancelled(statements, owner, document, reason))
 
     async def pending(self) -> Sequence[DocumentId]:
         found = await self._transaction.execute(_ALL_PENDING)
@@ -356,34 +330,6 @@ class SqlDocuments:
 
     async def forget(self, document: DocumentId) -> None:
         await self._transaction.execute(_FORGET, {"document": document})
-
-
-def _begun(document: DocumentId, statements: Statements) -> int | None:
-    if not statements.execute(_BEGIN_ATTEMPT, {"document": document}).changed:
-        return None
-    statements.execute(_ENTER_OWN_SPACE, {"document": document})
-    ((attempt,),) = statements.execute(_ATTEMPT, {"document": document}).rows
-    return int(attempt)
-
-
-def _made_ready(document: DocumentId, attempt: int, statements: Statements) -> bool:
-    space = statements.execute(_HOLD_SPACE, {"document": document}).rows
-    if not space:
-        return False
-    place = {"document": document, "model": space[0][0], "size": space[0][1]}
-    if not statements.execute(_IS_IN_SPACE, place).rows:
-        return False
-    if not statements.execute(_MARK_READY, {"document": document, "number": attempt}).changed:
-        return False
-    statements.execute(_COMPLETE, place)
-    return True
-
-
-def _failed(document: DocumentId, mark: Update, values: Mapping[str, object], statements: Statements) -> bool:
-    if not statements.execute(mark, values).changed:
-        return False
-    drop_contents(statements, document)
-    return True
 
 
 def _place(document: DocumentId, space: EmbeddingSpace) -> dict[str, object]:

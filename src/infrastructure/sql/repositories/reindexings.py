@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import Text, and_, bindparam, delete, exists, false, insert, or_, select, update
+from sqlalchemy import Text, and_, bindparam, delete, exists, false, insert, null, or_, select, update
 
 from llm_backend.domain.errors import EmbeddingModelInUse, KnowledgeBaseNotFound, ReindexingInProgress
 from llm_backend.domain.ids import DocumentId, KnowledgeBaseId, ReindexingId, UserId
@@ -14,6 +14,7 @@ from llm_backend.infrastructure.sql.reindexing_mapping import REINDEXING_COLUMNS
 from llm_backend.infrastructure.sql.repositories.documents import IS_LACKING
 from llm_backend.infrastructure.sql.rows import (
     DELETED,
+    PENDING,
     RUNNING,
     documents,
     embeddings,
@@ -57,6 +58,16 @@ _SWITCH = (
     update(knowledge_bases)
     .where(knowledge_bases.c.id == _SHELF)
     .values(embedding_model=bindparam("model"), dimensions=bindparam("size"))
+)
+# The index of another space has nothing of them.
+_UNREAD = (
+    update(documents)
+    .where(
+        documents.c.knowledge_base_id == _SHELF,
+        documents.c.state == PENDING,
+        documents.c.readable_attempt.is_not(None),
+    )
+    .values(readable_attempt=null())
 )
 
 _IS_SOURCE = and_(
@@ -165,6 +176,7 @@ class SqlReindexings:
         if not await self._end(reindexing, ReindexingState.DONE, None, at):
             return False
         await self._transaction.execute(_SWITCH, place)
+        await self._transaction.execute(_UNREAD, place)
         return True
 
     async def fail(self, reindexing: ReindexingId, reason: str, *, at: datetime) -> bool:

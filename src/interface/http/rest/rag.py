@@ -138,7 +138,8 @@ class PassageOut(msgspec.Struct, omit_defaults=True):
 
 
 class PassagesOut(msgspec.Struct, omit_defaults=True):
-    """`degraded` is there when vectors, reranking or a part of the index were not to be had."""
+    """`degraded` is there when vectors, be it those of one document, reranking or a part of the index were not to be
+    had."""
 
     success: bool
     results: list[PassageOut]
