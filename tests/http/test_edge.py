@@ -99,7 +99,8 @@ async def test_what_goes_wrong_outside_of_handlers_is_logged_once_too(
     assert len([record for record in caplog.records if record.exc_info]) == 1
 
 
-async def test_a_request_leaves_nothing_to_the_garbage_collector() -> None:
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+async def test_a_request_leaves_nothing_to_the_garbage_collector(method: str) -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
         assert piece_writer(scope, send)(b"piece") is None
@@ -116,7 +117,7 @@ async def test_a_request_leaves_nothing_to_the_garbage_collector() -> None:
 
     client = Client()
     freed = weakref.ref(client)
-    scope: Any = {"type": "http", "method": "GET", "path": "/", "raw_path": b"/", "headers": [], "client": client}
+    scope: Any = {"type": "http", "method": method, "path": "/", "raw_path": b"/", "headers": [], "client": client}
     scope[PIECES] = partial(client.write, scope)
     gc.disable()
     try:

@@ -329,6 +329,12 @@ HANDSHAKE = (
 )
 
 
+async def test_a_handshake_behind_a_request_that_is_still_answered_is_a_request_like_any_other(wire: Wire) -> None:
+    await wire.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n" + HANDSHAKE + b"\r\n")
+
+    assert [(await wire.reply())[0] for _ in range(2)] == [200, 405]
+
+
 @pytest.mark.parametrize(
     ("handshake", "refused"),
     [

@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 PATIENCE = 5.0  # seconds to wait for another process that writes
 TURN_PATIENCE = 30.0  # for another writer in this one, which may be storing the vectors of a whole book
-READS_AT_ONCE = 16
+READS_AT_ONCE = 4  # small enough that nobody waits long behind somebody else's big read
 WRITES_AT_ONCE = 256
 
 _DIALECT = sqlite.dialect(paramstyle="qmark")

@@ -82,8 +82,8 @@ class SqlStore:
         bulk: Reader | None = None,
         reserved: Reader | None = None,
     ) -> None:
-        """With `bulk`, nobody waits behind the reads of documents and accounts; with `reserved`, leases and `check`
-        wait behind no reads of clients."""
+        """With `bulk`, conversations do not wait behind the reads of documents and usage; with `reserved`, leases and
+        `check` do not wait behind those of clients."""
         bulk = bulk or reader
         self.transactions = transactions
         self.session_views = SqlSessionViews(reader)

@@ -11,6 +11,7 @@ from http import HTTPStatus
 from typing import Any, ClassVar
 from urllib.parse import unquote
 
+from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from llm_backend.interface.http.edge import PIECES, refusal, request_id_of
@@ -18,7 +19,7 @@ from llm_backend.interface.http.errors import REQUEST_ID
 from llm_backend.interface.http.sockets import SocketConnection
 
 LONGEST_HEAD = 64 * 1024  # bytes
-SOCKETS = {b"/v1/responses"}  # the paths that speak WebSocket
+SOCKETS = {"/v1/responses"}  # the paths that speak WebSocket
 REFUSALS = {
     400: ("malformed_request", "This is not an HTTP request"),
     408: ("request_timeout", "The request took too long to arrive"),
@@ -88,8 +89,11 @@ class PatientConnection(HttpToolsProtocol):
             self._is_too_large = True  # though it came in one piece
             raise _TooLarge
         super().on_headers_complete()  # raises for targets that cannot be taken apart: then no body is awaited
-        self.scope[PIECES] = partial(_write_piece, self.cycle)  # type: ignore[literal-required]
         self._in_body = True
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        cycle.scope[PIECES] = partial(_write_piece, cycle)  # type: ignore[literal-required]
+        super()._start_asgi_task(cycle, app)
 
     def on_message_complete(self) -> None:
         self._body_arrived()
@@ -99,7 +103,8 @@ class PatientConnection(HttpToolsProtocol):
         """A request to upgrade elsewhere, by another method or with a body is answered as if it had asked for none."""
         return (
             super()._should_upgrade()
-            and self.url.partition(b"?")[0].rstrip(b"/") in SOCKETS
+            and self._is_idle()  # or what is still to come of another reply would get into the WebSocket
+            and self._path().rstrip("/") in SOCKETS
             and self.scope["method"] == "GET"
             and not any(map(_announces_body, self.headers))
         )
@@ -171,7 +176,7 @@ class PatientConnection(HttpToolsProtocol):
 
     def _path(self) -> str:
         """Whom the request is for, as far as that has come: also where the parser could not read it."""
-        found = _TARGET.match(self._head.lstrip() or b" " + self.url)
+        found = _TARGET.match(b" " + self.url if self.url else self._head.lstrip())
         return unquote(found[1].decode("latin-1")) if found else ""
 
     def _request_id(self) -> str:
@@ -185,7 +190,7 @@ def _write_piece(cycle: RequestResponseCycle, piece: bytes) -> bool:
 
     The long way is a message, a coroutine, and all that has to be looked at only once for a response.
     """
-    if cycle.flow.write_paused or cycle.disconnected or not cycle.chunked_encoding:
+    if cycle.flow.write_paused or cycle.disconnected or cycle.response_complete or not cycle.chunked_encoding:
         return False
     cycle.transport.write(b"%x\r\n%b\r\n" % (len(piece), piece))
     return True

@@ -29,7 +29,8 @@ PRIVATE = (b"cache-control", b"no-store")
 _RUN = token_hex(5)
 _NUMBERS = count(1)
 PIECES = "llm_backend.pieces"
-"""Where a server may leave in the scope what writes a piece of a body that has begun, if it can do so at once."""
+"""Where a server may leave in the scope what writes a piece of a body that has begun, if it can do so at once: past all
+that wraps `send` between the server and the edge."""
 _WRITE = "llm_backend.write"
 
 Write: TypeAlias = Callable[[bytes], Awaitable[None] | None]
@@ -79,12 +80,8 @@ class Edge:
         """
 
         async def send_head(message: Message) -> None:
-            if message["type"] != "http.response.start":
-                return
-            if _begins_events(message):
-                await method_not_allowed("GET", scope["path"])(scope, receive, send_head)
-            else:
-                await send(message)
+            if message["type"] == "http.response.start":
+                await send(_refused_events(scope["path"]) if _begins_events(message) else message)
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
 
         as_get: Any = {**scope, "method": "GET"}  # a copy: the server has to go on knowing that it was HEAD
@@ -142,6 +139,12 @@ class _Exchange:
 def _begins_events(message: Any) -> bool:
     media_type = EVENT_STREAM.encode()
     return any(name == b"content-type" and value.startswith(media_type) for name, value in message["headers"])
+
+
+def _refused_events(path: str) -> Message:
+    """The head of a 405."""
+    headers, _ = method_not_allowed("GET", path).written()
+    return {"type": "http.response.start", "status": 405, "headers": headers}
 
 
 def _answering_handshakes(scope: Scope, receive: Receive, send: Send) -> Send:

@@ -190,8 +190,7 @@ def reply_to(error: Exception, scope: Scope) -> ErrorReply:
         param = getattr(error, "param", None)
         return refused(_status(type(error), path), error.code, str(error), path, _headers(error), param=param)
     if isinstance(error, MethodNotAllowedException):
-        allowed = (error.headers or {}).get("allow", "")
-        return method_not_allowed(allowed.replace("GET", "GET, HEAD"), path)  # of HEAD, no route knows
+        return method_not_allowed(_methods((error.headers or {}).get("allow", "")), path)
     if translated := _translated(error):
         return reply_to(translated, scope)
     if isinstance(error, HTTPException) and error.status_code < 500:
@@ -230,6 +229,11 @@ def text_of_code(code: str) -> str:
 def reply_to_code(code: str, message: str, scope: Scope) -> ErrorReply:
     kind = _KIND_OF_CODE.get(code, UpstreamFailed)
     return refused(_status(kind, scope["path"]), code, message, scope["path"])
+
+
+def _methods(allowed: str) -> str:
+    """Of HEAD, no route knows; and routes take WebSockets for a method."""
+    return allowed.replace("GET", "GET, HEAD").replace(", websocket", "")
 
 
 def method_not_allowed(allowed: str, path: str) -> ErrorReply:

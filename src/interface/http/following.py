@@ -118,6 +118,7 @@ class AnswerStream:
             logger.exception("a stream broke off")
             ending = self.framing.encode_failure(Failed("internal_error", "The stream was broken off"))
         if not self._ended:
+            self._ended = True
             await self._send({"type": "http.response.body", "body": ending, "more_body": False})
 
     def take(self, events: Batch) -> bool:
@@ -143,7 +144,7 @@ class AnswerStream:
         while not await self._is_left(receive):
             if self._silence() <= timedelta():
                 self._written_at = self._now()
-                if self._open and (unsent := self._write(PING)):
+                if self._open and not self._ended and (unsent := self._write(PING)):
                     await unsent
         self._left = True
         writer.cancel()

@@ -23,10 +23,17 @@ class SocketConnection(WebSocketsSansIOProtocol):
             max_size=self.config.ws_max_size,
             logger=self.conn.logger,
         )
-        self.app = partial(self._settled_by, self.app)
+
+    async def run_asgi(self) -> None:
+        """A refusal settles a handshake, too; uvicorn would log it as a fault of the application."""
+        app = self.app
+        self.app = partial(self._settled_by, app)
+        try:
+            await super().run_asgi()
+        finally:
+            self.app = app  # and no cycle is left to the garbage collector
 
     async def _settled_by(self, app: Any, scope: Any, receive: Any, send: Any) -> None:
-        """A refusal settles a handshake, too; uvicorn would log it as a fault of the application."""
         await app(scope, receive, send)
         self.handshake_complete |= self.initial_response is not None
 

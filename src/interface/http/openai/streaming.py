@@ -83,14 +83,16 @@ class EventStream:
 
     def _pour(self, events: bytes) -> None:
         """The hot path: one piece, one write, and no task is woken up for it."""
-        if self._sending is not None:
-            self._wait_with(events)
-            return
         if not self._open:
             self._open = True
-            unsent = begun(self._send({"type": "http.response.start", "status": 200, "headers": list(HEADERS)}))
-            assert unsent is None  # the head alone never fills a buffer
-        if (unsent := self._write(events)) is not None:
+            self._go_on(begun(self._send({"type": "http.response.start", "status": 200, "headers": list(HEADERS)})))
+        if self._sending is None:
+            self._go_on(self._write(events))
+        else:
+            self._wait_with(events)
+
+    def _go_on(self, unsent: Awaitable[None] | None) -> None:
+        if unsent is not None:
             self._sending = asyncio.create_task(self._send_waiting(unsent))
 
     def _wait_with(self, events: bytes) -> None:
