@@ -24,9 +24,11 @@ from llm_backend.application.ports.usage import UsageLog
 from llm_backend.application.ports.views import ConversationViews, KnowledgeViews
 from llm_backend.domain.ids import WriterId
 from llm_backend.infrastructure.sql.api_keys import SqlApiKeyViews
+from llm_backend.infrastructure.sql.conversation_views import SqlConversationViews
 from llm_backend.infrastructure.sql.file_views import SqlFileViews
 from llm_backend.infrastructure.sql.jobs import SqlJobs
 from llm_backend.infrastructure.sql.journal import SqlAnswerJournal
+from llm_backend.infrastructure.sql.knowledge_views import SqlKnowledgeViews
 from llm_backend.infrastructure.sql.leases import SqlAnswerLeases
 from llm_backend.infrastructure.sql.migrating import migrate, pending
 from llm_backend.infrastructure.sql.ports import Reader, Writer
@@ -48,7 +50,6 @@ from llm_backend.infrastructure.sql.statements import Query
 from llm_backend.infrastructure.sql.threaded import ThreadedConnections
 from llm_backend.infrastructure.sql.unit_of_work import SqlUnitOfWorkFactory, connected
 from llm_backend.infrastructure.sql.usage import SqlUsageLog
-from llm_backend.infrastructure.sql.views import SqlConversationViews, SqlKnowledgeViews
 from llm_backend.infrastructure.sql.write_turns import WriteTurns
 
 MIGRATION_PATIENCE = timedelta(hours=6)  # to wait for another replica that migrates, however large the tables are

@@ -8,7 +8,16 @@ from types import ModuleType
 import pytest
 from sqlalchemy import ClauseElement, CompoundSelect, Select, UpdateBase
 
-from llm_backend.infrastructure.sql import file_views, jobs, journal, leases, responses, session_views, views
+from llm_backend.infrastructure.sql import (
+    conversation_views,
+    file_views,
+    jobs,
+    journal,
+    knowledge_views,
+    leases,
+    responses,
+    session_views,
+)
 from llm_backend.infrastructure.sql.repositories import (
     conversations,
     deleted_places,
@@ -34,13 +43,13 @@ def statements_of(module: ModuleType) -> Iterator[tuple[str, ClauseElement]]:
 STATEMENTS: dict[str, ClauseElement] = {
     f"{module.__name__.rpartition('.')[2]}{name}": statement
     for module in (
-        *(views, file_views, responses, journal, leases, jobs, session_views),
+        *(conversation_views, knowledge_views, file_views, responses, journal, leases, jobs, session_views),
         *(conversations, deleted_places, document_states, documents, files, knowledge_bases, reindexings),
     )
     for name, statement in statements_of(module)
 }
 # What looks at everything on purpose.
-EVERYTHING = {"views_OF_SHELVES", "reindexings_FORGET", "views_COUNT_OUTDATED", "journal_OUTDATED", "leases_BEATS"}
+EVERYTHING = {"knowledge_views_OF_SHELVES", "reindexings_FORGET", "journal_OUTDATED", "leases_BEATS"}
 NO_TABLE = ("SCAN CONSTANT ROW", "SCAN json_each", "SCAN lineage")
 # What is sorted nonetheless, as it is little: at most 1000 rows.
 SORTED = {"responses_LINEAGE", "files_ATTACHED"}
