@@ -176,8 +176,7 @@ def _fetched_in_one_moment(connection: sqlite3.Connection, queries: Sequence[Que
 class SqliteReader:
     """Reads what has been committed, in a thread of its own.
 
-    A second one for the same reads would only compete for the interpreter's lock, which SQLite gives up at every row:
-    a send of a hundred tokens costs a tenth more with it.
+    A second one for the same reads would only compete for the interpreter's lock, which SQLite gives up at every row.
     """
 
     def __init__(self, path: Path, name: str, *, patience: float = PATIENCE, pragmas: Pragmas | None = None) -> None:
