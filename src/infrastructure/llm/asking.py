@@ -12,8 +12,8 @@ def request_to(
 ) -> httpx.Request:
     """POST with a `body` of JSON, GET without. `key` is printable ASCII; `connect` is how long connecting may take.
 
-    httpx is given all that it would find out for each request: `content=body` takes five times as long, and
-    `client.build_request` three times as long as that.
+    httpx is given all that it would find out for each request: `content=body` takes three times as long (19 instead of
+    6 µs), and `client.build_request` twelve times.
     """
     headers = [(b"Host", url.netloc), (b"Accept", accept), *_AGENT]
     if key is not None:
