@@ -143,7 +143,13 @@ class PassageTable:
                 else:
                     await elsewhere(self._table.name)
                     await self._vector_index.look()
-                self._optimized_version = await self._table.version()
+                await self._note_if_in_order()
+
+    async def _note_if_in_order(self) -> None:
+        """What others have written in the meantime is left for the next time, which must not think that all is done."""
+        version = await self._table.version()
+        if all(index.num_unindexed_rows == 0 for index in await self._table.list_indices()):
+            self._optimized_version = version
 
     async def _by_text(self, mine: Expr, text: str, limit: int) -> pa.Table:
         query = self._table.query().nearest_to_text(text, columns=["search_text"]).where(mine)

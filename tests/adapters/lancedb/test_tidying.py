@@ -10,8 +10,9 @@ import pytest
 from llm_backend.application.indexing import OptimizeIndex
 from llm_backend.domain.errors import IndexUnavailable
 from llm_backend.domain.knowledge import EmbeddingSpace
-from llm_backend.infrastructure.lancedb.database import table_name
+from llm_backend.infrastructure.lancedb.database import connect, table_name
 from llm_backend.infrastructure.lancedb.index import LanceDbPassageIndex
+from llm_backend.infrastructure.lancedb.table import PassageTable
 from llm_backend.infrastructure.lancedb.tidying import TIDIER, Tidying
 from llm_backend.testing.contracts.passage_index import EAST, OTHER_SPACE, SHELF, SPACE, stored, texts
 
@@ -87,6 +88,23 @@ async def test_a_search_that_fails_meanwhile_does_not_begin_it_again(tmp_path: P
         assert not tidiers()
 
     assert len(seen) == 1
+
+
+async def test_what_is_written_meanwhile_is_indexed_the_next_time(tmp_path: Path) -> None:
+    async def elsewhere(_name: str) -> None:
+        await another.optimize()
+        await table.add([stored("late fox", position=1)], new=True)
+
+    connection = await connect(str(tmp_path), {})
+    table = await PassageTable.make(connection, table_name(SPACE), SPACE.dimensions, timedelta(hours=1))
+    another = await PassageTable.make(connection, table_name(SPACE), SPACE.dimensions, timedelta(hours=1))
+    await table.add([stored("fox")], new=True)
+
+    await table.optimize(elsewhere)
+    assert await unindexed_rows(tmp_path) == 1
+    await table.optimize()
+
+    assert await unindexed_rows(tmp_path) == 0
 
 
 async def test_what_fails_within_the_patience_of_housekeeping_is_told(tmp_path: Path) -> None:
