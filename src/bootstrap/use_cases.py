@@ -366,7 +366,7 @@ def use_cases(
 
 def record_usage(settings: Settings, ports: Adapters) -> RecordUsage:
     prices = [
-        Price(pattern=pattern, prompt=price.prompt, completion=price.completion)
+        Price(pattern=pattern, prompt=price.prompt, completion=price.completion, cached=price.cached)
         for price in settings.llm.prices
         for pattern in price.models
     ]

@@ -91,15 +91,20 @@ class Breaker(Struct, frozen=True, kw_only=True):
 
 
 class ModelPrice(Struct, frozen=True, kw_only=True):
-    """What a million tokens cost, in whatever currency: asked (`prompt`) and answered (`completion`)."""
+    """What a million tokens cost, in whatever currency: asked (`prompt`) and answered (`completion`).
+
+    `cached` is the price of those asked that the provider says it had read before; without it, that of the others.
+    """
 
     models: tuple[str, ...]
     """Patterns such as `gpt-4o*`; the first price with a matching one counts."""
     prompt: float
     completion: float = 0.0
+    cached: float | None = None
 
     def __post_init__(self) -> None:
-        wrong = [key for key in ("prompt", "completion") if not 0 <= getattr(self, key) < MOST_EXPENSIVE]
+        given = {"prompt": self.prompt, "completion": self.completion, "cached": self.cached or 0.0}
+        wrong = [key for key, price in given.items() if not 0 <= price < MOST_EXPENSIVE]
         refuse([(key, f"must be at least 0 and below {MOST_EXPENSIVE}") for key in wrong])
 
 

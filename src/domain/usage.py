@@ -64,11 +64,21 @@ class UsageSum:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Price:
-    """Of a million tokens, asked and answered, of the models that a shell pattern such as `gpt-4o*` names."""
+    """Of a million tokens, asked and answered, of the models that a shell pattern such as `gpt-4o*` names.
+
+    Tokens of the prompt that the provider had read before cost `cached`, or as much as the others.
+    """
 
     pattern: str
     prompt: float
     completion: float
+    cached: float | None = None
+
+    def of(self, tokens: TokenUsage) -> int:
+        """In billionths: what a million tokens cost, times a thousand, is what one token costs."""
+        cached = self.prompt if self.cached is None else self.cached
+        read = (tokens.prompt - tokens.cached) * self.prompt + tokens.cached * cached
+        return round((read + tokens.completion * self.completion) * (NANO // 1_000_000))
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +88,7 @@ class PriceTable:
     prices: Sequence[Price] = ()
 
     def cost(self, model: str, tokens: TokenUsage) -> int | None:
-        """In billionths: what a million tokens cost, times a thousand, is what one token costs."""
-        for price in self.prices:
-            if is_one_of(model, [price.pattern]):
-                return round(
-                    (tokens.prompt * price.prompt + tokens.completion * price.completion) * (NANO // 1_000_000)
-                )
-        return None
+        """In billionths; None where no price is known."""
+        fitting = (price for price in self.prices if is_one_of(model, [price.pattern]))
+        price = next(fitting, None)
+        return price.of(tokens) if price else None

@@ -230,7 +230,7 @@ class TestValues:
 llm:
   aliases: {fast: gpt-4o-mini, gpt-3.5: "${OTHER:-qwen3}"}
   prices:
-    - {models: ["gpt-4o-mini*"], prompt: 0.15, completion: 0.60}
+    - {models: ["gpt-4o-mini*"], prompt: 0.15, completion: 0.60, cached: 0.075}
     - {models: ["*"], prompt: 3}
 rag: {threshold: 0.25}
 """
@@ -239,7 +239,7 @@ rag: {threshold: 0.25}
 
         assert settings.llm.aliases == {"fast": "gpt-4o-mini", "gpt-3.5": "qwen3"}
         assert settings.llm.prices == (
-            ModelPrice(models=("gpt-4o-mini*",), prompt=0.15, completion=0.60),
+            ModelPrice(models=("gpt-4o-mini*",), prompt=0.15, completion=0.60, cached=0.075),
             ModelPrice(models=("*",), prompt=3.0),
         )
         assert settings.rag.threshold == 0.25
@@ -249,6 +249,11 @@ rag: {threshold: 0.25}
         text = f'llm: {{prices: [{{models: ["*"], prompt: "{price}"}}]}}'
 
         assert list(faults_of(text, tmp_path)) == ["llm.prices[0].prompt"]
+
+    def test_a_price_of_what_was_read_before_is_a_price(self, tmp_path: Path) -> None:
+        text = 'llm: {prices: [{models: ["*"], prompt: 1, cached: -1}]}'
+
+        assert list(faults_of(text, tmp_path)) == ["llm.prices[0].cached"]
 
     @pytest.mark.parametrize("aliases", ["fast", "[fast]", "{fast: [a]}", "{fast: {a: b}}"])
     def test_what_is_no_other_name_is_a_fault(self, aliases: str, tmp_path: Path) -> None:
