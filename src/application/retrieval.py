@@ -5,6 +5,7 @@ from collections import OrderedDict, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from string import punctuation
 
 from llm_backend.application.mending import IndexState
 from llm_backend.application.ports.cache import Cache
@@ -39,6 +40,8 @@ from llm_backend.domain.relevance import relevance_of
 from llm_backend.domain.text import is_storable
 
 LONGEST_QUERY = 8192  # characters
+LONGEST_QUESTION = 64  # words; what has more is an excerpt
+MOST_ASKED = 512  # of an excerpt that are looked for
 MOST_PASSAGES = 100
 MOST_KNOWLEDGE_BASES = 100
 SUMMARIES_KEPT_FOR = timedelta(hours=1)
@@ -267,7 +270,7 @@ class Retrieve:
         return await self.index.search(
             base.space,
             base.id,
-            text=text,
+            text=_asked(text),
             vector=shelf.vector,
             limit=limit,
             documents=None if shelf.is_all else shelf.documents,
@@ -313,6 +316,16 @@ def _check(query: str, top_k: int, threshold: float) -> None:
         raise InvalidQuery
     if not 1 <= top_k <= MOST_PASSAGES or not 0 <= threshold <= 1:
         raise InvalidQuery
+
+
+def _asked(text: str) -> str:
+    """What to look for in the index. Of a long excerpt, each word once: the common ones are in it again and again, and
+    each time costs another look at every passage that has them."""
+    words = text.split()
+    if len(words) <= LONGEST_QUESTION:
+        return text
+    each = dict.fromkeys(filter(None, (word.strip(punctuation) for word in words)))
+    return " ".join(list(each)[:MOST_ASKED]) or text
 
 
 def _satisfying(where: Condition, documents: Sequence[DocumentSummary]) -> Collection[DocumentId]:

@@ -180,11 +180,12 @@ async def test_any_query_gives_scores_in_order(shelf: Shelf, query: str, top_k: 
 
 
 class ForgetfulIndex(MemoryPassageIndex):
-    """Its removals get lost; `depths` are the limits it was asked with."""
+    """Its removals get lost; `depths` are the limits it was asked with, `asked` the words."""
 
     def __init__(self) -> None:
         super().__init__()
         self.depths: list[int] = []
+        self.asked: list[str] = []
 
     async def remove(self, space: EmbeddingSpace, documents: Sequence[str], *, attempt: int | None = None) -> None:
         """Lost."""
@@ -200,6 +201,7 @@ class ForgetfulIndex(MemoryPassageIndex):
         documents: Collection[DocumentId] | None = None,
     ) -> Sequence[Candidate]:
         self.depths.append(limit)
+        self.asked.append(text)
         return await super().search(space, knowledge_base, text=text, vector=vector, limit=limit, documents=documents)
 
 
@@ -216,6 +218,21 @@ async def test_deleted_documents_that_crowd_the_index_hide_nothing(tmp_path: Pat
 
     assert [passage.document_name for passage in found.passages] == ["here.txt"]
     assert index.depths == [100, 400]
+
+
+async def test_words_of_a_long_excerpt_are_looked_for_once(tmp_path: Path) -> None:
+    shelf = Shelf(tmp_path)
+    shelf.index = index = ForgetfulIndex()
+    await shelf.open()
+    await shelf.upload("A fox.")
+    many = " ".join(f"word{number}" for number in range(600))
+
+    for query in ("The fox, the fox!", "The fox, the hen - " * 20, "狐狸在森林里。" * 1000, many, "- " * 99):
+        await shelf.retrieve()(ALICE, shelf.id, query)
+
+    assert index.asked[:3] == ["the fox, the fox!", "the fox hen", "狐狸在森林里。" * 1000]
+    assert index.asked[3].split() == many.split()[:512]
+    assert index.asked[4]
 
 
 class OvertakenIndex(MemoryPassageIndex):
