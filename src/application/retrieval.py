@@ -3,8 +3,9 @@
 import asyncio
 from collections import OrderedDict, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
+from string import punctuation
 
 from llm_backend.application.mending import IndexState
 from llm_backend.application.ports.cache import Cache
@@ -39,10 +40,13 @@ from llm_backend.domain.relevance import relevance_of
 from llm_backend.domain.text import is_storable
 
 LONGEST_QUERY = 8192  # characters
+LONGEST_QUESTION = 64  # words; what has more is an excerpt
+MOST_ASKED = 512  # of an excerpt that are looked for
 MOST_PASSAGES = 100
 MOST_KNOWLEDGE_BASES = 100
 SUMMARIES_KEPT_FOR = timedelta(hours=1)
-DEPTHS = (100, 400, 1600)  # candidates by words and by vector; deeper only when deleted documents crowd them out
+# Candidates by words and by vector. Deeper only when deleted documents crowd them out, or documents have changed.
+DEPTHS = (100, 400, 1600)
 
 
 class CorpusSummaries:
@@ -159,7 +163,7 @@ class Retrieve:
         text = self.folding(query)
         shelves = await self._shelves(bases, text, where)
         try:
-            hits = await asyncio.gather(*(self._hits(shelf, text, top_k) for shelf in shelves))
+            hits = await asyncio.gather(*(self._hits(shelf, text, top_k, where) for shelf in shelves))
         except IndexUnavailable:
             self.state.suspect()
             raise
@@ -220,28 +224,53 @@ class Retrieve:
         found = await asyncio.to_thread(_satisfying, where, documents)
         return found, len(found) == len(documents) > 0
 
-    async def _hits(self, shelf: _Shelf, text: str, wanted: int) -> _Hits:
+    async def _hits(self, shelf: _Shelf, text: str, wanted: int, where: Condition | None) -> _Hits:
         alive: list[Candidate] = []
         documents: Mapping[DocumentId, FindableDocument] = {}
-        if shelf.documents is not None and not shelf.documents:
-            return _Hits(shelf=shelf, documents=documents)
+        stamp = None
         for depth in DEPTHS:
+            if shelf.documents is not None and not shelf.documents:
+                return _Hits(shelf=shelf, documents={})
             found = await self._search(shelf, text, depth)
             documents = await self._findable(shelf.base, found)
             alive = [one for one in found if _is_current(one, documents) and shelf.admits(one.stored.document)]
             if not found:
                 await self._check_that_it_is_not_lost(shelf.base)
             is_enough = len(alive) >= wanted or len(alive) == len(found) or len(found) < depth
-            if is_enough and not _was_outrun(found, documents):
+            is_gone = await self._is_any_gone(shelf, found, documents, is_short=len(alive) < wanted)
+            before, stamp = stamp, await self.views.statistics_stamp(shelf.base.id) if is_gone else None
+            if is_enough and stamp in (None, before) and not _was_outrun(found, documents):
                 break
+            if is_gone and where is not None:
+                allowed, is_all = await self._documents(shelf.base, where)
+                shelf = replace(shelf, documents=allowed, is_all=is_all)
         return _Hits(shelf=shelf, candidates=alive, documents=documents)
+
+    async def _is_any_gone(
+        self,
+        shelf: _Shelf,
+        found: Sequence[Candidate],
+        documents: Mapping[DocumentId, FindableDocument],
+        *,
+        is_short: bool,
+    ) -> bool:
+        """Whether documents are not there any more that were found, or, where little was, are to be searched alone.
+
+        A new version may have taken their place since the index was asked, and then neither has been found.
+        """
+        if any(one.stored.document not in documents for one in found):
+            return True
+        if not is_short or not shelf.documents:
+            return False
+        allowed = list(shelf.documents)
+        return len(await self.views.findable(shelf.base.owner, shelf.base.id, allowed)) < len(allowed)
 
     async def _search(self, shelf: _Shelf, text: str, limit: int) -> Sequence[Candidate]:
         base = shelf.base
         return await self.index.search(
             base.space,
             base.id,
-            text=text,
+            text=_asked(text),
             vector=shelf.vector,
             limit=limit,
             documents=None if shelf.is_all else shelf.documents,
@@ -287,6 +316,16 @@ def _check(query: str, top_k: int, threshold: float) -> None:
         raise InvalidQuery
     if not 1 <= top_k <= MOST_PASSAGES or not 0 <= threshold <= 1:
         raise InvalidQuery
+
+
+def _asked(text: str) -> str:
+    """What to look for in the index. Of a long excerpt, each word once: the common ones are in it again and again, and
+    each time costs another look at every passage that has them."""
+    words = text.split()
+    if len(words) <= LONGEST_QUESTION:
+        return text
+    each = dict.fromkeys(filter(None, (word.strip(punctuation) for word in words)))
+    return " ".join(list(each)[:MOST_ASKED]) or text
 
 
 def _satisfying(where: Condition, documents: Sequence[DocumentSummary]) -> Collection[DocumentId]:

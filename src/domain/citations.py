@@ -19,11 +19,12 @@ MOST_WORK = 2_000_000
 """As `SourceText.work` counts it, for all pairs that are compared: at most half a second or so, of texts made for that.
 Sixty statements on sources that fill a prompt's 6,000 tokens are 200,000 in English and 800,000 in Chinese."""
 
-# As models write them: [1], [1][2], [1, 2], [1-3], [^1], [Source 1], and 【1】, ［1］, 【1、2】, 【1†…】 in Chinese.
+# As models write them: [1], [1][2], [1, 2], [1-3], [1 and 2], [^1], [Source 1], [Sources: 1, 2], and in Chinese 【1】,
+# ［1］, 【1、2】, 【1和2】, 【来源：1】, 【1†…】.
 _NUMBER = r"\^?\d{1,3}"
 MARKER = re.compile(
-    r"[\[【［] ?(?:(?:[Ss]ources?|来源|來源|资料|資料) ?)?"
-    rf"(?P<numbers>{_NUMBER}(?: ?[,，、;；\-–—] ?{_NUMBER}){{0,31}})"
+    r"[\[【［] ?(?:(?:[Ss]ources?|来源|來源|资料|資料) ?[:：]? ?)?"
+    rf"(?P<numbers>{_NUMBER}(?:(?: ?[,，、;；&和与與\-–—] ?|,? and ){_NUMBER}){{0,31}})"
     r"(?:†[^\]】］\n]{0,64})? ?[\]】］]"
 )
 _RANGE = re.compile(r"\^?(\d+)(?: ?[\-–—] ?\^?(\d+))?")

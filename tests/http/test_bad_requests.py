@@ -299,3 +299,26 @@ async def test_no_input_is_an_error_of_the_server(alice: Client, body: Any, rout
 
     assert whole.status_code < 500
     assert part.status_code < 500
+
+
+@pytest.mark.parametrize(
+    ("body", "place"),
+    [
+        ({"kb_id": "x"}, "query"),
+        ({"kb_id": "x", "query": "x", "top_k": "5"}, "top_k"),
+        ({"kb_id": "x", "query": "x", "filters": {"type": "or", "filters": [{"type": "=", "key": "x"}]}}, "filters"),
+        ({"query": "x"}, "kb_id"),
+        ({"query": "x", "kb_ids": []}, "kb_ids"),
+    ],
+)
+async def test_chinese_errors_say_what_of_a_body_is_wrong(alice: Client, body: dict[str, Any], place: str) -> None:
+    reply = await alice.post("/api/rag/retrieve", body)
+
+    assert (reply.status_code, reply.json()["code"]) == (400, "invalid_body")
+    assert reply.json()["error"].startswith(f"请求体格式不符合要求：{place}")
+
+
+async def test_chinese_errors_say_which_parameter_is_wrong(alice: Client) -> None:
+    reply = await alice.get("/api/rag/doc/chunks", params={"doc_id": "x", "limit": "many"})
+
+    assert reply.json() == {"error": "请求参数无效：limit", "code": "invalid_parameter"}

@@ -211,7 +211,7 @@ def test_tokens_that_part_roles_are_broken(token: str) -> None:
     assert prompt.replace(" ", "").count(token) == 3
 
 
-@pytest.mark.parametrize("number", ["[1]", "【1】", "［1］", "[1, 2]", "[^1]", "[Source 1]"])
+@pytest.mark.parametrize("number", ["[1]", "【1】", "［1］", "[1, 2]", "[1 and 2]", "[^1]", "[Source: 1]"])
 def test_numbers_of_a_documents_own_cannot_be_taken_for_those_of_sources(number: str) -> None:
     some = [a_passage(f"As shown in {number}.", name=f"{number}.txt"), a_passage("Two.", document="b")]
 

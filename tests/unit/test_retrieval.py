@@ -1,5 +1,6 @@
-from collections.abc import Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -179,11 +180,12 @@ async def test_any_query_gives_scores_in_order(shelf: Shelf, query: str, top_k: 
 
 
 class ForgetfulIndex(MemoryPassageIndex):
-    """Its removals get lost; `depths` are the limits it was asked with."""
+    """Its removals get lost; `depths` are the limits it was asked with, `asked` the words."""
 
     def __init__(self) -> None:
         super().__init__()
         self.depths: list[int] = []
+        self.asked: list[str] = []
 
     async def remove(self, space: EmbeddingSpace, documents: Sequence[str], *, attempt: int | None = None) -> None:
         """Lost."""
@@ -199,6 +201,7 @@ class ForgetfulIndex(MemoryPassageIndex):
         documents: Collection[DocumentId] | None = None,
     ) -> Sequence[Candidate]:
         self.depths.append(limit)
+        self.asked.append(text)
         return await super().search(space, knowledge_base, text=text, vector=vector, limit=limit, documents=documents)
 
 
@@ -210,6 +213,85 @@ async def test_deleted_documents_that_crowd_the_index_hide_nothing(tmp_path: Pat
         document, _ = await shelf.upload(f"fox fox {number}", f"{number}.txt")
         await shelf.delete_document(ALICE, shelf.id, document.id)
     await shelf.upload("This one tells a longer story of a fox that is still there.", "here.txt")
+
+    found = await shelf.retrieve()(ALICE, shelf.id, "fox")
+
+    assert [passage.document_name for passage in found.passages] == ["here.txt"]
+    assert index.depths == [100, 400]
+
+
+async def test_words_of_a_long_excerpt_are_looked_for_once(tmp_path: Path) -> None:
+    shelf = Shelf(tmp_path)
+    shelf.index = index = ForgetfulIndex()
+    await shelf.open()
+    await shelf.upload("A fox.")
+    many = " ".join(f"word{number}" for number in range(600))
+
+    for query in ("The fox, the fox!", "The fox, the hen - " * 20, "狐狸在森林里。" * 1000, many, "- " * 99):
+        await shelf.retrieve()(ALICE, shelf.id, query)
+
+    assert index.asked[:3] == ["the fox, the fox!", "the fox hen", "狐狸在森林里。" * 1000]
+    assert index.asked[3].split() == many.split()[:512]
+    assert index.asked[4]
+
+
+class OvertakenIndex(MemoryPassageIndex):
+    """Each of `before` happens before a search looks, each of `after` when it has looked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.before: list[Callable[[], Awaitable[object]]] = []
+        self.after: list[Callable[[], Awaitable[object]]] = []
+
+    async def search(
+        self,
+        space: EmbeddingSpace,
+        knowledge_base: KnowledgeBaseId,
+        *,
+        text: str,
+        vector: Vector | None,
+        limit: int,
+        documents: Collection[DocumentId] | None = None,
+    ) -> Sequence[Candidate]:
+        if self.before:
+            await self.before.pop(0)()
+        found = await super().search(space, knowledge_base, text=text, vector=vector, limit=limit, documents=documents)
+        if self.after:
+            await self.after.pop(0)()
+        return found
+
+
+@pytest.mark.parametrize("condition", [None, Comparison(key="doc_name", operator=Operator.EQUAL, value="fox.txt")])
+@pytest.mark.parametrize("moment", ["before", "after"])
+async def test_a_document_is_found_that_gets_a_new_version_meanwhile(
+    tmp_path: Path, condition: Condition | None, moment: str
+) -> None:
+    shelf = Shelf(tmp_path)
+    shelf.index = index = OvertakenIndex()
+    await shelf.open()
+    await shelf.upload("The first fox.", "fox.txt")
+    setattr(
+        index,
+        moment,
+        [
+            partial(shelf.upload, "The second fox.", "fox.txt", replace=True),
+            partial(shelf.upload, "The third fox.", "fox.txt", replace=True),
+        ],
+    )
+
+    found = await shelf.retrieve()(ALICE, shelf.id, "fox", where=condition)
+
+    newest = "The second fox." if (condition, moment) == (None, "before") else "The third fox."
+    assert [passage.chunk.text for passage in found.passages] == [newest]
+
+
+async def test_what_a_deleted_document_has_left_is_looked_at_twice_at_most(tmp_path: Path) -> None:
+    shelf = Shelf(tmp_path)
+    shelf.index = index = ForgetfulIndex()
+    await shelf.open()
+    document, _ = await shelf.upload("A fox.", "gone.txt")
+    await shelf.upload("Another fox.", "here.txt")
+    await shelf.delete_document(ALICE, shelf.id, document.id)
 
     found = await shelf.retrieve()(ALICE, shelf.id, "fox")
 

@@ -50,8 +50,11 @@ class HashEmbedder:
 def _embedded(texts: Sequence[str]) -> Embedded:
     from llm_backend.infrastructure.embedding import lexical
 
-    every = [lexical.features(text) for text in texts]
-    return Embedded(
-        vectors=[lexical.vector(found, lexical.damped(counts), DIMENSIONS).tobytes() for found, counts in every],
-        statistics=lexical.document_statistics([found for found, _ in every]),
-    )
+    sample = lexical.sampled(len(texts))
+    vectors, remembered = list[Vector](), list[lexical.Hashes]()
+    for number, text in enumerate(texts):  # what is found in one takes as much memory as its vector
+        found, counts = lexical.features(text)
+        vectors.append(lexical.vector(found, lexical.damped(counts), DIMENSIONS).tobytes())
+        if number in sample:
+            remembered.append(found)
+    return Embedded(vectors=vectors, statistics=lexical.document_statistics(remembered))

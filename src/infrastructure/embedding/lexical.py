@@ -42,9 +42,13 @@ def damped(counts: NDArray[np.intp]) -> NDArray[np.float64]:
     return weights
 
 
-def document_statistics(found: Sequence[Hashes]) -> bytes:
-    """How many of a document's texts, or of a sample of them, have something in each bucket."""
-    sample = found[:: -(-len(found) // SAMPLED_TEXTS)] if found else []
+def sampled(texts: int) -> range:
+    """Which of so many texts of a document enter its statistics."""
+    return range(0, texts, max(-(-texts // SAMPLED_TEXTS), 1))
+
+
+def document_statistics(sample: Sequence[Hashes]) -> bytes:
+    """How many of these texts have something in each bucket."""
     buckets = [np.unique(hashes % BUCKETS) for hashes in sample]
     used, counts = np.unique(np.concatenate(buckets), return_counts=True) if buckets else (np.empty(0), np.empty(0))
     head = np.array([len(sample)], "<u4").tobytes()

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
 from datetime import timedelta
 from functools import partial
+from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -27,7 +28,10 @@ INDEXES: dict[str, FTS | Bitmap | BTree] = {
     "document": BTree(),
     KEY: BTree(),
 }
+Item = TypeVar("Item")
+
 NAMED_AT_ONCE = 500  # documents in one condition
+APPENDED_AT_ONCE = 4000  # rows
 
 
 class PassageTable:
@@ -72,20 +76,23 @@ class PassageTable:
     async def add(self, chunks: Sequence[StoredChunk], *, new: bool = False) -> None:
         """Replaces what is there of the same attempts at the same positions, all at once.
 
-        What is `new` is appended, at 4 to 8 ms of CPU a write. To look for the keys of six rows costs 15 ms, and 40
+        What is `new` is appended, at 4 to 8 ms of CPU a write, in parts: the vectors of a large document take hundreds
+        of megabytes, and are copied three times on the way. To look for the keys of six rows costs 15 ms, and 40
         when 500 rows have come since the last compaction: they are in no index of keys, and read one by one.
         """
-        latest = {(one.document, one.attempt, one.chunk.position): one for one in chunks}
-        rows = await asyncio.to_thread(to_table, list(latest.values()), self._dimensions)
+        latest = list({(one.document, one.attempt, one.chunk.position): one for one in chunks}.values())
         if new:
-            await despite_conflicts(partial(self._table.add, rows))
+            for some in _slices(latest, APPENDED_AT_ONCE):
+                rows = await asyncio.to_thread(to_table, some, self._dimensions)
+                await despite_conflicts(partial(self._table.add, rows))
             return
+        rows = await asyncio.to_thread(to_table, latest, self._dimensions)
         upsert = self._table.merge_insert(KEY).when_matched_update_all().when_not_matched_insert_all()
         # A vector that is missing is "bad" to it; of others there are none.
         await despite_conflicts(partial(upsert.execute, rows, on_bad_vectors="null"))
 
     async def remove(self, documents: Sequence[DocumentId], attempt: int | None) -> None:
-        for some in _slices(documents):
+        for some in _slices(documents, NAMED_AT_ONCE):
             theirs = _is_in("document", some)
             wanted = theirs if attempt is None else theirs & (col("attempt") == lit(attempt))
             await self._delete(wanted.to_sql())
@@ -175,8 +182,8 @@ def _is_in(column: str, values: Iterable[str]) -> Expr:
     return col(column).isin([lit(value) for value in values])
 
 
-def _slices(documents: Sequence[DocumentId]) -> Iterator[Sequence[DocumentId]]:
-    return (documents[first : first + NAMED_AT_ONCE] for first in range(0, len(documents), NAMED_AT_ONCE))
+def _slices(every: Sequence[Item], most: int) -> Iterator[Sequence[Item]]:
+    return (every[first : first + most] for first in range(0, len(every), most))
 
 
 async def _make_indexes(table: AsyncTable) -> None:

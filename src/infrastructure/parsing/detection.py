@@ -32,6 +32,7 @@ _BY_SUFFIX = {
 _HTML = re.compile(
     r"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.{0,2000}?-->\s*)*<(?:!doctype\s+html|html)\b", re.IGNORECASE | re.DOTALL
 )
+_ZIP = b"PK\x03\x04"
 _OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _OLE_STREAMS = (  # the first that occurs decides: documents embed one another
     ("EncryptedPackage", "encrypted"),
@@ -63,15 +64,18 @@ def kind_of(file: Path, name: str, limits: ParsingLimits) -> str:
     """A short word such as `pdf`. Raises what `DocumentParser.parse` raises."""
     with file.open("rb") as opened:
         head = opened.read(2048)
-    if head.startswith(b"PK\x03\x04"):
-        return office_type(file, limits)
-    if b"%PDF-" in head[:1024]:
+    if b"%PDF-" in head[:1024] and not head.startswith(_ZIP):
         return "pdf"
-    if head.startswith(_OLE):
-        return _ole_kind(file.read_bytes())
     if head.lstrip().startswith(b"{\\rtf"):
         return "rtf"
-    return _text_kind(file, head, suffix_of(name))
+    if not head.startswith((_ZIP, _OLE)):
+        return _text_kind(file, head, suffix_of(name))
+    try:
+        return office_type(file, limits) if head.startswith(_ZIP) else _ole_kind(file.read_bytes())
+    except UnsupportedDocument:
+        if suffix_of(name) in _BINARY:  # "save it as one of these" would be no help
+            raise DocumentUnreadable(f"The file is named .{suffix_of(name)}, but has no such document in it") from None
+        raise
 
 
 def _ole_kind(data: bytes) -> str:

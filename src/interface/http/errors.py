@@ -248,7 +248,7 @@ def refused(
     if is_openai(path):
         content = openai_error(status, code, message, param)
     else:
-        content = ErrorOut(_text(code, message, path), code)
+        content = ErrorOut(_text(code, message, path, param), code)
     return ErrorReply(status=status, code=code, content=content, headers=headers)
 
 
@@ -262,8 +262,11 @@ def _crash(request_id: str, path: str) -> ErrorReply:
     return ErrorReply(status=500, code="internal_error", content=content)
 
 
-def _text(code: str, message: str, path: str) -> str:
-    return RAG_TEXTS.get(code, message) if path.startswith("/api/rag") else message
+def _text(code: str, message: str, path: str, param: str | None = None) -> str:
+    """The Chinese texts do not say by themselves what of a request they are about."""
+    if not path.startswith("/api/rag") or code not in RAG_TEXTS:
+        return message
+    return f"{RAG_TEXTS[code]}：{param}" if param else RAG_TEXTS[code]
 
 
 def _translated(error: Exception) -> DomainError | None:

@@ -33,7 +33,9 @@ RAG_TEXTS = {
     "unknown_embedding_model": "不支持该 Embedding 模型",
     "invalid_query": "查询内容必须为 1 至 8192 个字符且不能全为空白，"
     "top_k 必须在 1 至 100 之间，threshold 必须在 0 至 1 之间",
-    "invalid_filter": "过滤条件无效",
+    "invalid_filter": "过滤条件无效：比较须有 type、key 和 value，and/or 须有 type 和 filters；"
+    "in 和 nin 的 value 为至多 1000 个值的列表，其他比较为单个值（不超过 512 个字符的文本、数字或布尔值）；"
+    "最多 100 个比较、8 层 and/or",
     "too_many_knowledge_bases": "一次检索必须指定 1 至 100 个知识库",
     "invalid_attributes": "文档属性最多 16 个：名称为 1 至 64 个字符（不得为 doc_id、doc_name、file_type），"
     "值为不超过 512 个字符的文本、数字或布尔值",

@@ -1,5 +1,6 @@
 import subprocess
 import sys
+import tracemalloc
 from array import array
 
 import pytest
@@ -34,6 +35,24 @@ async def test_other_forms_of_a_word_are_near_and_other_words_far() -> None:
 async def test_chinese_needs_no_blanks() -> None:
     assert await similarity("不可抗力条款", "什么是不可抗力") > 0.5
     assert abs(await similarity("不可抗力条款", "今天天气")) < 0.15
+
+
+async def test_of_a_large_document_no_more_is_kept_than_its_vectors() -> None:
+    """What is found in a text is larger than its vector."""
+    embedder = HashEmbedder()
+    words = [f"{number * 2654435761 % 2**32:08x}" for number in range(500)]
+    texts = [" ".join(words[number : number + 300]) for number in range(200)]
+    await embedder.embed_document(texts)  # numpy, and the words' cache
+
+    tracemalloc.start()
+    try:
+        vectors = (await embedder.embed_document(texts)).vectors
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+    assert sum(map(len, vectors)) == 200 * 4096
+    assert most < 4 * 2**20, most
 
 
 async def test_rare_words_count_more_once_the_corpus_is_known() -> None:

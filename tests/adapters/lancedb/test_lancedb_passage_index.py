@@ -8,11 +8,13 @@ from pathlib import Path
 
 import lancedb
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from llm_backend.domain.errors import IndexUnavailable
 from llm_backend.domain.ids import DocumentId, KnowledgeBaseId
 from llm_backend.domain.knowledge import EmbeddingSpace, StoredChunk
+from llm_backend.infrastructure.lancedb import rows
 from llm_backend.infrastructure.lancedb.batches import Batches
 from llm_backend.infrastructure.lancedb.database import table_name
 from llm_backend.infrastructure.lancedb.index import SEARCHES_AT_ONCE, LanceDbPassageIndex
@@ -68,6 +70,25 @@ async def test_a_row_that_is_there_twice_is_found_once_and_stands_for_no_other(
     assert texts(found) == ["a fox", "a hare"]
     assert found[0].parts.text_rank == found[0].parts.vector_rank == 1
     assert list(held.values()) == [2]
+
+
+async def test_much_that_is_new_is_written_in_parts(
+    index: LanceDbPassageIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("llm_backend.infrastructure.lancedb.table.APPENDED_AT_ONCE", 2)
+    written: list[int] = []
+
+    def to_table(chunks: Sequence[StoredChunk], dimensions: int) -> pa.Table:
+        written.append(len(chunks))
+        return rows.to_table(chunks, dimensions)
+
+    monkeypatch.setattr("llm_backend.infrastructure.lancedb.table.to_table", to_table)
+
+    await index.add(SPACE, [stored(f"fox {place}", position=place) for place in range(5)], new=True)
+
+    found = await index.search(SPACE, SHELF, text="fox", vector=None, limit=10)
+    assert written == [2, 2, 1]
+    assert sorted(texts(found)) == [f"fox {place}" for place in range(5)]
 
 
 class TestCheck:

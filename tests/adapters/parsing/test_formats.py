@@ -425,6 +425,8 @@ def test_a_million_short_lines_are_not_a_million_blocks(tmp_path: Path) -> None:
         ("a.pdf", b"%PDF-1.7\n" + bytes(range(256)) * 9, DocumentUnreadable),
         ("a.pdf", b"just words", DocumentUnreadable),
         ("a.doc", OLE + "WordDocument".encode("utf-16-le"), DocumentUnreadable),
+        ("a.doc", OLE + bytes(100), DocumentUnreadable),
+        ("a.docx", a_zip({"a.txt": "text"}), DocumentUnreadable),
         ("a.docx", OLE + "EncryptedPackage".encode("utf-16-le"), DocumentEncrypted),
         ("a.ipynb", "[]", DocumentUnreadable),
         ("a.zip", a_zip({"a.txt": "text"}), UnsupportedDocument),

@@ -303,9 +303,9 @@ def _passages(top_k: int | None) -> int:
 def _knowledge_bases(data: RetrieveIn) -> list[KnowledgeBaseId]:
     """At least one. Raises `InvalidBody`."""
     if (data.kb_id is None) is (data.kb_ids is None):
-        raise InvalidBody("The request body must have either kb_id or kb_ids")
+        raise InvalidBody("The request body must have either kb_id or kb_ids", param="kb_id")
     if data.kb_id is not None:
         return [KnowledgeBaseId(data.kb_id)]
     if not data.kb_ids:
-        raise InvalidBody("kb_ids must name at least one knowledge base")
+        raise InvalidBody("kb_ids must name at least one knowledge base", param="kb_ids")
     return list(map(KnowledgeBaseId, data.kb_ids))
