@@ -8,12 +8,13 @@ or `failed` with a reason. The row is the truth; a job that got lost is asked fo
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 
 from llm_backend.application.clearing import clear_away
+from llm_backend.application.embedding_in_parts import PART, in_parts
 from llm_backend.application.ending import ended
 from llm_backend.application.job_runner import Report, may_pass
 from llm_backend.application.originals import content_of, fetched
@@ -71,10 +72,16 @@ class _Reading:
     chunks: Sequence[Chunk]
     is_stored: bool = False
 
-    def passages(self, vectors: Sequence[Vector] | None) -> list[StoredChunk]:
-        """For the index."""
+    def passages(self) -> list[StoredChunk]:
+        """For the index, without vectors."""
+        return self._stored(self.chunks, [None] * len(self.chunks))
+
+    def passages_with(self, vectors: Sequence[Vector], first: int = 0) -> list[StoredChunk]:
+        """For the index: those from the `first` on, for as many as there are vectors."""
+        return self._stored(self.chunks[first : first + len(vectors)], vectors)
+
+    def _stored(self, chunks: Sequence[Chunk], vectors: Sequence[Vector | None]) -> list[StoredChunk]:
         document = self.document
-        given: Sequence[Vector | None] = [None] * len(self.chunks) if vectors is None else vectors
         return [
             StoredChunk(
                 knowledge_base=document.knowledge_base,
@@ -83,7 +90,7 @@ class _Reading:
                 chunk=chunk,
                 vector=vector,
             )
-            for chunk, vector in zip(self.chunks, given, strict=True)
+            for chunk, vector in zip(chunks, vectors, strict=True)
         ]
 
 
@@ -102,6 +109,7 @@ class IngestDocument:
     index: PassageIndex
     scratch: Path | None = None  # where the parser finds the file; without, the system's folder for temporary files
     patience: timedelta = PATIENCE
+    part: int = PART
 
     async def __call__(self, job: JobId, report: Report) -> None:
         """Raises what the parser raises, `UnknownEmbeddingModel`, `EmbeddingFailed`, `Unavailable`, `StorageFull`,
@@ -137,6 +145,8 @@ class IngestDocument:
         embedder = embedder_of(self.embedders, space)
         reading = await self._read(document, space, attachment)
         report(EMBEDDING)
+        if len(reading.chunks) > self.part:
+            return await self._in_parts(reading, embedder, report)
         embedded = await self._embedded(reading, embedder)
         if embedded is None:
             return False
@@ -183,7 +193,8 @@ class IngestDocument:
         document, space = reading.document, reading.space
         if document.replaces or document.readable_attempt is not None:
             return reading
-        await self._put_into_index(reading)
+        await self._clear_earlier(reading)
+        await self.index.add(space, reading.passages(), new=True)
         async with self.transactions() as work:
             going_on = await _stored_contents(work, reading)
             attempt = await work.documents.mark_readable(document.id, document.attempt, space) if going_on else None
@@ -194,12 +205,67 @@ class IngestDocument:
         readable = replace(document, attempt=attempt, readable_attempt=document.attempt)
         return replace(reading, document=readable, is_stored=True)
 
+    # Large documents -------------------------------------------------------------------------------------------------
+
+    async def _in_parts(self, reading: _Reading, embedder: Embedder, report: Report) -> bool:
+        """The same for one whose vectors are too many to be held together. Its words go ahead; of its vectors, nothing
+        is found before the last."""
+        begun = await self._gone_ahead(reading)
+        if begun is None:
+            return False
+        texts = [chunk.search_text for chunk in begun.chunks]
+        async with aclosing(in_parts(embedder, texts, self.part)) as parts:
+            async for first, embedded in parts:
+                if not await self._stored(begun, embedded, first):
+                    break
+                report(_embedding((first + len(embedded.vectors)) / len(texts)))
+        report(INDEXING)
+        await self._clear_earlier(begun)
+        for first in range(
+            0, len(texts), self.part
+        ):  # all at the end: until then they would be in the way of what is listed
+            vectors = await self._vectors(begun, first)
+            await self.index.add(begun.space, begun.passages_with(vectors, first), new=True)
+        return await self._end(begun)
+
+    async def _gone_ahead(self, reading: _Reading) -> _Reading | None:
+        """With what was read stored, for its vectors to hang on. None when it is not wanted any more."""
+        going_on = await self._published(reading)
+        if going_on is None or going_on.is_stored:
+            return going_on
+        async with self.transactions() as work:
+            is_wanted = await _stored_contents(work, going_on)
+            await work.commit()
+        if is_wanted:
+            return replace(going_on, is_stored=True)
+        await self._take_back(going_on.document, going_on.space)
+        return None
+
+    async def _stored(self, reading: _Reading, embedded: Embedded, first: int) -> bool:
+        """False when it is not wanted any more, or somebody else is at it."""
+        place = reading.document.id, reading.document.attempt, reading.space
+        async with self.transactions() as work:
+            stored = await work.documents.store_vectors(*place, embedded.vectors, embedded.statistics, first=first)
+            await work.commit()
+        return stored
+
+    async def _vectors(self, reading: _Reading, first: int) -> Sequence[Vector]:
+        """None of them when it is not wanted any more."""
+        async with self.transactions() as work:
+            return await work.documents.vectors(reading.document.id, reading.space, first=first, limit=self.part)
+
     # The end ----------------------------------------------------------------------------------------------------------
 
     async def _index(self, reading: _Reading, embedded: Embedded) -> bool:
         """False when it is not wanted any more, or somebody else is at it."""
+        await self._clear_earlier(reading)
+        await self.index.add(reading.space, reading.passages_with(embedded.vectors), new=True)
+        return await self._end(reading, embedded)
+
+    async def _end(self, reading: _Reading, embedded: Embedded | None = None) -> bool:
+        """With vectors that are not stored yet, if there are any. False when it is not wanted any more, or somebody
+        else is at it."""
         document, space = reading.document, reading.space
-        await self._put_into_index(reading, embedded.vectors)
         ready, replaced = await self._finish(reading, embedded)
         if replaced:
             await clear_away(self.index, self.blobs, [space], replaced)
@@ -209,21 +275,24 @@ class IngestDocument:
             await self._clear(document.id)
         return ready
 
-    async def _put_into_index(self, reading: _Reading, vectors: Sequence[Vector] | None = None) -> None:
+    async def _clear_earlier(self, reading: _Reading) -> None:
+        """Out of the index. No two tries have one number, so that what is added then is always new."""
         document = reading.document
         for earlier in range(1, document.attempt):  # and not what somebody may have added who was quicker meanwhile
             if earlier != document.readable_attempt:
                 await self.index.remove(reading.space, [document.id], attempt=earlier)
-        await self.index.add(reading.space, reading.passages(vectors), new=True)  # no two tries have one number
 
-    async def _finish(self, reading: _Reading, embedded: Embedded) -> tuple[bool, Sequence[DocumentId]]:
+    async def _finish(self, reading: _Reading, embedded: Embedded | None) -> tuple[bool, Sequence[DocumentId]]:
         """Whether it is ready now, and which documents have given way to it. All that has not gone ahead is in one
         commit: each costs a write to the disk."""
         id_, attempt = reading.document.id, reading.document.attempt
         ready, replaced = False, list[DocumentId]()
         async with self.transactions() as work:
             if reading.is_stored or await _stored_contents(work, reading):
-                await work.documents.store_vectors(id_, attempt, reading.space, embedded.vectors, embedded.statistics)
+                if embedded is not None:
+                    await work.documents.store_vectors(
+                        id_, attempt, reading.space, embedded.vectors, embedded.statistics
+                    )
                 ready = await work.documents.mark_ready(id_, attempt)
             if ready and reading.document.replaces:
                 replaced += await work.documents.bury_replaced(id_)
@@ -262,6 +331,11 @@ class IngestDocument:
 
 def _sizes_of(attachment: Attachment | None) -> ChunkSizes:
     return attachment.chunking.sizes if attachment and attachment.chunking else DEFAULT_SIZES
+
+
+def _embedding(share: float) -> Progress:
+    """How far it is when that share of the vectors is there."""
+    return replace(EMBEDDING, percent=EMBEDDING.percent + int(share * (INDEXING.percent - EMBEDDING.percent)))
 
 
 def _reason(error: Exception) -> str:

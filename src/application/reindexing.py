@@ -7,10 +7,11 @@ off anywhere, and done again.
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
+from llm_backend.application.embedding_in_parts import PART, in_parts
 from llm_backend.application.ingestion import embedder_of
 from llm_backend.application.job_runner import JobRunner, Report, ToBeContinued
 from llm_backend.application.ports.clock import Clock, IdSource
@@ -30,7 +31,7 @@ PREFIX = "reindex:"  # of the job; the rest is the knowledge base
 KEPT_FOR = timedelta(days=7)
 TURN = timedelta(seconds=5)  # after which documents that wait to be read in go first
 DOCUMENTS_AT_ONCE = 32  # that are begun together
-CHUNKS_AT_ONCE = 256  # that are stored together, and those of one document more
+CHUNKS_AT_ONCE = 256  # that are stored together, and those of one document more, of which large ones come in parts
 EMBEDDED_AT_ONCE = 4  # documents
 DROPPED_AT_ONCE = 200  # documents whose vectors go in one transaction
 
@@ -187,6 +188,7 @@ class ReindexKnowledgeBase:
     now: Clock
     kept_for: timedelta = KEPT_FOR
     turn: timedelta = TURN
+    part: int = PART
 
     async def __call__(self, job: JobId, report: Report) -> None:
         """Raises `ToBeContinued`, `UnknownEmbeddingModel`, `EmbeddingFailed`, `Unavailable` or `StorageFull`."""
@@ -239,7 +241,11 @@ class ReindexKnowledgeBase:
         """Documents with their chunks, as many as fit into memory with their vectors."""
         group: list[_Due] = []
         for due in missing:
-            group.append(replace(due, chunks=await self.views.chunks_of(due.document)))
+            whole = replace(due, chunks=await self.views.chunks_of(due.document))
+            if len(whole.chunks) > self.part:
+                yield [whole]
+                continue
+            group.append(whole)
             if sum(len(due.chunks) for due in group) >= CHUNKS_AT_ONCE:
                 yield group
                 group = []
@@ -247,6 +253,9 @@ class ReindexKnowledgeBase:
             yield group
 
     async def _embed(self, embedder: Embedder, space: EmbeddingSpace, group: Sequence[_Due]) -> None:
+        if len(group[0].chunks) > self.part:
+            await self._embed_in_parts(embedder, space, group[0])
+            return
         embedded = await self._embedded(embedder, group)
         chunks = [chunk for due, one in zip(group, embedded, strict=True) for chunk in _with_vectors(due, one)]
         if begun := [due.document for due in group if not due.new]:
@@ -255,6 +264,29 @@ class ReindexKnowledgeBase:
         await self.index.add(space, chunks, new=all(due.new for due in group))
         if gone := await self._store(space, group, embedded):
             await self.index.remove(space, gone)
+
+    async def _embed_in_parts(self, embedder: Embedder, space: EmbeddingSpace, due: _Due) -> None:
+        if not due.new:
+            await self.index.remove(space, [due.document])
+        texts = [stored.chunk.search_text for stored in due.chunks]
+        async with aclosing(in_parts(embedder, texts, self.part)) as parts:
+            async for first, embedded in parts:
+                await self.index.add(space, _with_vectors(due, embedded, first), new=due.new)
+                if not await self._store_part(space, due, embedded, first):
+                    break
+        async with self.transactions() as work:
+            is_embedded = await work.documents.mark_embedded(due.document, due.attempt, space)
+            await work.commit()
+        if not is_embedded:
+            await self.index.remove(space, [due.document])
+
+    async def _store_part(self, space: EmbeddingSpace, due: _Due, embedded: Embedded, first: int) -> bool:
+        """False when it has been deleted in the meantime."""
+        place = due.document, due.attempt, space
+        async with self.transactions() as work:
+            stored = await work.documents.store_vectors(*place, embedded.vectors, embedded.statistics, first=first)
+            await work.commit()
+        return stored
 
     async def _embedded(self, embedder: Embedder, group: Sequence[_Due]) -> Sequence[Embedded]:
         turns = asyncio.Semaphore(EMBEDDED_AT_ONCE)
@@ -334,5 +366,6 @@ class SweepReindexings:
         self.runner.nudge()
 
 
-def _with_vectors(due: _Due, embedded: Embedded) -> list[StoredChunk]:
-    return [replace(stored, vector=vector) for stored, vector in zip(due.chunks, embedded.vectors, strict=True)]
+def _with_vectors(due: _Due, embedded: Embedded, first: int = 0) -> list[StoredChunk]:
+    chunks = due.chunks[first : first + len(embedded.vectors)]
+    return [replace(stored, vector=vector) for stored, vector in zip(chunks, embedded.vectors, strict=True)]

@@ -9,6 +9,7 @@ from itertools import count
 from pathlib import Path
 from typing import TypeVar
 
+from llm_backend.application.embedding_in_parts import PART
 from llm_backend.application.ingestion import IngestDocument
 from llm_backend.application.job_runner import JobRunner, ToBeContinued
 from llm_backend.application.kinds_of_work import KindsOfWork
@@ -156,8 +157,8 @@ class Shelf:
     """The use cases of knowledge bases over one store and one index, and a knowledge base of Alice's in it.
 
     Jobs are done when a test says so, in its own task; `patience` is how long vectors may take before the words go
-    ahead. `faults` make the ports of uploads, jobs, deletions and sweeps
-    fail; what the tests look through stays whole.
+    ahead, and `part` how many passages of a document have their vectors made together. `faults` make the ports of
+    uploads, jobs, deletions and sweeps fail; what the tests look through stays whole.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -168,6 +169,7 @@ class Shelf:
         self.other_embedder = FailingEmbedder(inside=LetterEmbedder())
         self.turn = TURN
         self.patience = timedelta(hours=1)
+        self.part = PART
         self.clock = ManualClock()
         self.blobs = MemoryBlobs()
         self.jobs = MemoryJobs(monotonic=self.clock.monotonic)
@@ -235,6 +237,7 @@ class Shelf:
             self._port(self.index),
             self.folder,
             self.patience,
+            self.part,
         )
 
     @property
@@ -246,6 +249,7 @@ class Shelf:
             self._port(self.index),
             self.clock,
             turn=self.turn,
+            part=self.part,
         )
 
     @property

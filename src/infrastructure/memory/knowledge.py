@@ -156,13 +156,22 @@ class MemoryDocuments:
         space: EmbeddingSpace,
         vectors: Sequence[bytes],
         statistics: bytes | None = None,
-    ) -> None:
+        *,
+        first: int = 0,
+    ) -> bool:
         row = self._pending(document) or self._ready_one(document)
         if row is None or row.document.attempt != attempt or space not in row.embeddings:
-            return
-        assert len(vectors) == len(row.chunks)
-        embedded = replace(row.embeddings[space], vectors=tuple(vectors), statistics=statistics)
+            return False
+        every = (*row.embeddings[space].vectors[:first], *vectors)
+        assert first <= len(every) <= len(row.chunks)
+        embedded = replace(row.embeddings[space], vectors=every, statistics=statistics)
         self._put(replace(row, embeddings={**row.embeddings, space: embedded}))
+        return True
+
+    async def vectors(self, document: DocumentId, space: EmbeddingSpace, *, first: int, limit: int) -> Sequence[bytes]:
+        row = self._pending(document) or self._ready_one(document)
+        embedded = row and row.embeddings.get(space)
+        return list(embedded.vectors[first : first + limit]) if embedded else []
 
     async def mark_readable(self, document: DocumentId, attempt: int, space: EmbeddingSpace) -> int | None:
         row = self._pending(document)

@@ -148,7 +148,8 @@ class MemoryKnowledgeViews:
 
 
 def _with_vectors(row: DocumentRow, space: EmbeddingSpace) -> list[StoredChunk]:
-    vectors = row.embeddings[space].vectors or [None] * len(row.chunks)
+    embedded = row.embeddings[space]
+    vectors = (embedded.complete and embedded.vectors) or [None] * len(row.chunks)
     attempt = _found_attempt(row)
     return [replace(chunk, attempt=attempt, vector=vector) for chunk, vector in zip(row.chunks, vectors, strict=True)]
 

@@ -100,6 +100,7 @@ _STATISTICS = (
 _OF_SHELVES = select(knowledge_bases.c.embedding_model, knowledge_bases.c.dimensions).distinct()
 _OF_DOCUMENTS = select(embeddings.c.embedding_model, embeddings.c.dimensions).where(embeddings.c.complete).distinct()
 _VECTOR = and_(
+    embeddings.c.complete,  # of a large document there may be some meanwhile
     vectors.c.document_id == chunks.c.document_id,
     vectors.c.position == chunks.c.position,
     vectors.c.embedding_model == embeddings.c.embedding_model,

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import bindparam, delete, insert, null, select, update
+from sqlalchemy import Integer, and_, bindparam, delete, insert, null, select, update
 
 from llm_backend.domain.ids import DocumentId
 from llm_backend.domain.knowledge import Block, Chunk, EmbeddingSpace
@@ -19,11 +19,21 @@ _DROP_CONTENTS = (
     delete(chunks).where(chunks.c.document_id == bindparam("document")),
     update(embeddings).where(embeddings.c.document_id == bindparam("document")).values(statistics=null()),
 )
-_POSITIONS = select(chunks.c.position).where(chunks.c.document_id == bindparam("document")).order_by(chunks.c.position)
-_DROP_VECTORS = delete(vectors).where(
+_POSITIONS = (
+    select(chunks.c.position)
+    .where(chunks.c.document_id == bindparam("document"), chunks.c.position >= bindparam("first", type_=Integer))
+    .order_by(chunks.c.position)
+    .limit(bindparam("most", type_=Integer))
+)
+_FROM = and_(
     vectors.c.document_id == bindparam("document"),
+    vectors.c.position >= bindparam("first", type_=Integer),
     vectors.c.embedding_model == bindparam("model"),
     vectors.c.dimensions == bindparam("size"),
+)
+_DROP_VECTORS = delete(vectors).where(_FROM)
+VECTORS_FROM = (
+    select(vectors.c.vector).where(_FROM).order_by(vectors.c.position).limit(bindparam("most", type_=Integer))
 )
 _ADD_TEXT, _ADD_BLOCKS, _ADD_CHUNKS, _ADD_VECTORS = map(insert, (document_texts, document_blocks, chunks, vectors))
 
@@ -53,9 +63,10 @@ def drop_contents(statements: Statements, document: DocumentId) -> None:
 
 
 def replace_vectors(
-    statements: Statements, document: DocumentId, space: EmbeddingSpace, given: Sequence[bytes]
+    statements: Statements, document: DocumentId, space: EmbeddingSpace, given: Sequence[bytes], first: int
 ) -> None:
-    """One for each chunk, in order, in place of those of a try that was cut off."""
-    statements.execute(_DROP_VECTORS, {"document": document, "model": space.model, "size": space.dimensions})
-    positions = [position for (position,) in statements.execute(_POSITIONS, {"document": document}).rows]
+    """One for each chunk from the `first` on, in order, in place of those of a try that was cut off."""
+    place = {"document": document, "first": first}
+    statements.execute(_DROP_VECTORS, {**place, "model": space.model, "size": space.dimensions})
+    positions = [position for (position,) in statements.execute(_POSITIONS, {**place, "most": len(given)}).rows]
     statements.execute_each(_ADD_VECTORS, vector_values(document, space, zip(positions, given, strict=True)))

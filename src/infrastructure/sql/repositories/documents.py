@@ -17,6 +17,7 @@ from llm_backend.infrastructure.sql.dialects import IsMember, upsert
 from llm_backend.infrastructure.sql.errors import Violation
 from llm_backend.infrastructure.sql.mapping import DOCUMENT_COLUMNS, document_from, document_values
 from llm_backend.infrastructure.sql.repositories.document_contents import (
+    VECTORS_FROM,
     add_contents,
     replace_contents,
     replace_vectors,
@@ -260,15 +261,23 @@ class SqlDocuments:
         space: EmbeddingSpace,
         vectors: Sequence[bytes],
         statistics: bytes | None = None,
-    ) -> None:
-        def store(statements: Statements) -> None:
+        *,
+        first: int = 0,
+    ) -> bool:
+        def store(statements: Statements) -> bool:
             statements.execute(HOLD_SPACE, {"document": document})
             current = statements.execute(_IS_CURRENT, {"document": document, "number": attempt}).rows
             remembered = {**_place(document, space), "remembered": statistics}
-            if current and statements.execute(_REMEMBER, remembered).changed:
-                replace_vectors(statements, document, space, vectors)
+            if not current or not statements.execute(_REMEMBER, remembered).changed:
+                return False
+            replace_vectors(statements, document, space, vectors, first)
+            return True
 
-        await self._transaction.together(store)
+        return await self._transaction.together(store)
+
+    async def vectors(self, document: DocumentId, space: EmbeddingSpace, *, first: int, limit: int) -> Sequence[bytes]:
+        values = {**_place(document, space), "first": first, "most": limit}
+        return list((await self._transaction.execute(VECTORS_FROM, values)).scalars())
 
     async def mark_readable(self, document: DocumentId, attempt: int, space: EmbeddingSpace) -> int | None:
         return await self._transaction.together(lambda statements: made_readable(statements, document, attempt, space))
