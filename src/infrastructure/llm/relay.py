@@ -159,7 +159,7 @@ def _chunk_of(event: bytes) -> Chunk | None:
     lines = [line[5:].strip() for line in event.splitlines() if line.startswith(b"data:")]
     try:
         return _decode(b"\n".join(lines))
-    except (msgspec.DecodeError, RecursionError):
+    except (ValueError, RecursionError):
         return None
 
 

@@ -9,6 +9,7 @@ from llm_backend.application.ports.completions import Streamed, VerbatimRequest
 from llm_backend.domain.errors import UpstreamProtocolError
 from llm_backend.infrastructure.llm.limits import AnswerLimits
 from llm_backend.infrastructure.llm.passing import OpenAiServer
+from llm_backend.infrastructure.llm.verbatim import as_events, listed_models, whole_reply
 from tests.upstream import Upstream
 
 SOON = 10.0  # seconds
@@ -43,3 +44,19 @@ async def test_an_answer_in_one_piece_becomes_a_stream_of_one_chunk(server: Open
     await asyncio.wait_for(server.stream(request, request.model, poured.append, Streamed()), SOON)
 
     assert b"".join(poured).endswith(b"\n\ndata: [DONE]\n\n")
+
+
+@pytest.mark.parametrize(
+    "content", [b'{"error":{"message":"\xff"}}', b'{"error":' + b"[" * 100_000, b"\xff", b"[]", b""]
+)
+def test_a_reply_that_cannot_be_read_is_the_fault_of_the_server(content: bytes) -> None:
+    with pytest.raises(UpstreamProtocolError):
+        whole_reply(content, asking_for("ok"), "ok")
+    with pytest.raises(UpstreamProtocolError):
+        as_events(content)
+
+
+def test_a_model_whose_name_cannot_be_read_is_left_out() -> None:
+    content = b'{"data":[{"id":"\xff"},{"id":"good"},{"id":5}]}'
+
+    assert [model.id for model in listed_models(content)] == ["good"]

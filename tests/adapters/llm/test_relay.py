@@ -146,6 +146,16 @@ def test_what_nobody_counted_is_estimated_from_what_was_said() -> None:
     assert silent.estimated(asked) == asked
 
 
+def test_broken_characters_cost_no_estimate() -> None:
+    relay = a_relay()
+    broken = b'data: {"choices":[{"delta":{"content":"\xff","usage": 1}}]}\n\n'
+
+    told = relayed(relay, event(said("y" * 16)), broken, DONE)
+
+    assert told[-1] == DONE
+    assert relay.estimated(TokenUsage(prompt=10, completion=0)).completion >= 4
+
+
 def test_calls_that_nobody_counted_are_estimated_as_well() -> None:
     relay = a_relay()
     call = {"index": 0, "id": "call_1", "function": {"name": "four", "arguments": "y" * 16}}
