@@ -26,13 +26,15 @@ AFTERGLOW = timedelta(seconds=5)  # for clients to read the end of their streams
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerOptions:
-    """Where to listen, and how patiently: for the whole head of a request, for the next piece of a body, for answers
-    at the end. `trusted_proxies` are the addresses whose `X-Forwarded-For` is believed."""
+    """Where to listen, and how patiently: for the whole head of a request, for the next piece of a body, for a client
+    to read some of a reply, for answers at the end. `trusted_proxies` are the addresses whose `X-Forwarded-For` is
+    believed."""
 
     host: str = "127.0.0.1"
     port: int = 8080
     head_timeout: timedelta = timedelta(seconds=10)
     body_timeout: timedelta = timedelta(seconds=20)
+    reading_timeout: timedelta = timedelta(seconds=60)
     shutdown_grace: timedelta = timedelta(seconds=30)
     trusted_proxies: Sequence[str] = ()
 
@@ -127,7 +129,7 @@ def _config(app: ASGIApp, options: ServerOptions) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         interface="asgi3",
-        http=PatientConnection.waiting(options.head_timeout, options.body_timeout),
+        http=PatientConnection.waiting(options.head_timeout, options.body_timeout, options.reading_timeout),
         ws="websockets-sansio",
         ws_max_size=LONGEST_SOCKET_MESSAGE,
         lifespan="off",
