@@ -23,6 +23,8 @@ KEEP_ALIVE = 65  # seconds; longer than the 60 of common proxies, so that they, 
 LONGEST_SOCKET_MESSAGE = 16 * 1024 * 1024  # bytes
 AFTERGLOW = timedelta(seconds=5)  # for clients to read the end of their streams, once all answers have ended
 
+_BROKEN_TEXT = "Invalid UTF-8 sequence received from client."  # as uvicorn says it, with a traceback
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerOptions:
@@ -124,7 +126,7 @@ def _spare_the_collector() -> None:
 def _config(app: ASGIApp, options: ServerOptions) -> uvicorn.Config:
     errors = logging.getLogger("uvicorn.error")
     errors.setLevel(logging.WARNING)
-    errors.addFilter(_is_no_cancellation)
+    errors.addFilter(_is_news)
     grace = options.shutdown_grace + AFTERGLOW
     return uvicorn.Config(
         app,
@@ -144,9 +146,11 @@ def _config(app: ASGIApp, options: ServerOptions) -> uvicorn.Config:
     )
 
 
-def _is_no_cancellation(record: logging.LogRecord) -> bool:
-    """Requests that outstay the end of the server are cancelled, which is said once and is no crash."""
-    return not (record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError))
+def _is_news(record: logging.LogRecord) -> bool:
+    """Requests that outstay the end of the server are cancelled, which is said once and is no crash. Broken UTF-8 in a
+    WebSocket is the fault of the client, who is told."""
+    error = record.exc_info[1] if record.exc_info else None
+    return not isinstance(error, asyncio.CancelledError) and record.msg != _BROKEN_TEXT
 
 
 def _bound(host: str, port: int) -> socket.socket:
