@@ -503,6 +503,17 @@ async def endless_body(reply: Reply) -> None:
         await reply.part(b"x" * 16384)
 
 
+_BOMB = gzip.compress(b"data: " + b"x" * 50_000_000)
+
+
+@behaviour
+async def bomb(reply: Reply) -> None:
+    """Little that becomes a lot when it is unpacked."""
+    await reply.head(200, "Content-Encoding: gzip")
+    await reply.part(_BOMB)
+    await reply.end()
+
+
 @behaviour
 async def not_http(reply: Reply) -> None:
     await reply.raw(b"SSH-2.0-" + PROVIDER_WORDS.encode() + b"\r\n")

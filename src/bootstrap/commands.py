@@ -68,6 +68,7 @@ def _server_options(settings: Settings) -> ServerOptions:
         port=server.port,
         head_timeout=server.header_timeout,
         body_timeout=server.body_timeout,
+        reading_timeout=server.reading_timeout,
         shutdown_grace=server.shutdown_grace,
         trusted_proxies=server.trusted_proxies,
     )

@@ -132,7 +132,7 @@ def _is_server(provider: Provider) -> bool:
 
 def _breaker(settings: Settings, provider: Provider) -> Breaker | None:
     breaker = settings.llm.breaker
-    if breaker.failures is None or not _is_server(provider):
+    if breaker is None or breaker.failures is None or not _is_server(provider):
         return None
     return Breaker(name=provider.name, failures=breaker.failures, cool_down=breaker.cool_down)
 

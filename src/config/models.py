@@ -154,7 +154,8 @@ class Llm(Struct, frozen=True, kw_only=True):
     """Of a provider's event stream."""
     retries: int = 2
     """Further attempts when a provider fails before its first token."""
-    breaker: Breaker = Breaker()
+    breaker: Breaker | None = Breaker()
+    """Null: every provider is always asked."""
     aliases: dict[str, str] = field(default_factory=dict)
     """Other names of models under `/v1`: `{fast: gpt-4o-mini}`."""
     prices: tuple[ModelPrice, ...] = ()

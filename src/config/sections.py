@@ -42,6 +42,8 @@ class Server(Struct, frozen=True, kw_only=True):
     """How long the head of a request may take to arrive."""
     body_timeout: timedelta = timedelta(seconds=20)
     """How long a body may pause on its way here."""
+    reading_timeout: timedelta = timedelta(seconds=60)
+    """How long a client may read nothing of a reply that waits for it."""
     keep_alive: timedelta = timedelta(seconds=15)
     """How often a silent event stream gets a comment line."""
     shutdown_grace: timedelta = timedelta(seconds=30)

@@ -369,7 +369,7 @@ class NothingRelevant(NotFound):
 
 class InvalidKnowledgeBaseName(Invalid):
     code = "invalid_knowledge_base_name"
-    default_message = "The name of a knowledge base must have 1 to 255 characters"
+    default_message = "The name of a knowledge base must have 1 to 255 characters, without control characters"
 
 
 class UnknownEmbeddingModel(Invalid):
@@ -421,7 +421,7 @@ class InvalidRange(Invalid):
 
 class InvalidDocumentName(Invalid):
     code = "invalid_document_name"
-    default_message = "The file needs a name of 1 to 255 characters"
+    default_message = "The file needs a name of 1 to 255 characters, without control characters"
 
 
 class DocumentTooLarge(TooLarge):

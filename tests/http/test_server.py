@@ -58,6 +58,10 @@ class Wire:
             body = await self._reader.readexactly(int(headers["content-length"]))
         return int(head[0].split()[1]), headers, body
 
+    async def read(self, size: int) -> bytes:
+        async with asyncio.timeout(SOON):
+            return await self._reader.readexactly(size)
+
     async def is_closed(self) -> bool:
         async with asyncio.timeout(SOON):
             return await self._reader.read(1) == b""
@@ -136,6 +140,42 @@ async def test_a_long_reply_is_not_cut_off_by_the_deadline(server: HttpServer) -
 
     assert status == 201
     wire.close()
+
+
+LONG = 32 * 1024 * 1024  # bytes: more than the sockets of both sides take
+
+
+async def a_long_reply(scope: Scope, receive: Receive, send: Send) -> None:
+    del scope, receive
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", str(LONG).encode())]})
+    await send({"type": "http.response.body", "body": bytes(LONG), "more_body": False})
+
+
+@pytest.fixture
+async def unread() -> AsyncIterator[Wire]:
+    """A connection with a long reply on the way, to a server that is impatient with those who do not read."""
+    async with serving(a_long_reply, ServerOptions(port=0, reading_timeout=PATIENCE)) as server:
+        wire = await Wire.to(server)
+        await wire.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        yield wire
+        wire.close()
+
+
+async def test_a_reply_that_nobody_reads_is_not_kept_for_ever(unread: Wire) -> None:
+    await asyncio.sleep(4 * PATIENCE.total_seconds())
+
+    with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
+        await unread.reply()
+
+
+async def test_a_reply_that_is_read_slowly_comes_to_its_end(unread: Wire) -> None:
+    pieces = 16
+
+    for _ in range(pieces):
+        await asyncio.sleep(PATIENCE.total_seconds() / 3)
+        await unread.read(LONG // pieces)
+
+    assert not (await unread.read(1)).strip(b"\0")
 
 
 HALF = b"POST /api/users/login HTTP/1.1\r\nHost: x\r\nContent-Length: 37\r\n\r\n" + b'{"username": "slo'

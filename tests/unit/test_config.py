@@ -266,6 +266,10 @@ rag: {threshold: 0.25}
 
         assert settings.limits == Limits(login_failures=None, upload=None)
 
+    def test_null_does_away_with_the_breaker(self) -> None:
+        assert Settings.from_mapping({"llm": {"breaker": None}}).llm.breaker is None
+        assert Settings.from_mapping({}).llm.breaker is not None
+
     @pytest.mark.parametrize("text", ["-1", "1e3", "ten", "65536", "8_080", "٨٠", "", None, [1], {"a": 1}])
     def test_what_is_no_port_is_a_fault(self, text: object) -> None:
         with pytest.raises(ConfigurationError, match=r"server\.port"):

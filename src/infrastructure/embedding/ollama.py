@@ -37,7 +37,7 @@ class OllamaDialect:
     def numbers(self, body: bytes, count: int) -> Sequence[Sequence[float]]:
         try:
             found = msgspec.json.decode(body, type=_Embeddings).embeddings
-        except msgspec.DecodeError as error:
+        except (ValueError, RecursionError) as error:
             raise EmbeddingFailed from error
         if len(found) != count:
             raise EmbeddingFailed("The embedding model's server returned another number of vectors than was asked for")

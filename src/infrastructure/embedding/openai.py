@@ -41,7 +41,7 @@ class OpenAiDialect:
         try:
             entries = msgspec.json.decode(body, type=_Entries).data
             placed = {index if one.index is None else one.index: _numbers(one) for index, one in enumerate(entries)}
-        except (msgspec.DecodeError, ValueError) as error:
+        except (ValueError, RecursionError) as error:
             raise EmbeddingFailed from error
         if len(entries) != count or placed.keys() != set(range(count)):
             raise EmbeddingFailed("The embedding model's server returned another number of vectors than was asked for")

@@ -1,10 +1,10 @@
 """The HTTP client that all providers share."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing, contextmanager
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, cast
 from urllib.request import getproxies
 
 import httpx
@@ -12,6 +12,8 @@ import httpx
 from llm_backend.infrastructure.llm.httptools_transport import HttptoolsTransport
 
 MOST_CONNECTIONS = 4096
+
+_UNPACKED_AT_ONCE = 4096  # bytes: no more than 4 MiB come of them, as deflate packs at most a thousand to one
 
 
 def provider_client(*, max_connections: int = MOST_CONNECTIONS) -> httpx.AsyncClient:
@@ -54,8 +56,11 @@ class _ForgetfulClient(httpx.AsyncClient):
 
     async def send(self, request: httpx.Request, *, stream: bool = False, **options: Any) -> httpx.Response:
         if self._plain is None or request.url.scheme != "http" or self.is_closed:
-            return await super().send(request, stream=stream, **options)
-        response = await self._plain.handle_async_request(request)  # without the request, which may be large
+            response = await super().send(request, stream=True, **options)
+        else:
+            response = await self._plain.handle_async_request(request)  # without the request, which may be large
+        if "content-encoding" in response.headers:
+            response.stream = _InSlices(cast("httpx.AsyncByteStream", response.stream))
         if not stream:
             async with aclosing(response):
                 await response.aread()
@@ -68,6 +73,21 @@ class _ForgetfulClient(httpx.AsyncClient):
     @cookies.setter
     def cookies(self, cookies: object) -> None:
         pass
+
+
+class _InSlices(httpx.AsyncByteStream):
+    """A packed body. httpx unpacks what one read brings in one go, before anybody can say that it is too much."""
+
+    def __init__(self, stream: httpx.AsyncByteStream) -> None:
+        self._stream = stream
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for data in self._stream:
+            for start in range(0, len(data), _UNPACKED_AT_ONCE):
+                yield data[start : start + _UNPACKED_AT_ONCE]
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
 
 
 @contextmanager

@@ -1,9 +1,6 @@
 """One request to an OpenAI-compatible server, and what came of it."""
 
 import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
-from typing import cast
 
 import httpx
 
@@ -15,12 +12,11 @@ from llm_backend.infrastructure.llm.client import quiet
 from llm_backend.infrastructure.llm.failures import failure_of_status
 from llm_backend.infrastructure.llm.http_exchange import PUSH
 from llm_backend.infrastructure.llm.limits import AnswerLimits
+from llm_backend.infrastructure.llm.responses import BYTES_PER_CHARACTER, let_go, parts
 from llm_backend.infrastructure.llm.retry import parse_retry_after
 from llm_backend.infrastructure.llm.watchdog import Watchdog
 
-_BYTES_PER_CHARACTER = 6  # of JSON, when every character is escaped
 _ENVELOPE = 64 * 1024
-_READ = httpx.ByteStream(b"")
 
 
 class Attempt:
@@ -68,8 +64,7 @@ class Attempt:
                 raise failure
             await self._read(response, watchdog)
         finally:
-            await response.aclose()
-            response.stream = _READ  # httpx's refers back to the response, which only the garbage collector would see
+            await let_go(response)
 
     async def _read(self, response: httpx.Response, watchdog: Watchdog) -> None:
         match response.headers.get("content-type", "").partition(";")[0].strip().lower():
@@ -98,24 +93,19 @@ class Attempt:
         if push is not None and "content-encoding" not in response.headers:
             await push(hear)
         else:
-            async with _parts(response) as parts:
-                async for part in parts:
+            async with parts(response) as body_parts:
+                async for part in body_parts:
                     if hear(part):
                         break
         reader.finish()
 
     async def _read_whole(self, response: httpx.Response) -> None:
         """A server that does not stream, whatever it was asked."""
-        room = self._limits.longest_answer * _BYTES_PER_CHARACTER + _ENVELOPE
+        room = self._limits.longest_answer * BYTES_PER_CHARACTER + _ENVELOPE
         body = bytearray()
-        async with _parts(response) as parts:
-            async for part in parts:
+        async with parts(response) as body_parts:
+            async for part in body_parts:
                 body += part
                 if len(body) > room:
                     raise UpstreamProtocolError
         self._reader.read([decode_reply(bytes(body))])
-
-
-def _parts(response: httpx.Response) -> aclosing[AsyncGenerator[bytes, None]]:
-    """The body, whoever transports it. (httpx promises an iterator and gives a generator, which wants to be closed.)"""
-    return aclosing(cast("AsyncGenerator[bytes, None]", response.aiter_bytes()))

@@ -2,9 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import aclosing
-from typing import Protocol, TypeVar, cast
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol, TypeVar
 
 import httpx
 
@@ -28,17 +27,16 @@ from llm_backend.infrastructure.llm.failures import failure_of_status
 from llm_backend.infrastructure.llm.http_exchange import PUSH
 from llm_backend.infrastructure.llm.limits import AnswerLimits
 from llm_backend.infrastructure.llm.relay import EventRelay
+from llm_backend.infrastructure.llm.responses import BYTES_PER_CHARACTER, let_go, parts
 from llm_backend.infrastructure.llm.retry import RetryPolicy, parse_retry_after
 from llm_backend.infrastructure.llm.verbatim import as_events, estimate, listed_models, outgoing, whole_reply
 from llm_backend.infrastructure.llm.watchdog import Watchdog
 
 T = TypeVar("T")
 
-_BYTES_PER_CHARACTER = 6  # of JSON, when every character is escaped
 _ENVELOPES = 16  # how much longer than its text an answer may be: of a short piece most is what stands around it
 _PATIENCE_FOR_LISTS = 5.0  # seconds; somebody waits for a list that is whole enough without
 _WORTH_ANOTHER_TRY = (UpstreamUnavailable, UpstreamRateLimited, UpstreamCutOff)
-_READ = httpx.ByteStream(b"")
 _ANY = b"application/json, text/event-stream"
 
 _log = logging.getLogger(__name__)
@@ -193,10 +191,10 @@ class OpenAiServer:
 
     async def _body(self, response: httpx.Response, watchdog: Watchdog) -> bytes:
         """Raises `UpstreamProtocolError` when it is longer than any answer may be."""
-        room = self._limits.longest_answer * _BYTES_PER_CHARACTER
+        room = self._limits.longest_answer * BYTES_PER_CHARACTER
         body = bytearray()
-        async with _parts(response) as parts:
-            async for part in parts:
+        async with parts(response) as body_parts:
+            async for part in body_parts:
                 body.extend(part)
                 watchdog.heard = asyncio.get_running_loop().time()
                 if len(body) > room:
@@ -236,8 +234,8 @@ class OpenAiServer:
         if push is not None and "content-encoding" not in response.headers:
             await push(hear)
         else:
-            async with _parts(response) as parts:
-                async for part in parts:
+            async with parts(response) as body_parts:
+                async for part in body_parts:
                     if hear(part):
                         break
         _hand_on(relay, relay.finish(), pour)
@@ -261,8 +259,7 @@ class OpenAiServer:
                     _check_status(response)
                     await read(response, watchdog)
                 finally:
-                    await response.aclose()
-                    response.stream = _READ  # httpx's refers back to the response
+                    await let_go(response)
         except TimeoutError as error:
             if not watchdog.barked:
                 raise
@@ -295,8 +292,3 @@ def _check_status(response: httpx.Response) -> None:
         failure = failure_of_status(response.status_code)
         failure.retry_after = parse_retry_after(response.headers.get("retry-after"))
         raise failure
-
-
-def _parts(response: httpx.Response) -> aclosing[AsyncGenerator[bytes, None]]:
-    """The body, whoever transports it. (httpx promises an iterator and gives a generator, which wants to be closed.)"""
-    return aclosing(cast("AsyncGenerator[bytes, None]", response.aiter_bytes()))

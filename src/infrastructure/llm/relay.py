@@ -21,6 +21,7 @@ _PLAIN_BLANK_LINE = b"\n\n"
 _BLANK_LINES = (_PLAIN_BLANK_LINE, b"\r\n\r\n", b"\r\r")
 _SOUND = (b"}\n\n", DONE)
 _MARKS = (b'"usage":{', b'"usage": {', b'"error"')
+_END = re.compile(rb"(?:\A|[\r\n])data: ?\[DONE\][ \t]*[\r\n]+")
 _FINISHED = re.compile(rb'"finish_reason"\s*:\s*"')
 _decode = msgspec.json.Decoder(Chunk).decode
 
@@ -54,6 +55,9 @@ class EventRelay:
             data, self._rest = self._rest + data, b""
         if not data.endswith(b"\n\n"):
             data = self._whole(data)
+        if b"[DONE]" in data and (end := _END.search(data)):
+            self.done = True
+            data = data[: end.end()]  # nobody will read what comes behind it
         if (mark := _mark_in(data)) >= 0:
             data = b"".join(self._seen(data, mark))
         if data and not data.endswith(_SOUND):
@@ -71,10 +75,7 @@ class EventRelay:
         data = self.feed(b"\n\n") if _is_event(self._rest) else b""
         if self.done or self.failure:
             return data
-        last = b"".join(self._last)
-        if b"\ndata: [DONE]\n" in last:  # and something behind it, which nobody will read
-            return data
-        if _FINISHED.search(last):  # some servers leave it at that
+        if _FINISHED.search(b"".join(self._last)):  # some servers leave it at that
             return data + DONE
         self.failure = UpstreamCutOff()
         return data
@@ -138,7 +139,6 @@ class EventRelay:
             self._sampled += len(data)
             self._sample.append(data)
         self._last.append(data)
-        self.done = data.endswith(DONE) or data[-20:].rstrip().endswith((b"data: [DONE]", b"data:[DONE]"))
 
 
 def _mark_in(data: bytes, start: int = 0) -> int:
@@ -159,7 +159,7 @@ def _chunk_of(event: bytes) -> Chunk | None:
     lines = [line[5:].strip() for line in event.splitlines() if line.startswith(b"data:")]
     try:
         return _decode(b"\n".join(lines))
-    except (msgspec.DecodeError, RecursionError):
+    except (ValueError, RecursionError):
         return None
 
 

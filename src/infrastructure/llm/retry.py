@@ -37,7 +37,7 @@ def parse_retry_after(value: str | None, *, now: datetime | None = None) -> time
         return timedelta(seconds=min(int(text[:9]), 10**8))
     try:
         when = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     when = when if when.tzinfo else when.replace(tzinfo=UTC)
     return max(when - (now or datetime.now(UTC)), timedelta())

@@ -70,7 +70,7 @@ def whole_reply(content: bytes, request: VerbatimRequest, model: str) -> Verbati
     """A reply that was not streamed. Raises an `UpstreamFailed` when it is none."""
     try:
         reply = _decode_reply(content)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise UpstreamProtocolError from error
     if reply.error:
         raise failure_of_error_object(reply.error)
@@ -87,11 +87,11 @@ def listed_models(content: bytes) -> list[ModelIn]:
     """Those that can be understood. Raises `UpstreamProtocolError` when it is no list."""
     try:
         entries = msgspec.json.decode(content, type=_ModelsIn).data
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise UpstreamProtocolError from error
     models: list[ModelIn] = []
     for entry in entries:
-        with suppress(msgspec.DecodeError, RecursionError):
+        with suppress(ValueError, RecursionError):
             models.append(msgspec.json.decode(entry, type=ModelIn))
     return models
 
@@ -100,7 +100,7 @@ def as_events(content: bytes) -> bytes:
     """A reply in one piece, as a stream of one chunk."""
     try:
         reply = msgspec.json.decode(content)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise UpstreamProtocolError from error
     if not isinstance(reply, dict) or not isinstance(reply.get("choices", []), list):
         raise UpstreamProtocolError

@@ -110,7 +110,7 @@ def _scores(body: bytes, count: int) -> list[float]:
     """Raises `RerankingFailed` unless there is exactly one score for each text."""
     try:
         decoded = msgspec.json.decode(body, type=_Entries | list[_Entry])
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise RerankingFailed from error
     entries = decoded.results if isinstance(decoded, _Entries) else decoded
     scores = {entry.index: entry.value for entry in entries}

@@ -4,13 +4,15 @@ Alembic costs 150 ms of CPU to import, so a database that is up to date is recog
 """
 
 import logging
-from collections.abc import Sequence
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
 from importlib import import_module
 from pathlib import Path
 
-from sqlalchemy import Connection, Inspector, inspect, text
+from sqlalchemy import Connection, Inspector, exc, inspect, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from llm_backend.domain.errors import DomainError
@@ -21,6 +23,7 @@ logger = logging.getLogger(__name__)
 _MIGRATIONS = Path(__file__).parent / "migrations"
 UNFINISHED = "unfinished_move"  # a table that is there as long as rows are being brought from somewhere else
 TABLE_PATIENCE = timedelta(minutes=1)  # while a table is waited for, nobody else gets at it either
+_ILLEGIBLE = {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_CANTOPEN}
 TURN = 0x6C6C6D5F6261636B  # the name of the lock that PostgreSQL knows us by
 
 
@@ -38,6 +41,16 @@ class ForeignDatabase(DomainError):
     default_message = (
         "The database was made by another program, such as the old product: "
         "name a new one in sqlite.path or database.url, or move the old one away"
+    )
+
+
+class UnreadableDatabase(DomainError):
+    """There is something in its place, and SQLite can make nothing of it."""
+
+    code = "unreadable_database"
+    default_message = (
+        "sqlite.path names no database of SQLite, a damaged one, or one that cannot be opened: "
+        "name another, or bring back a backup"
     )
 
 
@@ -78,7 +91,8 @@ async def migrate(engine: AsyncEngine, *, table_patience: timedelta = TABLE_PATI
 
     Whoever comes first migrates, all or nothing; the others wait, as long as the engine's locks may be waited for, and
     find it done. In PostgreSQL a table that somebody else is using, such as a backup, is waited for no longer than
-    `table_patience`. Raises `SchemaTooNew`, `ForeignDatabase`, `UnfinishedMove` or `DatabaseUnavailable`.
+    `table_patience`. Raises `SchemaTooNew`, `ForeignDatabase`, `UnreadableDatabase`, `UnfinishedMove` or
+    `DatabaseUnavailable`.
     """
     if await _is_current(engine):
         return False
@@ -93,12 +107,23 @@ async def _is_current(engine: AsyncEngine) -> bool:
 
 
 async def _current(engine: AsyncEngine) -> str | None:
-    with translated():
+    with translated(), _legible():
         async with engine.connect() as connection:
             revision = await connection.run_sync(_revision)
     if revision is not None and revision > newest_revision():
         raise SchemaTooNew
     return revision
+
+
+@contextmanager
+def _legible() -> Iterator[None]:
+    """Waiting helps where a database is busy, and not where there is none. Raises `UnreadableDatabase`."""
+    try:
+        yield
+    except (exc.DBAPIError, sqlite3.Error) as error:
+        if getattr(getattr(error, "orig", error), "sqlite_errorcode", 0) & 0xFF in _ILLEGIBLE:
+            raise UnreadableDatabase from error
+        raise
 
 
 def _revision(connection: Connection) -> str | None:

@@ -128,7 +128,7 @@ class SqlStore:
         """Open, and if needed create and migrate, a SQLite database. What is being written is finished at the end.
 
         `patience` and `turn_patience` are how many seconds to wait for writers in other processes and in this one;
-        `pragmas` are added to those of each connection. Raises `DatabaseUnavailable` or `SchemaTooNew`.
+        `pragmas` are added to those of each connection. Raises what `migrate` does.
         """
         await migrate_sqlite(path)
         turns = WriteTurns(turn_patience)

@@ -1,6 +1,7 @@
 """HTTP connections that cannot be held open for nothing.
 
-uvicorn waits for ever for a request whose head or body never ends, and lets the head grow without limit.
+uvicorn waits for ever for a request whose head or body never ends, lets the head grow without limit, and keeps what a
+client does not read.
 """
 
 import asyncio
@@ -35,24 +36,33 @@ class _TooLarge(Exception):
 class PatientConnection(HttpToolsProtocol):
     """Closes when the head of a request is not complete `head_timeout` after the connection was made or, on one that
     is kept alive, after the first byte of the request; or when it gets too large; or when nothing of a body arrives
-    for `body_timeout`."""
+    for `body_timeout`; or when the client reads nothing of what waits for it for `reading_timeout`."""
 
     head_timeout: ClassVar[float] = 10.0
     body_timeout: ClassVar[float] = 20.0
+    reading_timeout: ClassVar[float] = 60.0
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
         self._head_timer: asyncio.TimerHandle | None = None
         self._head = bytearray()  # what has come of it, up to one byte more than is allowed
         self._body_timer: asyncio.TimerHandle | None = None
+        self._reading_timer: asyncio.TimerHandle | None = None
+        self._unread = 0  # bytes that waited for the client when the timer was set
         self._in_body = False
         self._is_too_large = False
         self._upgraded = False
 
     @classmethod
-    def waiting(cls, head_timeout: timedelta, body_timeout: timedelta) -> "type[PatientConnection]":
+    def waiting(
+        cls, head_timeout: timedelta, body_timeout: timedelta, reading_timeout: timedelta
+    ) -> "type[PatientConnection]":
         """The same with another patience; uvicorn wants a class."""
-        patience = {"head_timeout": head_timeout.total_seconds(), "body_timeout": body_timeout.total_seconds()}
+        patience = {
+            "head_timeout": head_timeout.total_seconds(),
+            "body_timeout": body_timeout.total_seconds(),
+            "reading_timeout": reading_timeout.total_seconds(),
+        }
         return type("PatientConnection", (cls,), patience)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -62,7 +72,16 @@ class PatientConnection(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._head_arrived()
         self._body_arrived()
+        self._is_read()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._await_reader()
+
+    def resume_writing(self) -> None:
+        self._is_read()
+        super().resume_writing()
 
     def data_received(self, data: bytes) -> None:
         if not self._in_body:
@@ -154,6 +173,22 @@ class PatientConnection(HttpToolsProtocol):
             self._await_body()
         else:
             self._refuse(408)
+
+    def _await_reader(self) -> None:
+        self._unread = self.transport.get_write_buffer_size()
+        self._reading_timer = self.loop.call_later(self.reading_timeout, self._reader_is_late)
+
+    def _is_read(self) -> None:
+        if self._reading_timer is not None:
+            self._reading_timer.cancel()
+            self._reading_timer = None
+
+    def _reader_is_late(self) -> None:
+        """A large reply may take long, as long as some of it is read. Closing would wait for all of it to be."""
+        if self.transport.get_write_buffer_size() < self._unread:
+            self._await_reader()
+        else:
+            self.transport.abort()
 
     def _refuse(self, status: int) -> None:
         """Say why, unless that would end up in the middle of another reply, and hang up."""

@@ -29,7 +29,7 @@ RAG_TEXTS = {
     "document_not_found": "文档不存在",
     "original_not_kept": "此处未保存该文档的原始文件，但其文本仍可读取",
     "nothing_relevant": "知识库中未找到相关信息",
-    "invalid_knowledge_base_name": "知识库名称必须为 1 至 255 个字符",
+    "invalid_knowledge_base_name": "知识库名称必须为 1 至 255 个字符，且不含控制字符",
     "unknown_embedding_model": "不支持该 Embedding 模型",
     "invalid_query": "查询内容必须为 1 至 8192 个字符且不能全为空白，"
     "top_k 必须在 1 至 100 之间，threshold 必须在 0 至 1 之间",
@@ -40,7 +40,7 @@ RAG_TEXTS = {
     "invalid_attributes": "文档属性最多 16 个：名称为 1 至 64 个字符（不得为 doc_id、doc_name、file_type），"
     "值为不超过 512 个字符的文本、数字或布尔值",
     "reranking_failed": "Rerank 服务不可用",
-    "invalid_document_name": "文件名必须为 1 至 255 个字符",
+    "invalid_document_name": "文件名必须为 1 至 255 个字符，且不含控制字符",
     "invalid_range": "start 不能为负数或大于 end；after 必须为 -1 或某个位置，limit 必须在 1 至 1000 之间",
     "document_too_large": "文档超出大小限制，或内容过大无法处理；请拆分后重新上传",
     "document_unreadable": "文档已损坏，或内容与扩展名不符；请确认能打开，另存后重新上传",

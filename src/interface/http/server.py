@@ -23,16 +23,20 @@ KEEP_ALIVE = 65  # seconds; longer than the 60 of common proxies, so that they, 
 LONGEST_SOCKET_MESSAGE = 16 * 1024 * 1024  # bytes
 AFTERGLOW = timedelta(seconds=5)  # for clients to read the end of their streams, once all answers have ended
 
+_BROKEN_TEXT = "Invalid UTF-8 sequence received from client."  # as uvicorn says it, with a traceback
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerOptions:
-    """Where to listen, and how patiently: for the whole head of a request, for the next piece of a body, for answers
-    at the end. `trusted_proxies` are the addresses whose `X-Forwarded-For` is believed."""
+    """Where to listen, and how patiently: for the whole head of a request, for the next piece of a body, for a client
+    to read some of a reply, for answers at the end. `trusted_proxies` are the addresses whose `X-Forwarded-For` is
+    believed."""
 
     host: str = "127.0.0.1"
     port: int = 8080
     head_timeout: timedelta = timedelta(seconds=10)
     body_timeout: timedelta = timedelta(seconds=20)
+    reading_timeout: timedelta = timedelta(seconds=60)
     shutdown_grace: timedelta = timedelta(seconds=30)
     trusted_proxies: Sequence[str] = ()
 
@@ -122,12 +126,12 @@ def _spare_the_collector() -> None:
 def _config(app: ASGIApp, options: ServerOptions) -> uvicorn.Config:
     errors = logging.getLogger("uvicorn.error")
     errors.setLevel(logging.WARNING)
-    errors.addFilter(_is_no_cancellation)
+    errors.addFilter(_is_news)
     grace = options.shutdown_grace + AFTERGLOW
     return uvicorn.Config(
         app,
         interface="asgi3",
-        http=PatientConnection.waiting(options.head_timeout, options.body_timeout),
+        http=PatientConnection.waiting(options.head_timeout, options.body_timeout, options.reading_timeout),
         ws="websockets-sansio",
         ws_max_size=LONGEST_SOCKET_MESSAGE,
         lifespan="off",
@@ -142,9 +146,11 @@ def _config(app: ASGIApp, options: ServerOptions) -> uvicorn.Config:
     )
 
 
-def _is_no_cancellation(record: logging.LogRecord) -> bool:
-    """Requests that outstay the end of the server are cancelled, which is said once and is no crash."""
-    return not (record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError))
+def _is_news(record: logging.LogRecord) -> bool:
+    """Requests that outstay the end of the server are cancelled, which is said once and is no crash. Broken UTF-8 in a
+    WebSocket is the fault of the client, who is told."""
+    error = record.exc_info[1] if record.exc_info else None
+    return not isinstance(error, asyncio.CancelledError) and record.msg != _BROKEN_TEXT
 
 
 def _bound(host: str, port: int) -> socket.socket:

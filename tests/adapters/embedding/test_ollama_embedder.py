@@ -69,8 +69,9 @@ async def test_the_request_is_what_ollama_expects() -> None:
         httpx.Response(200, json={"embeddings": [[0.0] * 8]}),
         httpx.Response(200, json={"embedding": [1.0] * 8}),
         httpx.Response(200, text="not JSON"),
+        httpx.Response(200, content=b'{"embeddings":[],"load_duration":' + b"[" * 100_000),
     ],
-    ids=["no such model", "none", "too many", "too short", "nowhere", "another key", "no JSON"],
+    ids=["no such model", "none", "too many", "too short", "nowhere", "another key", "no JSON", "too deep"],
 )
 async def test_a_reply_that_makes_no_sense_is_a_failure_that_tells_nothing(reply: httpx.Response) -> None:
     with pytest.raises(EmbeddingFailed) as failure:

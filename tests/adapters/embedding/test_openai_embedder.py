@@ -228,6 +228,14 @@ async def test_a_model_that_refuses_to_be_told_its_dimensions_is_not_told_again(
     assert ["dimensions" in json.loads(request.content) for request in server.requests] == [True, False, False]
 
 
+async def test_a_date_that_is_none_is_no_wish() -> None:
+    server = Server(httpx.Response(429, headers={"retry-after": "Thu, 01 Jan 99999999999999999999 12:00:30 GMT"}))
+
+    await server.embedder().embed_query("hello")
+
+    assert len(server.requests) == 2
+
+
 async def test_redirects_are_not_followed() -> None:
     server = Server(httpx.Response(307, headers={"location": "https://elsewhere.example/embeddings"}))
 
@@ -252,6 +260,8 @@ async def test_redirects_are_not_followed() -> None:
         httpx.Response(200, content=b'{"data":[{"embedding":[1e308,1e308,1e308,1e308,0,0,0,0]}]}'),
         httpx.Response(200, json={"data": [{"index": 1, "embedding": [1.0] * 8}]}),
         httpx.Response(200, content=b"[" * 100_000),
+        httpx.Response(200, content=b'{"data":[],"usage":' + b"[" * 100_000),
+        httpx.Response(200, content=b'{"data":[{"embedding":"\xff"}]}'),
         httpx.Response(200, content=b" " * 3_000_000),
         vectors([]),
         vectors([[1.0] * 8, [1.0] * 8]),

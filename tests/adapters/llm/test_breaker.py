@@ -1,11 +1,14 @@
 """When a provider is left alone, and when it is asked again."""
 
 import asyncio
+from contextlib import AsyncExitStack
 from datetime import timedelta
 
 import pytest
 
 from llm_backend.application.ports.chat_model import ChatRequest, Completion, Emit
+from llm_backend.bootstrap.language_models import language_models
+from llm_backend.config import Settings
 from llm_backend.domain.errors import (
     AnswerTooLong,
     UpstreamCutOff,
@@ -18,9 +21,10 @@ from llm_backend.domain.errors import (
     UpstreamUnavailable,
 )
 from llm_backend.infrastructure.llm.breaker import LONGEST_COOL_DOWN, Breaker, BreakingChatModel
-from llm_backend.testing.clock import ManualClock
+from llm_backend.testing.clock import CountingIds, ManualClock
 from llm_backend.testing.scripted_chat_model import FOREVER, ScriptedChatModel
 from tests.adapters.llm.conftest import OWN_KEY, Listener, a_request
+from tests.upstream import Upstream
 
 COOL_DOWN = timedelta(seconds=30)
 A_MOMENT = timedelta(seconds=1)
@@ -62,6 +66,20 @@ async def is_asked(model: BreakingChatModel, provider: ScriptedChatModel) -> boo
         assert len(provider.requests) == before
         return False
     return True
+
+
+@pytest.mark.parametrize("breaker", [None, {"failures": None}])
+async def test_without_a_breaker_a_provider_is_always_asked(upstream: Upstream, breaker: object) -> None:
+    provider = {"name": "a", "base_url": upstream.base_url, "models": ["*"], "needs_key": False}
+    settings = Settings.from_mapping({"llm": {"providers": [provider], "breaker": breaker, "retries": 0}})
+
+    async with AsyncExitStack() as stack:
+        model = language_models(settings, ManualClock(), CountingIds(), stack).chat_model
+        for _ in range(8):
+            with pytest.raises(UpstreamUnavailable):
+                await Listener().to(model, "503")
+
+    assert len(upstream.requests) == 8
 
 
 @pytest.mark.parametrize(

@@ -150,6 +150,7 @@ BAD: Sequence[tuple[str, type[UpstreamFailed], str]] = [
     ("endless_head", UpstreamUnavailable, ""),
     ("endless_body", UpstreamProtocolError, ""),
     ("deep", UpstreamProtocolError, ""),
+    ("bomb", UpstreamProtocolError, ""),
 ]
 
 

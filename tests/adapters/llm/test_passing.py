@@ -7,8 +7,10 @@ import pytest
 
 from llm_backend.application.ports.completions import Streamed, VerbatimRequest
 from llm_backend.domain.errors import UpstreamProtocolError
+from llm_backend.infrastructure.llm.client import provider_client
 from llm_backend.infrastructure.llm.limits import AnswerLimits
 from llm_backend.infrastructure.llm.passing import OpenAiServer
+from llm_backend.infrastructure.llm.verbatim import as_events, listed_models, whole_reply
 from tests.upstream import Upstream
 
 SOON = 10.0  # seconds
@@ -36,6 +38,22 @@ async def test_an_answer_in_one_piece_without_an_end_is_given_up(server: OpenAiS
     assert poured == []
 
 
+@pytest.mark.parametrize("through_proxy", [False, True])
+async def test_a_packed_body_is_unpacked_little_by_little(
+    upstream: Upstream, monkeypatch: pytest.MonkeyPatch, through_proxy: bool
+) -> None:
+    if through_proxy:  # then it comes over httpx's transport, as with TLS
+        monkeypatch.setenv("http_proxy", upstream.base_url)
+        monkeypatch.delenv("no_proxy", raising=False)
+    url = f"{upstream.base_url}/chat/completions"
+
+    async with provider_client() as client, client.stream("POST", url, json={"model": "bomb"}) as response:
+        sizes = [len(part) async for part in response.aiter_bytes()]
+
+    assert sum(sizes) > 50_000_000
+    assert max(sizes) < 5_000_000
+
+
 async def test_an_answer_in_one_piece_becomes_a_stream_of_one_chunk(server: OpenAiServer) -> None:
     poured: list[bytes] = []
     request = asking_for("whole")
@@ -43,3 +61,19 @@ async def test_an_answer_in_one_piece_becomes_a_stream_of_one_chunk(server: Open
     await asyncio.wait_for(server.stream(request, request.model, poured.append, Streamed()), SOON)
 
     assert b"".join(poured).endswith(b"\n\ndata: [DONE]\n\n")
+
+
+@pytest.mark.parametrize(
+    "content", [b'{"error":{"message":"\xff"}}', b'{"error":' + b"[" * 100_000, b"\xff", b"[]", b""]
+)
+def test_a_reply_that_cannot_be_read_is_the_fault_of_the_server(content: bytes) -> None:
+    with pytest.raises(UpstreamProtocolError):
+        whole_reply(content, asking_for("ok"), "ok")
+    with pytest.raises(UpstreamProtocolError):
+        as_events(content)
+
+
+def test_a_model_whose_name_cannot_be_read_is_left_out() -> None:
+    content = b'{"data":[{"id":"\xff"},{"id":"good"},{"id":5}]}'
+
+    assert [model.id for model in listed_models(content)] == ["good"]

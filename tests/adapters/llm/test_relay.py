@@ -89,6 +89,25 @@ def test_an_end_that_is_not_said_is_said(last: bytes) -> None:
     assert relay.failure is None
 
 
+@pytest.mark.parametrize("end", [DONE, b"data:[DONE]\r\n\r\n", b"data: [DONE] \r\r"])
+@pytest.mark.parametrize("behind", [b": bye\n\n", event(WORDS[1]), b"HTTP/1.1 200 OK\r\n\r\n", b"\n\n"])
+def test_what_comes_behind_the_end_is_not_waited_for_and_not_passed_on(end: bytes, behind: bytes) -> None:
+    relay = a_relay()
+
+    out = relay.feed(event(WORDS[0]) + end + behind)
+
+    assert relay.done
+    assert out.rstrip() == (event(WORDS[0]) + end).rstrip()
+
+
+def test_an_answer_about_the_end_is_none() -> None:
+    relay = a_relay()
+    about = event(said("\ndata: [DONE]\n\n")) + event(said("data: [DONE]"))
+
+    assert relay.feed(about) == about
+    assert not relay.done
+
+
 @pytest.mark.parametrize("rest", [b"", b"data: {cut", event(WORDS[1])[:-2][:-5]])
 def test_a_stream_that_breaks_off_has_failed(rest: bytes) -> None:
     relay = a_relay()
@@ -144,6 +163,16 @@ def test_what_nobody_counted_is_estimated_from_what_was_said() -> None:
     assert relay.estimated(asked).prompt == 10
     assert 100 <= relay.estimated(asked).completion <= 150
     assert silent.estimated(asked) == asked
+
+
+def test_broken_characters_cost_no_estimate() -> None:
+    relay = a_relay()
+    broken = b'data: {"choices":[{"delta":{"content":"\xff","usage": 1}}]}\n\n'
+
+    told = relayed(relay, event(said("y" * 16)), broken, DONE)
+
+    assert told[-1] == DONE
+    assert relay.estimated(TokenUsage(prompt=10, completion=0)).completion >= 4
 
 
 def test_calls_that_nobody_counted_are_estimated_as_well() -> None:

@@ -22,6 +22,8 @@ NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
         ("", None),
         ("-1", None),
         ("soon", None),
+        ("Thu, 01 Jan 99999999999999999999 12:00:30 GMT", None),
+        ("Thu, 01 Jan 2026 12:00:30 +99999999999999999999", None),
         ("７", None),
     ],
 )

@@ -31,7 +31,14 @@ from llm_backend.infrastructure.sql import (
     pending_in_sqlite,
     pending_on_server,
 )
-from llm_backend.infrastructure.sql.migrating import TURN, ForeignDatabase, migrate, newest_revision, pending
+from llm_backend.infrastructure.sql.migrating import (
+    TURN,
+    ForeignDatabase,
+    UnreadableDatabase,
+    migrate,
+    newest_revision,
+    pending,
+)
 from llm_backend.infrastructure.sql.postgres import postgres_engine
 from llm_backend.infrastructure.sql.rows import metadata
 from llm_backend.infrastructure.sql.store import migrating_engine
@@ -135,6 +142,21 @@ async def test_the_database_of_another_program_is_left_as_it_is(path: Path) -> N
 
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("SELECT name FROM sqlite_master").fetchall() == [("users",)]
+
+
+def test_what_is_no_database_is_called_so_and_left_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_text("no database " * 500)
+
+    with pytest.raises(UnreadableDatabase):
+        asyncio.run(migrate_sqlite(path))
+
+    assert path.read_text() == "no database " * 500
+
+
+def test_a_folder_is_no_database(tmp_path: Path) -> None:
+    with pytest.raises(UnreadableDatabase):
+        asyncio.run(migrate_sqlite(tmp_path))
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

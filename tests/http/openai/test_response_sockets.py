@@ -59,6 +59,18 @@ async def socket(url: str, alice: Client) -> AsyncIterator[Socket]:
         yield Socket(connection)
 
 
+async def test_broken_text_is_the_fault_of_the_client(
+    url: str, alice: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    headers = {"Authorization": f"Bearer {alice.token}"}
+    async with websockets.connect(url, additional_headers=headers) as connection:
+        await connection.send(b"\xff", text=True)
+        await asyncio.wait_for(connection.wait_closed(), 10)
+
+    assert connection.close_code == 1007
+    assert not [record for record in caplog.records if record.exc_info]
+
+
 async def test_a_key_for_chat_alone_reads_no_files(url: str, alice: Client) -> None:
     shelf, *_ = await a_shelf_of_two(alice)
     chatter = await alice.with_key(scopes=["chat"])
