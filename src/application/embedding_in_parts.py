@@ -8,7 +8,7 @@ from llm_backend.application.ports.embedder import Embedded, Embedder
 # Passages whose vectors are made, indexed and stored together. Of 1,024 dimensions they are 8 MB, of which there are
 # some copies on the way; those of a book of ten megabytes would be 200.
 PART = 2_000
-SAMPLED = 64  # passages of a large document from which its statistics are made: embedders look at no more
+SAMPLED = 64  # passages of a large document from which its statistics are made: the hashing embedder looks at 16
 
 
 async def in_parts(embedder: Embedder, texts: Sequence[str], part: int) -> AsyncGenerator[tuple[int, Embedded]]:

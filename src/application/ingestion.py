@@ -213,20 +213,26 @@ class IngestDocument:
         begun = await self._gone_ahead(reading)
         if begun is None:
             return False
-        texts = [chunk.search_text for chunk in begun.chunks]
-        async with aclosing(in_parts(embedder, texts, self.part)) as parts:
-            async for first, embedded in parts:
-                if not await self._stored(begun, embedded, first):
-                    break
-                report(_embedding((first + len(embedded.vectors)) / len(texts)))
+        if not await self._embedded_in_parts(begun, embedder, report):
+            await self._take_back(begun.document, begun.space)
+            return False
         report(INDEXING)
         await self._clear_earlier(begun)
-        for first in range(
-            0, len(texts), self.part
-        ):  # all at the end: until then they would be in the way of what is listed
+        # All at the end: until then they would be in the way of what is listed.
+        for first in range(0, len(begun.chunks), self.part):
             vectors = await self._vectors(begun, first)
             await self.index.add(begun.space, begun.passages_with(vectors, first), new=True)
         return await self._end(begun)
+
+    async def _embedded_in_parts(self, reading: _Reading, embedder: Embedder, report: Report) -> bool:
+        """False when it is not wanted any more, or somebody else is at it."""
+        texts = [chunk.search_text for chunk in reading.chunks]
+        async with aclosing(in_parts(embedder, texts, self.part)) as parts:
+            async for first, embedded in parts:
+                if not await self._stored(reading, embedded, first):
+                    return False
+                report(_embedding((first + len(embedded.vectors)) / len(texts)))
+        return True
 
     async def _gone_ahead(self, reading: _Reading) -> _Reading | None:
         """With what was read stored, for its vectors to hang on. None when it is not wanted any more."""
@@ -250,9 +256,10 @@ class IngestDocument:
         return stored
 
     async def _vectors(self, reading: _Reading, first: int) -> Sequence[Vector]:
-        """None of them when it is not wanted any more."""
+        """None of them when it is not wanted any more, or somebody else is at it."""
+        place = reading.document.id, reading.document.attempt, reading.space
         async with self.transactions() as work:
-            return await work.documents.vectors(reading.document.id, reading.space, first=first, limit=self.part)
+            return await work.documents.vectors(*place, first=first, limit=self.part)
 
     # The end ----------------------------------------------------------------------------------------------------------
 

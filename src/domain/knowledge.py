@@ -331,13 +331,16 @@ class Documents(Protocol):
         first: int = 0,
     ) -> bool:
         """One vector per chunk, in the order of their positions, and what the embedder wants to remember of the
-        document's terms (see `Embedder`), in place of what is there. Those of a large document may come in parts: the
-        `first` of a later one belongs to the chunk at that position, and those of the chunks before it stay. False
-        when the document has been deleted, cancelled or tried again in the meantime, or was not to be in the index of
-        that space; nothing happens then."""
+        document's terms (see `Embedder`), in place of what is there. Those of a large document may come in parts, in
+        front of which are `first` others: these stay, and those behind it, which another process may have stored that
+        is at the same. False when the document has been deleted, cancelled or tried again in the meantime,
+        or was not to be in the index of that space; nothing happens then."""
 
-    async def vectors(self, document: DocumentId, space: EmbeddingSpace, *, first: int, limit: int) -> Sequence[bytes]:
-        """What has been stored for the chunks from that position on, in order. Nothing of a document that is gone."""
+    async def vectors(
+        self, document: DocumentId, attempt: int, space: EmbeddingSpace, *, first: int, limit: int
+    ) -> Sequence[bytes]:
+        """What this attempt has stored, in order, without the `first` ones. Nothing when the document has been deleted,
+        cancelled or tried again in the meantime."""
 
     async def mark_readable(self, document: DocumentId, attempt: int, space: EmbeddingSpace) -> int | None:
         """What this attempt has stored is found by its words from now on, until the document is ready or fails, or its

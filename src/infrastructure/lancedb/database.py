@@ -227,9 +227,10 @@ class _OpenTable:
             await self.optimizing
 
     async def _write(self, writes: Sequence["_Write"]) -> None:
-        chunks = [chunk for write in writes for chunk in write.chunks]
-        await self.table.add(chunks, new=all(write.new for write in writes))
-        self._rows += len(chunks)
+        for new in (False, True):  # what is new must not be looked for because something else is not
+            if chunks := [chunk for write in writes if write.new is new for chunk in write.chunks]:
+                await self.table.add(chunks, new=new)
+                self._rows += len(chunks)
         self._writes += 1
         if not self.is_busy and (self._rows >= self._most_rows or self._writes >= self._most_writes):
             self.optimizing = asyncio.create_task(self._optimize())

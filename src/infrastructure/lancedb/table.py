@@ -31,7 +31,7 @@ INDEXES: dict[str, FTS | Bitmap | BTree] = {
 Item = TypeVar("Item")
 
 NAMED_AT_ONCE = 500  # documents in one condition
-APPENDED_AT_ONCE = 4000  # rows
+WRITTEN_AT_ONCE = 4000  # rows
 
 
 class PassageTable:
@@ -74,19 +74,21 @@ class PassageTable:
         return found or await cls.make(connection, name, dimensions, kept_versions)
 
     async def add(self, chunks: Sequence[StoredChunk], *, new: bool = False) -> None:
-        """Replaces what is there of the same attempts at the same positions, all at once.
+        """Replaces what is there of the same attempts at the same positions.
 
-        What is `new` is appended, at 4 to 8 ms of CPU a write, in parts: the vectors of a large document take hundreds
-        of megabytes, and are copied three times on the way. To look for the keys of six rows costs 15 ms, and 40
+        In parts: the vectors of a large document take hundreds of megabytes, and are copied three times on the way.
+        What is `new` is appended, at 4 to 8 ms of CPU a write. To look for the keys of six rows costs 15 ms, and 40
         when 500 rows have come since the last compaction: they are in no index of keys, and read one by one.
         """
         latest = list({(one.document, one.attempt, one.chunk.position): one for one in chunks}.values())
-        if new:
-            for some in _slices(latest, APPENDED_AT_ONCE):
-                rows = await asyncio.to_thread(to_table, some, self._dimensions)
-                await despite_conflicts(partial(self._table.add, rows))
-            return
-        rows = await asyncio.to_thread(to_table, latest, self._dimensions)
+        for some in _slices(latest, WRITTEN_AT_ONCE):
+            rows = await asyncio.to_thread(to_table, some, self._dimensions)
+            await (self._append(rows) if new else self._put(rows))
+
+    async def _append(self, rows: pa.Table) -> None:
+        await despite_conflicts(partial(self._table.add, rows))
+
+    async def _put(self, rows: pa.Table) -> None:
         upsert = self._table.merge_insert(KEY).when_matched_update_all().when_not_matched_insert_all()
         # A vector that is missing is "bad" to it; of others there are none.
         await despite_conflicts(partial(upsert.execute, rows, on_bad_vectors="null"))

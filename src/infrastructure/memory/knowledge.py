@@ -162,16 +162,20 @@ class MemoryDocuments:
         row = self._pending(document) or self._ready_one(document)
         if row is None or row.document.attempt != attempt or space not in row.embeddings:
             return False
-        every = (*row.embeddings[space].vectors[:first], *vectors)
-        assert first <= len(every) <= len(row.chunks)
+        before = row.embeddings[space].vectors
+        every = (*before[:first], *vectors, *before[first + len(vectors) :])
+        assert len(every) <= len(row.chunks)
         embedded = replace(row.embeddings[space], vectors=every, statistics=statistics)
         self._put(replace(row, embeddings={**row.embeddings, space: embedded}))
         return True
 
-    async def vectors(self, document: DocumentId, space: EmbeddingSpace, *, first: int, limit: int) -> Sequence[bytes]:
+    async def vectors(
+        self, document: DocumentId, attempt: int, space: EmbeddingSpace, *, first: int, limit: int
+    ) -> Sequence[bytes]:
         row = self._pending(document) or self._ready_one(document)
-        embedded = row and row.embeddings.get(space)
-        return list(embedded.vectors[first : first + limit]) if embedded else []
+        if row is None or row.document.attempt != attempt or space not in row.embeddings:
+            return []
+        return list(row.embeddings[space].vectors[first : first + limit])
 
     async def mark_readable(self, document: DocumentId, attempt: int, space: EmbeddingSpace) -> int | None:
         row = self._pending(document)

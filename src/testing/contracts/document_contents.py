@@ -3,6 +3,7 @@
 Provide a fixture `store` (see `contracts.store`).
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -11,8 +12,8 @@ from llm_backend.domain.errors import DocumentNotFound
 from llm_backend.domain.ids import DocumentId
 from llm_backend.domain.knowledge import Block, DocumentState, Excerpt
 from llm_backend.testing.builders import a_chunk, a_document
-from llm_backend.testing.contracts.knowledge_views import FIRST, bury, given_a_shelf
-from llm_backend.testing.contracts.store import ALICE, BOB, ODD_TEXTS, Store, given_pending, given_ready
+from llm_backend.testing.contracts.knowledge_views import FIRST, SHELF, SPACE, bury, given_a_shelf
+from llm_backend.testing.contracts.store import ALICE, BOB, ODD_TEXTS, Store, a_vector, given_pending, given_ready
 
 TEXT = "\n\n".join(ODD_TEXTS)
 
@@ -28,7 +29,8 @@ def blocks_of(text: str) -> list[Block]:
 
 
 class DocumentContentsContract:
-    """Texts, blocks and chunks come back as they were stored, in parts or whole, to their owners alone."""
+    """Texts, blocks and chunks come back as they were stored, in parts or whole, to their owners alone. Vectors may be
+    stored in parts, too."""
 
     async def test_a_text_comes_back_with_its_blocks(self, store: Store) -> None:
         await given_a_shelf(store)
@@ -87,3 +89,63 @@ class DocumentContentsContract:
             await store.knowledge_views.excerpt(ALICE, DocumentId(document), 0, 10)
         with pytest.raises(DocumentNotFound):
             await store.knowledge_views.document_chunks(ALICE, DocumentId(document), limit=10)
+
+    async def test_vectors_may_come_in_parts(self, store: Store) -> None:
+        await given_three_chunks(store)
+        for vectors in ([a_vector(7)] * 3, [a_vector(8)] * 3):  # of tries that were cut off
+            assert await stored_vectors(store, vectors)
+
+        assert await stored_vectors(store, [a_vector(3)], first=2)
+        assert await stored_vectors(store, [a_vector(1), a_vector(2)])
+
+        every = [a_vector(1), a_vector(2), a_vector(3)]
+        async with store.transactions() as work:
+            assert await work.documents.vectors(FIRST, 1, SPACE, first=0, limit=2) == every[:2]
+            assert await work.documents.vectors(FIRST, 1, SPACE, first=1, limit=9) == every[1:]
+            assert not await work.documents.vectors(FIRST, 1, SPACE, first=3, limit=9)
+            assert not await work.documents.vectors(FIRST, 1, replace(SPACE, dimensions=7), first=0, limit=9)
+            assert await work.documents.mark_ready(FIRST, 1)
+            await work.commit()
+        assert [one.vector for one in await store.knowledge_views.chunks(SPACE)] == every
+        assert await store.knowledge_views.statistics(SHELF, SPACE) == [b"terms"]
+
+    async def test_vectors_of_what_is_gone_or_tried_again_are_nowhere(self, store: Store) -> None:
+        await given_three_chunks(store)
+        assert await stored_vectors(store, [a_vector(1)])
+        async with store.transactions() as work:
+            assert not await work.documents.vectors(FIRST, 2, SPACE, first=0, limit=9)
+            await work.documents.bury(ALICE, SHELF, FIRST)
+            await work.commit()
+
+        async with store.transactions() as work:
+            assert not await work.documents.vectors(FIRST, 1, SPACE, first=0, limit=9)
+        assert not await stored_vectors(store, [a_vector(2)], first=1)
+
+    async def test_of_what_is_readable_vectors_do_not_count_before_all_are_there(self, store: Store) -> None:
+        await given_a_shelf(store)
+        await given_pending(store, a_document())
+
+        async with store.transactions() as work:
+            attempt = await work.documents.mark_readable(FIRST, 1, SPACE)
+            assert attempt == 2
+            assert await work.documents.store_vectors(FIRST, attempt, SPACE, [a_vector(1)])
+            await work.commit()
+
+        assert [one.vector for one in await store.knowledge_views.chunks(SPACE)] == [None]
+
+
+async def given_three_chunks(store: Store) -> None:
+    """Of a document that is still being read in."""
+    await given_a_shelf(store)
+    await given_pending(store, a_document())
+    async with store.transactions() as work:
+        pieces = [a_chunk(position, "fox") for position in range(3)]
+        assert await work.documents.store_contents(FIRST, 1, "txt", "fox fox fox", pieces)
+        await work.commit()
+
+
+async def stored_vectors(store: Store, vectors: Sequence[bytes], first: int = 0) -> bool:
+    async with store.transactions() as work:
+        stored = await work.documents.store_vectors(FIRST, 1, SPACE, vectors, b"terms", first=first)
+        await work.commit()
+    return stored

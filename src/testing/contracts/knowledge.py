@@ -210,46 +210,6 @@ class DocumentsContract(KnowledgeViewsContract):
         assert not await views.statistics(SHELF, SPACE)
         assert not await views.chunks(SPACE)
 
-    async def test_vectors_may_come_in_parts(self, store: Store) -> None:
-        await given_a_shelf(store)
-        await given_pending(store, a_document())
-        pieces = [a_chunk(position, "fox") for position in range(3)]
-        async with store.transactions() as work:
-            assert await work.documents.store_contents(FIRST, 1, "txt", "fox fox fox", pieces)
-            for of_a_try_that_was_cut_off in (7, 8):
-                vectors = [a_vector(of_a_try_that_was_cut_off)] * 3
-                assert await work.documents.store_vectors(FIRST, 1, SPACE, vectors, b"stale")
-            await work.commit()
-
-        parts = {0: [a_vector(1), a_vector(2)], 2: [a_vector(3)]}
-        for first, vectors in parts.items():
-            async with store.transactions() as work:
-                assert await work.documents.store_vectors(FIRST, 1, SPACE, vectors, b"terms", first=first)
-                await work.commit()
-
-        async with store.transactions() as work:
-            assert await work.documents.vectors(FIRST, SPACE, first=0, limit=2) == [a_vector(1), a_vector(2)]
-            assert await work.documents.vectors(FIRST, SPACE, first=1, limit=9) == [a_vector(2), a_vector(3)]
-            assert not await work.documents.vectors(FIRST, SPACE, first=3, limit=9)
-            assert not await work.documents.vectors(FIRST, replace(SPACE, dimensions=7), first=0, limit=9)
-            assert await work.documents.mark_ready(FIRST, 1)
-            await work.commit()
-        stored = await store.knowledge_views.chunks(SPACE)
-        assert [one.vector for one in stored] == [a_vector(1), a_vector(2), a_vector(3)]
-        assert await store.knowledge_views.statistics(SHELF, SPACE) == [b"terms"]
-
-    async def test_of_what_is_readable_vectors_do_not_count_before_all_are_there(self, store: Store) -> None:
-        await given_a_shelf(store)
-        await given_pending(store, a_document())
-
-        async with store.transactions() as work:
-            attempt = await work.documents.mark_readable(FIRST, 1, SPACE)
-            assert attempt == 2
-            assert await work.documents.store_vectors(FIRST, attempt, SPACE, [a_vector(1)])
-            await work.commit()
-
-        assert [one.vector for one in await store.knowledge_views.chunks(SPACE)] == [None]
-
     async def test_a_document_of_somebody_else_looks_absent(self, store: Store) -> None:
         await given_a_shelf(store)
         await given_ready(store, a_document(), statistics=b"terms")

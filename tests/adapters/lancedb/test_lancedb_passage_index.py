@@ -4,20 +4,20 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import lancedb
 import numpy as np
-import pyarrow as pa
 import pytest
 
 from llm_backend.domain.errors import IndexUnavailable
 from llm_backend.domain.ids import DocumentId, KnowledgeBaseId
 from llm_backend.domain.knowledge import EmbeddingSpace, StoredChunk
-from llm_backend.infrastructure.lancedb import rows
 from llm_backend.infrastructure.lancedb.batches import Batches
-from llm_backend.infrastructure.lancedb.database import table_name
+from llm_backend.infrastructure.lancedb.database import connect, table_name
 from llm_backend.infrastructure.lancedb.index import SEARCHES_AT_ONCE, LanceDbPassageIndex
+from llm_backend.infrastructure.lancedb.table import WRITTEN_AT_ONCE, PassageTable
 from llm_backend.infrastructure.lancedb.vectors import WORTH_AN_INDEX
 from llm_backend.testing.contracts.passage_index import (
     EAST,
@@ -72,23 +72,25 @@ async def test_a_row_that_is_there_twice_is_found_once_and_stands_for_no_other(
     assert list(held.values()) == [2]
 
 
-async def test_much_that_is_new_is_written_in_parts(
-    index: LanceDbPassageIndex, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("llm_backend.infrastructure.lancedb.table.APPENDED_AT_ONCE", 2)
-    written: list[int] = []
+@pytest.mark.parametrize("new", [True, False])
+async def test_much_is_written_in_parts(tmp_path: Path, new: bool) -> None:
+    table = await PassageTable.make(await connect(str(tmp_path), {}), "passages", SPACE.dimensions, timedelta(hours=1))
 
-    def to_table(chunks: Sequence[StoredChunk], dimensions: int) -> pa.Table:
-        written.append(len(chunks))
-        return rows.to_table(chunks, dimensions)
+    await table.add([stored(f"fox {place}", position=place) for place in range(2 * WRITTEN_AT_ONCE + 1)], new=new)
 
-    monkeypatch.setattr("llm_backend.infrastructure.lancedb.table.to_table", to_table)
+    assert len(list(tmp_path.glob("*.lance/data/*"))) == 3
+    assert await table.size(None) == 2 * WRITTEN_AT_ONCE + 1
 
-    await index.add(SPACE, [stored(f"fox {place}", position=place) for place in range(5)], new=True)
 
-    found = await index.search(SPACE, SHELF, text="fox", vector=None, limit=10)
-    assert written == [2, 2, 1]
-    assert sorted(texts(found)) == [f"fox {place}" for place in range(5)]
+async def test_what_is_new_and_what_is_not_may_come_together(index: LanceDbPassageIndex) -> None:
+    await index.add(SPACE, [stored("an old fox"), stored("a hare", position=1)])
+
+    await asyncio.gather(
+        index.add(SPACE, [stored("a young fox")]), index.add(SPACE, [stored("a third fox", position=2)], new=True)
+    )
+
+    found = await index.search(SPACE, SHELF, text="fox hare", vector=None, limit=10)
+    assert sorted(texts(found)) == ["a hare", "a third fox", "a young fox"]
 
 
 class TestCheck:

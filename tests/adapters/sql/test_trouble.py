@@ -15,6 +15,7 @@ from llm_backend.domain.errors import DatabaseUnavailable, StorageFull
 from llm_backend.domain.ids import AnswerId, ConversationId
 from llm_backend.domain.secrets import SealedSecret
 from llm_backend.infrastructure.sql import SqlStore, migrate_sqlite
+from llm_backend.infrastructure.sql.migrating import UnreadableDatabase
 from llm_backend.testing.contracts.store import ALICE, given
 from tests.builders import a_conversation, a_message, a_turn, a_user
 
@@ -122,7 +123,7 @@ def test_a_file_that_is_no_database_is_refused(path: Path) -> None:
     path.parent.mkdir()
     path.write_bytes(b"this is no database" * 100)
 
-    with pytest.raises(DatabaseUnavailable):
+    with pytest.raises(UnreadableDatabase):
         asyncio.run(migrate_sqlite(path))
 
 

@@ -19,21 +19,22 @@ _DROP_CONTENTS = (
     delete(chunks).where(chunks.c.document_id == bindparam("document")),
     update(embeddings).where(embeddings.c.document_id == bindparam("document")).values(statistics=null()),
 )
+FIRST, MOST = bindparam("first", type_=Integer), bindparam("most", type_=Integer)
 _POSITIONS = (
     select(chunks.c.position)
-    .where(chunks.c.document_id == bindparam("document"), chunks.c.position >= bindparam("first", type_=Integer))
+    .where(chunks.c.document_id == bindparam("document"))
     .order_by(chunks.c.position)
-    .limit(bindparam("most", type_=Integer))
+    .offset(FIRST)
+    .limit(MOST)
 )
-_FROM = and_(
+VECTORS_IN_SPACE = and_(
     vectors.c.document_id == bindparam("document"),
-    vectors.c.position >= bindparam("first", type_=Integer),
     vectors.c.embedding_model == bindparam("model"),
     vectors.c.dimensions == bindparam("size"),
 )
-_DROP_VECTORS = delete(vectors).where(_FROM)
-VECTORS_FROM = (
-    select(vectors.c.vector).where(_FROM).order_by(vectors.c.position).limit(bindparam("most", type_=Integer))
+_DROP_VECTORS = delete(vectors).where(
+    VECTORS_IN_SPACE,
+    vectors.c.position.between(bindparam("from_here", type_=Integer), bindparam("to_here", type_=Integer)),
 )
 _ADD_TEXT, _ADD_BLOCKS, _ADD_CHUNKS, _ADD_VECTORS = map(insert, (document_texts, document_blocks, chunks, vectors))
 
@@ -65,8 +66,11 @@ def drop_contents(statements: Statements, document: DocumentId) -> None:
 def replace_vectors(
     statements: Statements, document: DocumentId, space: EmbeddingSpace, given: Sequence[bytes], first: int
 ) -> None:
-    """One for each chunk from the `first` on, in order, in place of those of a try that was cut off."""
-    place = {"document": document, "first": first}
-    statements.execute(_DROP_VECTORS, {**place, "model": space.model, "size": space.dimensions})
-    positions = [position for (position,) in statements.execute(_POSITIONS, {**place, "most": len(given)}).rows]
+    """One for each chunk from the `first` on, in order, in place of theirs of a try that was cut off."""
+    asked = {"document": document, "first": first, "most": len(given)}
+    positions = [position for (position,) in statements.execute(_POSITIONS, asked).rows]
+    if not positions:
+        return
+    place = {"document": document, "model": space.model, "size": space.dimensions}
+    statements.execute(_DROP_VECTORS, {**place, "from_here": positions[0], "to_here": positions[-1]})
     statements.execute_each(_ADD_VECTORS, vector_values(document, space, zip(positions, given, strict=True)))

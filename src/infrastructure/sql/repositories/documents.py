@@ -17,7 +17,9 @@ from llm_backend.infrastructure.sql.dialects import IsMember, upsert
 from llm_backend.infrastructure.sql.errors import Violation
 from llm_backend.infrastructure.sql.mapping import DOCUMENT_COLUMNS, document_from, document_values
 from llm_backend.infrastructure.sql.repositories.document_contents import (
-    VECTORS_FROM,
+    FIRST,
+    MOST,
+    VECTORS_IN_SPACE,
     add_contents,
     replace_contents,
     replace_vectors,
@@ -43,6 +45,7 @@ from llm_backend.infrastructure.sql.rows import (
     documents,
     embeddings,
     knowledge_bases,
+    vectors,
 )
 from llm_backend.infrastructure.sql.together import Statements
 from llm_backend.infrastructure.sql.transaction import Transaction
@@ -147,14 +150,18 @@ _SEEN_ONE = and_(
 _NOTE = note_documents(_SEEN_ONE)
 _BURY = update(documents).where(_SEEN_ONE).values(state=DELETED)
 _FORGET = delete(documents).where(_TOMBSTONE)
-_IS_CURRENT = (
-    select(documents.c.id)
-    .where(
-        documents.c.id == bindparam("document"),
-        documents.c.attempt == bindparam("number"),
-        documents.c.state.in_((PENDING, READY)),
-    )
-    .with_for_update(key_share=True)
+_CURRENT = select(documents.c.id).where(
+    documents.c.id == bindparam("document"),
+    documents.c.attempt == bindparam("number"),
+    documents.c.state.in_((PENDING, READY)),
+)
+_IS_CURRENT = _CURRENT.with_for_update(key_share=True)
+_VECTORS = (
+    select(vectors.c.vector)
+    .where(VECTORS_IN_SPACE, _CURRENT.exists())
+    .order_by(vectors.c.position)
+    .offset(FIRST)
+    .limit(MOST)
 )
 _REMEMBER = update(embeddings).where(IN_SPACE).values(statistics=bindparam("remembered"))
 _ALL_PENDING = select(documents.c.id, documents.c.sequence).where(documents.c.state == PENDING)
@@ -275,9 +282,11 @@ class SqlDocuments:
 
         return await self._transaction.together(store)
 
-    async def vectors(self, document: DocumentId, space: EmbeddingSpace, *, first: int, limit: int) -> Sequence[bytes]:
-        values = {**_place(document, space), "first": first, "most": limit}
-        return list((await self._transaction.execute(VECTORS_FROM, values)).scalars())
+    async def vectors(
+        self, document: DocumentId, attempt: int, space: EmbeddingSpace, *, first: int, limit: int
+    ) -> Sequence[bytes]:
+        values = {**_place(document, space), "number": attempt, "first": first, "most": limit}
+        return list((await self._transaction.execute(_VECTORS, values)).scalars())
 
     async def mark_readable(self, document: DocumentId, attempt: int, space: EmbeddingSpace) -> int | None:
         return await self._transaction.together(lambda statements: made_readable(statements, document, attempt, space))
