@@ -5,7 +5,6 @@ from collections import OrderedDict, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from string import punctuation
 
 from llm_backend.application.mending import IndexState
 from llm_backend.application.ports.cache import Cache
@@ -35,13 +34,11 @@ from llm_backend.domain.knowledge import (
     Relevance,
     ScoreParts,
 )
-from llm_backend.domain.ranking import Candidate, Ranked, distinct, fused, merged, reranked
+from llm_backend.domain.ranking import Candidate, Ranked, distinct, fused, looked_for, merged, reranked
 from llm_backend.domain.relevance import relevance_of
 from llm_backend.domain.text import is_storable
 
 LONGEST_QUERY = 8192  # characters
-LONGEST_QUESTION = 64  # words; what has more is an excerpt
-MOST_ASKED = 512  # of an excerpt that are looked for
 MOST_PASSAGES = 100
 MOST_KNOWLEDGE_BASES = 100
 SUMMARIES_KEPT_FOR = timedelta(hours=1)
@@ -227,7 +224,8 @@ class Retrieve:
     async def _hits(self, shelf: _Shelf, text: str, wanted: int, where: Condition | None) -> _Hits:
         alive: list[Candidate] = []
         documents: Mapping[DocumentId, FindableDocument] = {}
-        stamp = None
+        # Of what happened between that and this, a filter that was asked before both would know nothing.
+        stamp = await self.views.statistics_stamp(shelf.base.id) if where is None else None
         for depth in DEPTHS:
             if shelf.documents is not None and not shelf.documents:
                 return _Hits(shelf=shelf, documents={})
@@ -238,8 +236,8 @@ class Retrieve:
                 await self._check_that_it_is_not_lost(shelf.base)
             is_enough = len(alive) >= wanted or len(alive) == len(found) or len(found) < depth
             is_gone = await self._is_any_gone(shelf, found, documents, is_short=len(alive) < wanted)
-            before, stamp = stamp, await self.views.statistics_stamp(shelf.base.id) if is_gone else None
-            if is_enough and stamp in (None, before) and not _was_outrun(found, documents):
+            before, stamp = stamp, await self.views.statistics_stamp(shelf.base.id) if is_gone else stamp
+            if is_enough and stamp == before and not _was_outrun(found, documents):
                 break
             if is_gone and where is not None:
                 allowed, is_all = await self._documents(shelf.base, where)
@@ -270,7 +268,7 @@ class Retrieve:
         return await self.index.search(
             base.space,
             base.id,
-            text=_asked(text),
+            text=looked_for(text),
             vector=shelf.vector,
             limit=limit,
             documents=None if shelf.is_all else shelf.documents,
@@ -316,16 +314,6 @@ def _check(query: str, top_k: int, threshold: float) -> None:
         raise InvalidQuery
     if not 1 <= top_k <= MOST_PASSAGES or not 0 <= threshold <= 1:
         raise InvalidQuery
-
-
-def _asked(text: str) -> str:
-    """What to look for in the index. Of a long excerpt, each word once: the common ones are in it again and again, and
-    each time costs another look at every passage that has them."""
-    words = text.split()
-    if len(words) <= LONGEST_QUESTION:
-        return text
-    each = dict.fromkeys(filter(None, (word.strip(punctuation) for word in words)))
-    return " ".join(list(each)[:MOST_ASKED]) or text
 
 
 def _satisfying(where: Condition, documents: Sequence[DocumentSummary]) -> Collection[DocumentId]:

@@ -13,6 +13,9 @@ from llm_backend.domain.knowledge import Passage, ScoreParts, StoredChunk
 # Chosen on five collections in English and Chinese (see benchmarks/README.md), together with the weight of the hashed
 # vectors: any of them a third up or down is within the noise.
 BM25_SHARE, WORDS_SHARE, PAIRS_SHARE = 0.54, 0.23, 0.23
+LONGEST_QUESTION = 64  # words; what has more is an excerpt
+MOST_LOOKED_FOR = 512  # of them
+MOST_CHARACTERS = 256  # of Chinese and Japanese, in which nothing shows where words end
 MOST_WORDS = 48  # of a query that are looked for in every candidate; longer ones are excerpts
 BACKGROUND_TEXTS = 20  # that have nothing in them: among two texts, each word would be in half of all
 SHORTEST_STEM = 4
@@ -99,6 +102,18 @@ def fused_by_rank(lists: Iterable[Sequence[Passage]]) -> list[Passage]:
             sums[key] += 1 / (60 + rank)
             best[key] = max(passage, best.get(key, passage), key=lambda one: one.score)
     return [best[key] for key in sorted(sums, key=sums.__getitem__, reverse=True)]
+
+
+def looked_for(folded: str) -> str:
+    """What of a query goes into the full-text index. Of a long excerpt each word once, and so many at the most: common
+    ones are in it again and again, and each time costs another look at every passage that has them."""
+    runs = list(_RUN.finditer(folded))
+    words = [run.group() for run in runs if not run["cjk"]]
+    characters = [run["cjk"] for run in runs if run["cjk"]]
+    if len(words) <= LONGEST_QUESTION and sum(map(len, characters)) <= MOST_CHARACTERS:
+        return folded
+    few = " ".join(dict.fromkeys(characters))[:MOST_CHARACTERS]
+    return " ".join([*list(dict.fromkeys(words))[:MOST_LOOKED_FOR], few]).strip()
 
 
 def stem(word: str) -> str:

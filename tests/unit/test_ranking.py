@@ -5,7 +5,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm_backend.domain.knowledge import ScoreParts, StoredChunk
-from llm_backend.domain.ranking import Candidate, distinct, fused, reranked, terms
+from llm_backend.domain.ranking import (
+    MOST_CHARACTERS,
+    MOST_LOOKED_FOR,
+    Candidate,
+    distinct,
+    fused,
+    looked_for,
+    reranked,
+    terms,
+)
 from tests.builders import a_chunk
 
 
@@ -117,3 +126,24 @@ def test_any_question_gives_scores_between_0_and_1(query: str, texts: list[str])
     ranked = fused([a_candidate(text, bm25=1, cosine=0.5) for text in texts], cosine_weight=0.4, query=query)
 
     assert all(0 <= one.score <= 1 for one in ranked)
+
+
+MANY = " ".join(f"word{number}" for number in range(600))
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("the fox, the fox!", "the fox, the fox!"),
+        ("狐狸在哪里？" * 9, "狐狸在哪里？" * 9),
+        ("the fox, the hen - " * 20, "the fox hen"),
+        ("the,fox," * 40, "the fox"),
+        ("狐狸在森林里。" * 1000, "狐狸在森林里"),
+        ("狐狸" * 4000, "狐狸" * (MOST_CHARACTERS // 2)),
+        ("the fox, " * 40 + "狐狸，" * 40, "the fox 狐狸"),
+        (MANY, " ".join(MANY.split()[:MOST_LOOKED_FOR])),
+        ("- " * 99, "- " * 99),
+    ],
+)
+def test_of_a_long_excerpt_each_word_is_looked_for_once(query: str, expected: str) -> None:
+    assert looked_for(query) == expected

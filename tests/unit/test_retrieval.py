@@ -225,14 +225,11 @@ async def test_words_of_a_long_excerpt_are_looked_for_once(tmp_path: Path) -> No
     shelf.index = index = ForgetfulIndex()
     await shelf.open()
     await shelf.upload("A fox.")
-    many = " ".join(f"word{number}" for number in range(600))
 
-    for query in ("The fox, the fox!", "The fox, the hen - " * 20, "狐狸在森林里。" * 1000, many, "- " * 99):
+    for query in ("The fox, the fox!", "The fox, the hen - " * 20):
         await shelf.retrieve()(ALICE, shelf.id, query)
 
-    assert index.asked[:3] == ["the fox, the fox!", "the fox hen", "狐狸在森林里。" * 1000]
-    assert index.asked[3].split() == many.split()[:512]
-    assert index.asked[4]
+    assert index.asked == ["the fox, the fox!", "the fox hen"]
 
 
 class OvertakenIndex(MemoryPassageIndex):
@@ -285,7 +282,7 @@ async def test_a_document_is_found_that_gets_a_new_version_meanwhile(
     assert [passage.chunk.text for passage in found.passages] == [newest]
 
 
-async def test_what_a_deleted_document_has_left_is_looked_at_twice_at_most(tmp_path: Path) -> None:
+async def test_what_a_deleted_document_has_left_is_looked_at_once(tmp_path: Path) -> None:
     shelf = Shelf(tmp_path)
     shelf.index = index = ForgetfulIndex()
     await shelf.open()
@@ -296,7 +293,7 @@ async def test_what_a_deleted_document_has_left_is_looked_at_twice_at_most(tmp_p
     found = await shelf.retrieve()(ALICE, shelf.id, "fox")
 
     assert [passage.document_name for passage in found.passages] == ["here.txt"]
-    assert index.depths == [100, 400]
+    assert index.depths == [100]
 
 
 async def test_what_is_rare_in_the_corpus_is_learned_as_it_grows(shelf: Shelf) -> None:

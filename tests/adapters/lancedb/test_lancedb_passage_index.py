@@ -72,13 +72,18 @@ async def test_a_row_that_is_there_twice_is_found_once_and_stands_for_no_other(
     assert list(held.values()) == [2]
 
 
+def written(folder: Path) -> int:
+    """In how many parts."""
+    return len(list(folder.glob("*.lance/data/*")))
+
+
 @pytest.mark.parametrize("new", [True, False])
 async def test_much_is_written_in_parts(tmp_path: Path, new: bool) -> None:
     table = await PassageTable.make(await connect(str(tmp_path), {}), "passages", SPACE.dimensions, timedelta(hours=1))
 
     await table.add([stored(f"fox {place}", position=place) for place in range(2 * WRITTEN_AT_ONCE + 1)], new=new)
 
-    assert len(list(tmp_path.glob("*.lance/data/*"))) == 3
+    assert written(tmp_path) == 3
     assert await table.size(None) == 2 * WRITTEN_AT_ONCE + 1
 
 
