@@ -18,7 +18,7 @@ from llm_backend.infrastructure.lancedb.batches import Batches
 from llm_backend.infrastructure.lancedb.database import connect, table_name
 from llm_backend.infrastructure.lancedb.index import SEARCHES_AT_ONCE, LanceDbPassageIndex
 from llm_backend.infrastructure.lancedb.table import WRITTEN_AT_ONCE, PassageTable
-from llm_backend.infrastructure.lancedb.vectors import WORTH_AN_INDEX
+from llm_backend.infrastructure.lancedb.vectors import COMPARED_ONE_BY_ONE, ROWS_IN_A_PARTITION, WORTH_AN_INDEX
 from llm_backend.testing.contracts.passage_index import (
     EAST,
     OTHER_SHELF,
@@ -374,6 +374,28 @@ async def test_a_large_table_gets_a_vector_index_that_changes_next_to_nothing(tm
         assert ("new", 0) in await nearest(index, large[0], limit=3)
         found = await index.search(space, SHELF, text="", vector=large[0].vector, limit=10)
         assert max(one.parts.cosine for one in found) == pytest.approx(1, abs=1e-5)
+
+
+async def test_a_small_part_of_a_large_table_is_looked_at_as_thoroughly(tmp_path: Path) -> None:
+    """Its hundred nearest lie in many of the partitions, of which a large knowledge base needs few."""
+    chance = np.random.default_rng(1)
+    space = EmbeddingSpace(model="large", dimensions=16)
+    few, many = COMPARED_ONE_BY_ONE + 500, 15 * ROWS_IN_A_PARTITION
+    rows = chance.standard_normal((few + many, 16))
+    vectors = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype("<f4")
+    chunks = [
+        stored("fox", document=f"{n // 100}", position=n % 100, shelf=shelf, vector=vectors[n].tobytes())
+        for n, shelf in enumerate([SHELF] * few + [OTHER_SHELF] * many)
+    ]
+    async with LanceDbPassageIndex(str(tmp_path), tidied_apart=sys.maxsize) as index:
+        await index.add(space, chunks, new=True)
+        await index.optimize()
+
+        found = await index.search(space, SHELF, text="", vector=vectors[0].tobytes(), limit=100)
+
+    nearest = np.argsort(-(vectors[:few] @ vectors[0]))[:100]
+    places = {100 * int(one.stored.document) + one.stored.chunk.position for one in found}
+    assert len(places & {int(n) for n in nearest}) >= 98
 
 
 async def test_a_large_table_without_vectors_is_tidied_like_any_other(tmp_path: Path) -> None:
