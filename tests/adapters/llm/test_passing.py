@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from llm_backend.application.ports.completions import Streamed, VerbatimRequest
-from llm_backend.domain.errors import UpstreamProtocolError
+from llm_backend.domain.errors import UpstreamProtocolError, UpstreamTimeout
 from llm_backend.infrastructure.llm.client import provider_client
 from llm_backend.infrastructure.llm.limits import AnswerLimits
 from llm_backend.infrastructure.llm.passing import OpenAiServer
@@ -61,6 +61,20 @@ async def test_an_answer_in_one_piece_becomes_a_stream_of_one_chunk(server: Open
     await asyncio.wait_for(server.stream(request, request.model, poured.append, Streamed()), SOON)
 
     assert b"".join(poured).endswith(b"\n\ndata: [DONE]\n\n")
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "pieces"), [("error_and_end", 2), ("error_and_end:after=0", 0), ("error_body:code=504", 0)]
+)
+async def test_an_error_that_comes_with_the_end_is_one(server: OpenAiServer, behaviour: str, pieces: int) -> None:
+    poured: list[bytes] = []
+    request = asking_for(behaviour)
+
+    with pytest.raises(UpstreamTimeout):
+        await asyncio.wait_for(server.stream(request, request.model, poured.append, Streamed()), SOON)
+
+    assert b"".join(poured).count(b"data: {") == pieces
+    assert b"[DONE]" not in b"".join(poured)
 
 
 @pytest.mark.parametrize(
