@@ -329,6 +329,13 @@ async def zipped(reply: Reply) -> None:
 
 
 @behaviour
+async def zipped_twice(reply: Reply) -> None:
+    await reply.head(200, "Content-Encoding: gzip", "Content-Encoding: gzip")
+    await reply.part(gzip.compress(gzip.compress(reply.stream())))
+    await reply.end()
+
+
+@behaviour
 async def no_options(reply: Reply) -> None:
     """Refuses `stream_options`."""
     await (status(reply, 400) if "stream_options" in reply.request.body else ok(reply))

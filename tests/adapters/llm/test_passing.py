@@ -54,6 +54,24 @@ async def test_a_packed_body_is_unpacked_little_by_little(
     assert max(sizes) < 5_000_000
 
 
+@pytest.mark.parametrize("through_proxy", [False, True])
+async def test_a_body_that_is_packed_twice_is_not_unpacked(
+    upstream: Upstream, monkeypatch: pytest.MonkeyPatch, through_proxy: bool
+) -> None:
+    if through_proxy:
+        monkeypatch.setenv("http_proxy", upstream.base_url)
+        monkeypatch.delenv("no_proxy", raising=False)
+    request = asking_for("zipped_twice")
+    poured: list[bytes] = []
+
+    async with provider_client() as client:
+        server = OpenAiServer(client=client, base_url=upstream.base_url, key_required=False)
+        with pytest.raises(UpstreamProtocolError):
+            await asyncio.wait_for(server.stream(request, request.model, poured.append, Streamed()), SOON)
+
+    assert poured == []
+
+
 async def test_an_answer_in_one_piece_becomes_a_stream_of_one_chunk(server: OpenAiServer) -> None:
     poured: list[bytes] = []
     request = asking_for("whole")
