@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 import pytest
+from litestar.enums import ScopeType
 from litestar.types import Receive, Scope, Send
 
 from llm_backend.application.backend import Backend
@@ -53,10 +54,14 @@ class Wire:
     async def reply(self) -> tuple[int, dict[str, str], bytes]:
         """One whole reply with a length."""
         async with asyncio.timeout(SOON):
-            head = (await self._reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+            head = (await self.head()).decode().split("\r\n")
             headers = {name.lower(): value for name, value in (line.split(": ", 1) for line in head[1:] if line)}
             body = await self._reader.readexactly(int(headers["content-length"]))
         return int(head[0].split()[1]), headers, body
+
+    async def head(self) -> bytes:
+        async with asyncio.timeout(SOON):
+            return await self._reader.readuntil(b"\r\n\r\n")
 
     async def read(self, size: int) -> bytes:
         async with asyncio.timeout(SOON):
@@ -176,6 +181,33 @@ async def test_a_reply_that_is_read_slowly_comes_to_its_end(unread: Wire) -> Non
         await unread.read(LONG // pieces)
 
     assert not (await unread.read(1)).strip(b"\0")
+
+
+async def a_long_reply_before_a_socket(scope: Scope, receive: Receive, send: Send) -> None:
+    if scope["type"] == ScopeType.HTTP:
+        await a_long_reply(scope, receive, send)
+        return
+    await receive()
+    await send({"type": "websocket.accept", "subprotocol": None, "headers": []})
+    await asyncio.sleep(3 * PATIENCE.total_seconds())
+    await send({"type": "websocket.send", "bytes": None, "text": "still here"})
+
+
+async def test_nobody_is_timed_in_a_socket_for_the_reply_before_it() -> None:
+    async with serving(a_long_reply_before_a_socket, ServerOptions(port=0, reading_timeout=PATIENCE)) as server:
+        wire = await Wire.to(server)
+        await wire.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        await asyncio.sleep(PATIENCE.total_seconds() / 3)
+        await wire.write(HANDSHAKE + b"\r\n")
+        await asyncio.sleep(PATIENCE.total_seconds() / 3)
+
+        await wire.reply()
+        upgraded = await wire.head()
+        said = await wire.read(len(b"??still here"))
+        wire.close()
+
+    assert upgraded.startswith(b"HTTP/1.1 101 ")
+    assert said.endswith(b"still here")
 
 
 HALF = b"POST /api/users/login HTTP/1.1\r\nHost: x\r\nContent-Length: 37\r\n\r\n" + b'{"username": "slo'

@@ -135,6 +135,7 @@ class PatientConnection(HttpToolsProtocol):
         self._upgraded = True
         self._head_arrived()
         self._body_arrived()
+        self._is_read()
 
     def _unsupported_upgrade_warning(self) -> None:
         """A request to upgrade is answered as if it had asked for none, which is nothing to warn of."""
