@@ -63,7 +63,7 @@ class EventRelay:
             data, self._rest = data[: end.end()], b""
         if (mark := _mark_in(data)) >= 0:
             data = b"".join(self._seen(data, mark))
-        if data and not (end or self.failure or data.endswith(_SOUND)):
+        if data and end is None and self.failure is None and not data.endswith(_SOUND):
             data = self._sound(data)
         if len(self._rest) > self.longest_line and self.failure is None:
             self._rest, self.failure = b"", UpstreamProtocolError()

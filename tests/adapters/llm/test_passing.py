@@ -6,11 +6,14 @@ import httpx
 import pytest
 
 from llm_backend.application.ports.completions import Streamed, VerbatimRequest
-from llm_backend.domain.errors import UpstreamProtocolError, UpstreamTimeout
+from llm_backend.domain.errors import UpstreamProtocolError, UpstreamRejectedRequest, UpstreamTimeout
 from llm_backend.infrastructure.llm.client import provider_client
+from llm_backend.infrastructure.llm.demo import DemoChatModel
 from llm_backend.infrastructure.llm.limits import AnswerLimits
 from llm_backend.infrastructure.llm.passing import OpenAiServer
+from llm_backend.infrastructure.llm.rendered import RenderedServer
 from llm_backend.infrastructure.llm.verbatim import as_events, listed_models, whole_reply
+from llm_backend.infrastructure.security.ids import RandomIds, SystemClock
 from tests.upstream import Upstream
 
 SOON = 10.0  # seconds
@@ -70,6 +73,19 @@ async def test_a_body_that_is_packed_twice_is_not_unpacked(
             await asyncio.wait_for(server.stream(request, request.model, poured.append, Streamed()), SOON)
 
     assert poured == []
+
+
+@pytest.mark.parametrize("deep", [b'"x":', b'"messages":', b'"messages":[],"stream_options":'])
+async def test_a_request_that_is_nested_too_deep_is_refused(server: OpenAiServer, deep: bytes) -> None:
+    content = b'{"model":"",' + deep + b"[" * 10_000 + b"]" * 10_000 + b"}"
+    request = VerbatimRequest(model="ok", content=content, instructions="Be brief")
+    rendered = RenderedServer(DemoChatModel(), RandomIds(), SystemClock())
+
+    for asked in (server, rendered):
+        with pytest.raises(UpstreamRejectedRequest):
+            await asked.complete(request, "ok")
+        with pytest.raises(UpstreamRejectedRequest):
+            await asked.stream(request, "ok", lambda _: None, Streamed())
 
 
 async def test_an_answer_in_one_piece_becomes_a_stream_of_one_chunk(server: OpenAiServer) -> None:
