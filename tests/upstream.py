@@ -329,6 +329,13 @@ async def zipped(reply: Reply) -> None:
 
 
 @behaviour
+async def zipped_twice(reply: Reply) -> None:
+    await reply.head(200, "Content-Encoding: gzip", "Content-Encoding: gzip")
+    await reply.part(gzip.compress(gzip.compress(reply.stream())))
+    await reply.end()
+
+
+@behaviour
 async def no_options(reply: Reply) -> None:
     """Refuses `stream_options`."""
     await (status(reply, 400) if "stream_options" in reply.request.body else ok(reply))
@@ -382,8 +389,8 @@ async def redirect(reply: Reply) -> None:
 
 @behaviour
 async def error_body(reply: Reply) -> None:
-    """An error where status 200 promised an answer."""
-    await reply.whole(200, _json({"error": reply.error()}).encode())
+    """An error where status 200 promised an answer, of the given `code`."""
+    await reply.whole(200, _json({"error": {**reply.error(), "code": reply.options.get("code")}}).encode())
 
 
 @behaviour
@@ -391,6 +398,16 @@ async def error_event(reply: Reply) -> None:
     """`after` pieces, then an error object of the given `code` inside the stream."""
     await reply.answer(int(reply.number("after", 2)))
     await reply.part(reply.event(_json({"error": {**reply.error(), "code": reply.options.get("code")}})))
+    await reply.end()
+
+
+@behaviour
+async def error_and_end(reply: Reply) -> None:
+    """The same and `[DONE]`, all at once, and as an error that came in time."""
+    await reply.head()
+    pieces = b"".join(map(reply.chunk, tokens(int(reply.number("after", 2)))))
+    error = reply.event(_json({"error": {**reply.error(), "code": int(reply.number("code", 504))}}))
+    await reply.part(pieces + error + reply.event("[DONE]"))
     await reply.end()
 
 

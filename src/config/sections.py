@@ -43,7 +43,7 @@ class Server(Struct, frozen=True, kw_only=True):
     body_timeout: timedelta = timedelta(seconds=20)
     """How long a body may pause on its way here."""
     reading_timeout: timedelta = timedelta(seconds=60)
-    """How long a client may read nothing of a reply that waits for it."""
+    """How long a client may take nothing of a reply, once more than 64 KiB of it wait in the process."""
     keep_alive: timedelta = timedelta(seconds=15)
     """How often a silent event stream gets a comment line."""
     shutdown_grace: timedelta = timedelta(seconds=30)
@@ -56,8 +56,9 @@ class Server(Struct, frozen=True, kw_only=True):
         for index, origin in enumerate(self.cors_origins):
             if origin != "*" and not origin.startswith(("http://", "https://")):
                 yield f"cors_origins[{index}]", "must be an origin such as https://chat.example.org"
-        if not self.keep_alive:
-            yield "keep_alive", "must be longer than zero"
+        for key in ("reading_timeout", "keep_alive"):
+            if not getattr(self, key):
+                yield key, "must be longer than zero"
 
 
 class Log(Struct, frozen=True, kw_only=True):

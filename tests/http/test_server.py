@@ -5,6 +5,7 @@ import gzip
 import json
 import re
 import signal
+import socket
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
@@ -12,9 +13,11 @@ from typing import Any
 
 import httpx
 import pytest
+from litestar.enums import ScopeType
 from litestar.types import Receive, Scope, Send
 
 from llm_backend.application.backend import Backend
+from llm_backend.config import ConfigurationError, Settings
 from llm_backend.interface.http.app import create_app
 from llm_backend.interface.http.options import HttpOptions
 from llm_backend.interface.http.server import AFTERGLOW, HttpServer, ServerOptions
@@ -53,10 +56,14 @@ class Wire:
     async def reply(self) -> tuple[int, dict[str, str], bytes]:
         """One whole reply with a length."""
         async with asyncio.timeout(SOON):
-            head = (await self._reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+            head = (await self.head()).decode().split("\r\n")
             headers = {name.lower(): value for name, value in (line.split(": ", 1) for line in head[1:] if line)}
             body = await self._reader.readexactly(int(headers["content-length"]))
         return int(head[0].split()[1]), headers, body
+
+    async def head(self) -> bytes:
+        async with asyncio.timeout(SOON):
+            return await self._reader.readuntil(b"\r\n\r\n")
 
     async def read(self, size: int) -> bytes:
         async with asyncio.timeout(SOON):
@@ -176,6 +183,90 @@ async def test_a_reply_that_is_read_slowly_comes_to_its_end(unread: Wire) -> Non
         await unread.read(LONG // pieces)
 
     assert not (await unread.read(1)).strip(b"\0")
+
+
+async def test_a_reply_that_is_read_for_a_while_is_not_kept_for_ever_either(unread: Wire) -> None:
+    await asyncio.sleep(PATIENCE.total_seconds() / 3)
+    await unread.read(LONG // 4)
+    await asyncio.sleep(4 * PATIENCE.total_seconds())
+
+    with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
+        await unread.read(LONG // 2)
+
+
+async def test_a_client_whose_own_system_takes_much_ahead_may_read_little_by_little() -> None:
+    """So little that nothing moves on but in the buffers of the sockets."""
+    patience = 2 * PATIENCE
+    loop = asyncio.get_running_loop()
+    async with serving(a_long_reply, ServerOptions(port=0, reading_timeout=patience)) as server:
+        host, port = server.url.removeprefix("http://").split(":")
+        with socket.socket() as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 32 * 1024)
+            client.setblocking(False)
+            await loop.sock_connect(client, (host, int(port)))
+            await loop.sock_sendall(client, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+
+            for _ in range(15):
+                await asyncio.sleep(patience.total_seconds() / 6)
+                await loop.sock_recv(client, 32 * 1024)
+
+            assert server.server_state.connections
+
+
+async def a_long_reply_and_its_end(scope: Scope, receive: Receive, send: Send) -> None:
+    """The end comes when the rest has been read, and more time has passed than a client may take."""
+    del scope, receive
+    length = str(LONG + 1).encode()
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", length)]})
+    await send({"type": "http.response.body", "body": bytes(LONG), "more_body": True})
+    await send({"type": "http.response.body", "body": b"", "more_body": True})
+    await asyncio.sleep(3 * PATIENCE.total_seconds())
+    await send({"type": "http.response.body", "body": b"!", "more_body": False})
+
+
+async def test_a_client_that_has_read_everything_is_not_timed() -> None:
+    async with serving(a_long_reply_and_its_end, ServerOptions(port=0, reading_timeout=PATIENCE)) as server:
+        wire = await Wire.to(server)
+        await wire.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        await asyncio.sleep(PATIENCE.total_seconds() / 3)
+
+        _, _, body = await wire.reply()
+        wire.close()
+
+    assert body.endswith(b"\0!")
+
+
+@pytest.mark.parametrize("key", ["reading_timeout", "keep_alive"])
+def test_no_time_at_all_is_refused(key: str) -> None:
+    with pytest.raises(ConfigurationError):
+        Settings.from_mapping({"server": {key: "0s"}}, environ={})
+
+
+async def a_long_reply_before_a_socket(scope: Scope, receive: Receive, send: Send) -> None:
+    if scope["type"] == ScopeType.HTTP:
+        await a_long_reply(scope, receive, send)
+        return
+    await receive()
+    await send({"type": "websocket.accept", "subprotocol": None, "headers": []})
+    await asyncio.sleep(3 * PATIENCE.total_seconds())
+    await send({"type": "websocket.send", "bytes": None, "text": "still here"})
+
+
+async def test_nobody_is_timed_in_a_socket_for_the_reply_before_it() -> None:
+    async with serving(a_long_reply_before_a_socket, ServerOptions(port=0, reading_timeout=PATIENCE)) as server:
+        wire = await Wire.to(server)
+        await wire.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        await asyncio.sleep(PATIENCE.total_seconds() / 3)
+        await wire.write(HANDSHAKE + b"\r\n")
+        await asyncio.sleep(PATIENCE.total_seconds() / 3)
+
+        await wire.reply()
+        upgraded = await wire.head()
+        said = await wire.read(len(b"??still here"))
+        wire.close()
+
+    assert upgraded.startswith(b"HTTP/1.1 101 ")
+    assert said.endswith(b"still here")
 
 
 HALF = b"POST /api/users/login HTTP/1.1\r\nHost: x\r\nContent-Length: 37\r\n\r\n" + b'{"username": "slo'

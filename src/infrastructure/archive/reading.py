@@ -55,7 +55,7 @@ def members(path: Path) -> Iterator[Member]:
 def _manifest(content: bytes) -> Manifest:
     try:
         manifest = msgspec.json.decode(content, type=Manifest)
-    except msgspec.MsgspecError as error:
+    except (ValueError, RecursionError) as error:
         raise ArchiveDamaged from error
     if manifest.format != FORMAT:
         raise ArchiveDamaged("This archive was made by a newer version of this program")

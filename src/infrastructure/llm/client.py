@@ -13,6 +13,7 @@ from llm_backend.infrastructure.llm.httptools_transport import HttptoolsTranspor
 
 MOST_CONNECTIONS = 4096
 
+_UNPACKED = {"", "identity", "gzip", "deflate"}  # none is asked for, but some servers pack whatever they are asked
 _UNPACKED_AT_ONCE = 4096  # bytes: no more than 4 MiB come of them, as deflate packs at most a thousand to one
 
 
@@ -60,7 +61,8 @@ class _ForgetfulClient(httpx.AsyncClient):
         else:
             response = await self._plain.handle_async_request(request)  # without the request, which may be large
         if "content-encoding" in response.headers:
-            response.stream = _InSlices(cast("httpx.AsyncByteStream", response.stream))
+            encoding = response.headers["content-encoding"].strip().lower()
+            response.stream = _InSlices(cast("httpx.AsyncByteStream", response.stream), encoding)
         if not stream:
             async with aclosing(response):
                 await response.aread()
@@ -76,12 +78,18 @@ class _ForgetfulClient(httpx.AsyncClient):
 
 
 class _InSlices(httpx.AsyncByteStream):
-    """A packed body. httpx unpacks what one read brings in one go, before anybody can say that it is too much."""
+    """A packed body. httpx unpacks what one read brings in one go, before anybody can say that it is too much.
 
-    def __init__(self, stream: httpx.AsyncByteStream) -> None:
+    What is packed twice grows a million times, for which no slice is thin enough.
+    """
+
+    def __init__(self, stream: httpx.AsyncByteStream, encoding: str) -> None:
         self._stream = stream
+        self._encoding = encoding
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
+        if self._encoding not in _UNPACKED:
+            raise httpx.DecodingError("The body is packed in a way that is not taken")
         async for data in self._stream:
             for start in range(0, len(data), _UNPACKED_AT_ONCE):
                 yield data[start : start + _UNPACKED_AT_ONCE]

@@ -47,6 +47,9 @@ class Attempt:
                 raise UpstreamTimeout from error
         except httpx.ConnectTimeout as error:
             raise UpstreamTimeout from error
+        except httpx.DecodingError as error:
+            if not self._reader.ended:
+                raise UpstreamProtocolError from error
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             if not self._reader.ended:
                 raise (UpstreamUnavailable if self.status is None else UpstreamCutOff) from error

@@ -266,6 +266,8 @@ class OpenAiServer:
             raise UpstreamTimeout from error
         except httpx.ConnectTimeout as error:
             raise UpstreamTimeout from error
+        except httpx.DecodingError as error:
+            raise UpstreamProtocolError from error
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise (UpstreamCutOff if answered else UpstreamUnavailable) from error
 

@@ -21,8 +21,11 @@ _PLAIN_BLANK_LINE = b"\n\n"
 _BLANK_LINES = (_PLAIN_BLANK_LINE, b"\r\n\r\n", b"\r\r")
 _SOUND = (b"}\n\n", DONE)
 _MARKS = (b'"usage":{', b'"usage": {', b'"error"')
-_END = re.compile(rb"(?:\A|[\r\n])data: ?\[DONE\][ \t]*[\r\n]+")
+_NEW_LINE = rb"(?>\r\n|\r|\n)"
+_LAST_LINE = rb"data: ?\[DONE\][ \t]*"
+_LAST_EVENT = re.compile(rb"(?:\A|[\r\n])%b%b(?:[^\r\n]+%b)*%b" % (_LAST_LINE, _NEW_LINE, _NEW_LINE, _NEW_LINE))
 _FINISHED = re.compile(rb'"finish_reason"\s*:\s*"')
+_is_last_line = re.compile(_LAST_LINE).fullmatch
 _decode = msgspec.json.Decoder(Chunk).decode
 
 
@@ -39,7 +42,7 @@ class EventRelay:
     longest_line: int = LONGEST_LINE
     began: bool = field(default=False, init=False)
     done: bool = field(default=False, init=False)
-    """Whether the server has said that this was all."""
+    """Whether the server has said that this was all, and nothing went wrong before."""
     failure: UpstreamFailed | None = field(default=None, init=False)
     """What went wrong behind the bytes that were given back last."""
     usage: TokenUsage | None = field(default=None, init=False)
@@ -55,18 +58,21 @@ class EventRelay:
             data, self._rest = self._rest + data, b""
         if not data.endswith(b"\n\n"):
             data = self._whole(data)
-        if b"[DONE]" in data and (end := _END.search(data)):
-            self.done = True
-            data = data[: end.end()]  # nobody will read what comes behind it
+        end = _LAST_EVENT.search(data) if b"[DONE]" in data else None
+        if end is not None:  # nobody will read what comes behind it
+            data, self._rest = data[: end.end()], b""
         if (mark := _mark_in(data)) >= 0:
             data = b"".join(self._seen(data, mark))
-        if data and not data.endswith(_SOUND):
+        if data and end is None and self.failure is None and not data.endswith(_SOUND):
             data = self._sound(data)
+        if len(self._rest) > self.longest_line and self.failure is None:
+            self._rest, self.failure = b"", UpstreamProtocolError()
         if not self.began:
             self.began = b"data:" in data
             data = data if self.began else b""  # comments, while the model is thinking
         if data:
             self._keep(data)
+        self.done = end is not None and self.failure is None
         return data
 
     def finish(self) -> bytes:
@@ -93,9 +99,6 @@ class EventRelay:
         """Up to the last end of an event; what comes behind it is kept."""
         end = max((at + len(mark) for mark in _BLANK_LINES if (at := data.rfind(mark)) >= 0), default=0)
         self._rest = data[end:]
-        if len(self._rest) > self.longest_line:
-            self._rest = b""
-            self.failure = UpstreamProtocolError()
         return data[:end]
 
     def _sound(self, data: bytes) -> bytes:
@@ -171,4 +174,4 @@ def _called(chunk: Chunk) -> str:
 
 def _is_event(rest: bytes) -> bool:
     """Whether it only lacks the blank line at its end."""
-    return rest in {b"data: [DONE]", b"data:[DONE]"} or _chunk_of(rest) is not None
+    return any(map(_is_last_line, rest.splitlines())) or _chunk_of(rest) is not None

@@ -92,7 +92,7 @@ class RenderedServer:
 def _chat_request(request: VerbatimRequest, model: str) -> ChatRequest:
     try:
         said = _decode(request.content).messages
-    except msgspec.DecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise UpstreamRejectedRequest from error
     instructions = [] if request.instructions is None else [ChatTurn(role=Role.SYSTEM, text=request.instructions)]
     return ChatRequest(model=model, turns=[*instructions, *map(_turn, said)])

@@ -8,7 +8,7 @@ import msgspec
 
 from llm_backend.application.ports.completions import VerbatimReply, VerbatimRequest
 from llm_backend.domain.conversations import LONGEST_MODEL, TokenUsage
-from llm_backend.domain.errors import UpstreamProtocolError
+from llm_backend.domain.errors import UpstreamProtocolError, UpstreamRejectedRequest
 from llm_backend.domain.window import estimated_tokens
 from llm_backend.infrastructure.llm.chunks import ChunkUsage
 from llm_backend.infrastructure.llm.failures import failure_of_error_object
@@ -47,8 +47,16 @@ _decode_reply = msgspec.json.Decoder(_Reply).decode
 def outgoing(request: VerbatimRequest, model: str, *, with_usage: bool = False) -> bytes:
     """The request as the server gets it: every other field as it was written, to the byte.
 
-    `with_usage` asks for the tokens of a stream, whether or not its reader has.
+    `with_usage` asks for the tokens of a stream, whether or not its reader has. Raises `UpstreamRejectedRequest` when
+    the request is nested too deep.
     """
+    try:
+        return _encode(_outgoing_fields(request, model, with_usage=with_usage))
+    except (ValueError, RecursionError) as error:  # whoever took it was not as deep in the stack as we are
+        raise UpstreamRejectedRequest from error
+
+
+def _outgoing_fields(request: VerbatimRequest, model: str, *, with_usage: bool) -> dict[str, Any]:
     fields: dict[str, msgspec.Raw | Any] = {
         name: value for name, value in _decode_fields(request.content).items() if name not in REDIRECTIONS
     }
@@ -58,7 +66,7 @@ def outgoing(request: VerbatimRequest, model: str, *, with_usage: bool = False) 
         fields["messages"] = [{"role": "system", "content": request.instructions}, *said]
     if with_usage:
         fields["stream_options"] = {**_options(fields), "include_usage": True}
-    return _encode(fields)
+    return fields
 
 
 def _options(fields: Mapping[str, Any]) -> Mapping[str, msgspec.Raw]:

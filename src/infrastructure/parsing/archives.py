@@ -23,7 +23,7 @@ _DECLARATIONS = {"epub": (b"<!ENTITY",), "odt": (b"<!ENTITY",), "ods": (b"<!ENTI
 
 
 def office_type(file: Path, limits: ParsingLimits) -> str:
-    """`docx`, `pptx`, `xlsx`, `odt`, `ods` or `epub`, once all its parts have been looked through.
+    """`docx`, `pptx`, `xlsx`, `xlsb`, `odt`, `ods` or `epub`, once all its parts have been looked through.
 
     Raises `DocumentTooLarge`, `DocumentEncrypted`, `DocumentUnreadable` and, for any other archive,
     `UnsupportedDocument`.
@@ -45,9 +45,11 @@ def office_type(file: Path, limits: ParsingLimits) -> str:
 def _kind(archive: ZipFile) -> str:
     names = set(archive.namelist())
     if "[Content_Types].xml" in names:
+        if "xl/workbook.bin" in names:
+            return "xlsb"
         folders = {name.partition("/")[0] for name in names if name.endswith(".xml")}
         for folder, kind in _FOLDERS.items():
-            if folder in folders and "xl/workbook.bin" not in names:
+            if folder in folders:
                 return kind
     if "mimetype" in names:
         with archive.open("mimetype") as stream:

@@ -71,11 +71,14 @@ def kind_of(file: Path, name: str, limits: ParsingLimits) -> str:
     if not head.startswith((_ZIP, _OLE)):
         return _text_kind(file, head, suffix_of(name))
     try:
-        return office_type(file, limits) if head.startswith(_ZIP) else _ole_kind(file.read_bytes())
+        kind = office_type(file, limits) if head.startswith(_ZIP) else _ole_kind(file.read_bytes())
     except UnsupportedDocument:
         if suffix_of(name) in _BINARY:  # "save it as one of these" would be no help
             raise DocumentUnreadable(f"The file is named .{suffix_of(name)}, but has no such document in it") from None
         raise
+    if kind == "xlsb":
+        raise UnsupportedDocument("Binary workbooks (.xlsb) cannot be read; save it as .xlsx")
+    return kind
 
 
 def _ole_kind(data: bytes) -> str:

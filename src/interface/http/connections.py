@@ -18,6 +18,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from llm_backend.interface.http.edge import PIECES, refusal, request_id_of
 from llm_backend.interface.http.errors import REQUEST_ID
 from llm_backend.interface.http.sockets import SocketConnection
+from llm_backend.interface.http.unread import unread
 
 LONGEST_HEAD = 64 * 1024  # bytes
 SOCKETS = {"/v1/responses"}  # the paths that speak WebSocket
@@ -36,7 +37,8 @@ class _TooLarge(Exception):
 class PatientConnection(HttpToolsProtocol):
     """Closes when the head of a request is not complete `head_timeout` after the connection was made or, on one that
     is kept alive, after the first byte of the request; or when it gets too large; or when nothing of a body arrives
-    for `body_timeout`; or when the client reads nothing of what waits for it for `reading_timeout`."""
+    for `body_timeout`; or when the client takes nothing for `reading_timeout`, once more than 64 KiB wait for it in
+    the transport."""
 
     head_timeout: ClassVar[float] = 10.0
     body_timeout: ClassVar[float] = 20.0
@@ -135,6 +137,7 @@ class PatientConnection(HttpToolsProtocol):
         self._upgraded = True
         self._head_arrived()
         self._body_arrived()
+        self._is_read()
 
     def _unsupported_upgrade_warning(self) -> None:
         """A request to upgrade is answered as if it had asked for none, which is nothing to warn of."""
@@ -175,7 +178,7 @@ class PatientConnection(HttpToolsProtocol):
             self._refuse(408)
 
     def _await_reader(self) -> None:
-        self._unread = self.transport.get_write_buffer_size()
+        self._unread = unread(self.transport)
         self._reading_timer = self.loop.call_later(self.reading_timeout, self._reader_is_late)
 
     def _is_read(self) -> None:
@@ -185,7 +188,7 @@ class PatientConnection(HttpToolsProtocol):
 
     def _reader_is_late(self) -> None:
         """A large reply may take long, as long as some of it is read. Closing would wait for all of it to be."""
-        if self.transport.get_write_buffer_size() < self._unread:
+        if unread(self.transport) < self._unread:
             self._await_reader()
         else:
             self.transport.abort()

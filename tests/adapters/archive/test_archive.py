@@ -190,17 +190,30 @@ def test_links_are_damage(archive: Path, tmp_path: Path) -> None:
         checked(path)
 
 
-def test_a_form_of_the_future_is_said_to_be_one(archive: Path) -> None:
+def resealed(path: Path, change: Callable[[bytes], bytes]) -> Path:
+    """The same archive with another manifest, and the right seal for it."""
     manifest = b""
 
-    def newer(name: str, content: bytes) -> list[tuple[str, bytes]]:
+    def exchanged(name: str, content: bytes) -> list[tuple[str, bytes]]:
         nonlocal manifest
         if name == MANIFEST:
-            manifest = msgspec.json.encode(msgspec.json.decode(content) | {"format": 2})
+            manifest = change(content)
             return [(name, manifest)]
         if name == SEAL:
             return [(name, sha256(manifest).hexdigest().encode())]
         return [(name, content)]
 
+    return rewritten(path, exchanged)
+
+
+def test_a_form_of_the_future_is_said_to_be_one(archive: Path) -> None:
+    newer = resealed(archive, lambda manifest: msgspec.json.encode(msgspec.json.decode(manifest) | {"format": 2}))
+
     with pytest.raises(ArchiveDamaged, match="newer version"):
-        checked(rewritten(archive, newer))
+        checked(newer)
+
+
+@pytest.mark.parametrize("manifest", [b"", b"[]", b'{"format":1,"about":{"a":"\xff"}}', b'{"about":' + b"[" * 10_000])
+def test_a_manifest_that_cannot_be_read_is_damage(archive: Path, manifest: bytes) -> None:
+    with pytest.raises(ArchiveDamaged):
+        checked(resealed(archive, lambda _: manifest))

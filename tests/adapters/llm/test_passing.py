@@ -6,11 +6,14 @@ import httpx
 import pytest
 
 from llm_backend.application.ports.completions import Streamed, VerbatimRequest
-from llm_backend.domain.errors import UpstreamProtocolError
+from llm_backend.domain.errors import UpstreamProtocolError, UpstreamRejectedRequest, UpstreamTimeout
 from llm_backend.infrastructure.llm.client import provider_client
+from llm_backend.infrastructure.llm.demo import DemoChatModel
 from llm_backend.infrastructure.llm.limits import AnswerLimits
 from llm_backend.infrastructure.llm.passing import OpenAiServer
+from llm_backend.infrastructure.llm.rendered import RenderedServer
 from llm_backend.infrastructure.llm.verbatim import as_events, listed_models, whole_reply
+from llm_backend.infrastructure.security.ids import RandomIds, SystemClock
 from tests.upstream import Upstream
 
 SOON = 10.0  # seconds
@@ -54,6 +57,37 @@ async def test_a_packed_body_is_unpacked_little_by_little(
     assert max(sizes) < 5_000_000
 
 
+@pytest.mark.parametrize("through_proxy", [False, True])
+async def test_a_body_that_is_packed_twice_is_not_unpacked(
+    upstream: Upstream, monkeypatch: pytest.MonkeyPatch, through_proxy: bool
+) -> None:
+    if through_proxy:
+        monkeypatch.setenv("http_proxy", upstream.base_url)
+        monkeypatch.delenv("no_proxy", raising=False)
+    request = asking_for("zipped_twice")
+    poured: list[bytes] = []
+
+    async with provider_client() as client:
+        server = OpenAiServer(client=client, base_url=upstream.base_url, key_required=False)
+        with pytest.raises(UpstreamProtocolError):
+            await asyncio.wait_for(server.stream(request, request.model, poured.append, Streamed()), SOON)
+
+    assert poured == []
+
+
+@pytest.mark.parametrize("deep", [b'"x":', b'"messages":', b'"messages":[],"stream_options":'])
+async def test_a_request_that_is_nested_too_deep_is_refused(server: OpenAiServer, deep: bytes) -> None:
+    content = b'{"model":"",' + deep + b"[" * 10_000 + b"]" * 10_000 + b"}"
+    request = VerbatimRequest(model="ok", content=content, instructions="Be brief")
+    rendered = RenderedServer(DemoChatModel(), RandomIds(), SystemClock())
+
+    for asked in (server, rendered):
+        with pytest.raises(UpstreamRejectedRequest):
+            await asked.complete(request, "ok")
+        with pytest.raises(UpstreamRejectedRequest):
+            await asked.stream(request, "ok", lambda _: None, Streamed())
+
+
 async def test_an_answer_in_one_piece_becomes_a_stream_of_one_chunk(server: OpenAiServer) -> None:
     poured: list[bytes] = []
     request = asking_for("whole")
@@ -61,6 +95,20 @@ async def test_an_answer_in_one_piece_becomes_a_stream_of_one_chunk(server: Open
     await asyncio.wait_for(server.stream(request, request.model, poured.append, Streamed()), SOON)
 
     assert b"".join(poured).endswith(b"\n\ndata: [DONE]\n\n")
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "pieces"), [("error_and_end", 2), ("error_and_end:after=0", 0), ("error_body:code=504", 0)]
+)
+async def test_an_error_that_comes_with_the_end_is_one(server: OpenAiServer, behaviour: str, pieces: int) -> None:
+    poured: list[bytes] = []
+    request = asking_for(behaviour)
+
+    with pytest.raises(UpstreamTimeout):
+        await asyncio.wait_for(server.stream(request, request.model, poured.append, Streamed()), SOON)
+
+    assert b"".join(poured).count(b"data: {") == pieces
+    assert b"[DONE]" not in b"".join(poured)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm_backend.domain.conversations import TokenUsage
-from llm_backend.domain.errors import AnswerTooLong, UpstreamCutOff, UpstreamFailed, UpstreamProtocolError
+from llm_backend.domain.errors import (
+    AnswerTooLong,
+    UpstreamCutOff,
+    UpstreamFailed,
+    UpstreamProtocolError,
+    UpstreamTimeout,
+)
 from llm_backend.infrastructure.llm.relay import DONE, EventRelay
 
 
@@ -90,7 +96,20 @@ def test_an_end_that_is_not_said_is_said(last: bytes) -> None:
 
 
 @pytest.mark.parametrize("end", [DONE, b"data:[DONE]\r\n\r\n", b"data: [DONE] \r\r"])
-@pytest.mark.parametrize("behind", [b": bye\n\n", event(WORDS[1]), b"HTTP/1.1 200 OK\r\n\r\n", b"\n\n"])
+@pytest.mark.parametrize(
+    "behind",
+    [
+        b": bye\n\n",
+        event(WORDS[1]),
+        b"HTTP/1.1 200 OK\r\n\r\n",
+        b"\n\n",
+        event(WORDS[1])[:-1],
+        event({"error": {"message": "too late"}}),
+        event({"error": {"message": "too late"}})[:-1],
+        b"data: [DONE]\n",
+        b"x" * 100_000,
+    ],
+)
 def test_what_comes_behind_the_end_is_not_waited_for_and_not_passed_on(end: bytes, behind: bytes) -> None:
     relay = a_relay()
 
@@ -98,6 +117,30 @@ def test_what_comes_behind_the_end_is_not_waited_for_and_not_passed_on(end: byte
 
     assert relay.done
     assert out.rstrip() == (event(WORDS[0]) + end).rstrip()
+    assert relay.finish() == b""
+    assert relay.failure is None
+
+
+@pytest.mark.parametrize(
+    "end", [b"data: [DONE]\nid: 5\n\n", b"data:[DONE] \r\nid: 5\r\nretry: 5\r\n\r\n", b"id: 5\rdata: [DONE]\r\r"]
+)
+def test_the_end_is_a_whole_event_whatever_else_is_in_it(end: bytes) -> None:
+    at_once, cut_short = a_relay(), a_relay()
+
+    assert at_once.feed(event(WORDS[0]) + end + event(WORDS[1])) == event(WORDS[0]) + end
+    assert at_once.done
+    assert b"".join(relayed(cut_short, event(WORDS[0]), end.rstrip())) == event(WORDS[0]) + end.rstrip() + b"\n\n"
+    assert cut_short.failure is None
+
+
+@pytest.mark.parametrize("said_before", [b"", event(WORDS[0])])
+@pytest.mark.parametrize("end", [b"\n\n", b"\r\n\r\n"])
+def test_an_error_in_front_of_the_end_is_one(said_before: bytes, end: bytes) -> None:
+    relay = a_relay()
+
+    assert relay.feed(said_before + event({"error": {"code": 504}}, end=end) + b"data: [DONE]" + end) == said_before
+    assert isinstance(relay.failure, UpstreamTimeout)
+    assert not relay.done
 
 
 def test_an_answer_about_the_end_is_none() -> None:

@@ -430,6 +430,12 @@ def test_a_million_short_lines_are_not_a_million_blocks(tmp_path: Path) -> None:
         ("a.docx", OLE + "EncryptedPackage".encode("utf-16-le"), DocumentEncrypted),
         ("a.ipynb", "[]", DocumentUnreadable),
         ("a.zip", a_zip({"a.txt": "text"}), UnsupportedDocument),
+        ("a.xlsb", a_zip({"[Content_Types].xml": "<a/>", "xl/workbook.bin": "b"}), UnsupportedDocument),
+        (
+            "a.xlsx",
+            a_zip({"[Content_Types].xml": "<a/>", "xl/workbook.bin": "b", "xl/a.xml": "<a/>"}),
+            UnsupportedDocument,
+        ),
         ("a.png", b"\x89PNG\r\n\x1a\n" + bytes(range(256)), UnsupportedDocument),
         ("a.db", OLE + bytes(100), UnsupportedDocument),
     ],

@@ -152,6 +152,18 @@ async def test_a_body_that_is_none_is_refused(alice: Client, content: bytes) -> 
         assert error_of(reply)["type"] == "invalid_request_error"
 
 
+async def test_a_body_that_is_nested_as_deep_as_can_be_read_is_no_fault_of_the_server(alice: Client) -> None:
+    """The limit is that of the stack, on which whoever reads it a second time may have less room."""
+    start = json.dumps(HELLO).encode().removesuffix(b"}")
+
+    replies = [
+        await alice.post("/v1/chat/completions", content=start + b',"x":' + b"[" * depth + b"]" * depth + b"}")
+        for depth in range(700, 1000, 3)
+    ]
+
+    assert {reply.status_code for reply in replies} == {200, 400}
+
+
 async def test_a_prompt_may_be_large_but_not_endless(alice: Client) -> None:
     large, endless = ({**HELLO, "more": "x" * (size << 20)} for size in (4, 17))
 
