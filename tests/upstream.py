@@ -329,6 +329,14 @@ async def zipped(reply: Reply) -> None:
 
 
 @behaviour
+async def of_an_odd_encoding(reply: Reply) -> None:
+    """Takes the header for the character set."""
+    await reply.head(200, "Content-Encoding: UTF-8")
+    await reply.part(reply.stream())
+    await reply.end()
+
+
+@behaviour
 async def zipped_twice(reply: Reply) -> None:
     await reply.head(200, "Content-Encoding: gzip", "Content-Encoding: gzip")
     await reply.part(gzip.compress(gzip.compress(reply.stream())))

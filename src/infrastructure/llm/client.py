@@ -1,7 +1,7 @@
 """The HTTP client that all providers share."""
 
 import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import aclosing, contextmanager
 from contextvars import ContextVar
 from typing import Any, cast
@@ -13,7 +13,10 @@ from llm_backend.infrastructure.llm.httptools_transport import HttptoolsTranspor
 
 MOST_CONNECTIONS = 4096
 
-_UNPACKED = {"", "identity", "gzip", "deflate"}  # none is asked for, but some servers pack whatever they are asked
+# What httpx unpacks, some only where a library for it is installed. What it does not know it takes for no packing, as
+# when a server says `utf-8`. None is asked for, but some servers pack whatever they are asked.
+_PACKINGS = {"gzip", "deflate", "br", "zstd"}
+_TAKEN: tuple[list[str], ...] = ([], ["gzip"], ["deflate"])
 _UNPACKED_AT_ONCE = 4096  # bytes: no more than 4 MiB come of them, as deflate packs at most a thousand to one
 
 
@@ -61,8 +64,8 @@ class _ForgetfulClient(httpx.AsyncClient):
         else:
             response = await self._plain.handle_async_request(request)  # without the request, which may be large
         if "content-encoding" in response.headers:
-            encoding = response.headers["content-encoding"].strip().lower()
-            response.stream = _InSlices(cast("httpx.AsyncByteStream", response.stream), encoding)
+            encodings = response.headers.get_list("content-encoding", split_commas=True)
+            response.stream = _InSlices(cast("httpx.AsyncByteStream", response.stream), encodings)
         if not stream:
             async with aclosing(response):
                 await response.aread()
@@ -83,12 +86,12 @@ class _InSlices(httpx.AsyncByteStream):
     What is packed twice grows a million times, for which no slice is thin enough.
     """
 
-    def __init__(self, stream: httpx.AsyncByteStream, encoding: str) -> None:
+    def __init__(self, stream: httpx.AsyncByteStream, encodings: Sequence[str]) -> None:
         self._stream = stream
-        self._encoding = encoding
+        self._packings = [name for name in map(str.lower, encodings) if name in _PACKINGS]
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        if self._encoding not in _UNPACKED:
+        if self._packings not in _TAKEN:
             raise httpx.DecodingError("The body is packed in a way that is not taken")
         async for data in self._stream:
             for start in range(0, len(data), _UNPACKED_AT_ONCE):

@@ -51,6 +51,7 @@ GOOD = [
     "hints",
     "stays_open",
     "zipped",
+    "of_an_odd_encoding",
     "no_options",
     "ok:delay=0.002",
 ]
