@@ -5,14 +5,14 @@ Alembic costs 150 ms of CPU to import, so a database that is up to date is recog
 
 import logging
 import sqlite3
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import closing
 from datetime import timedelta
 from functools import partial
 from importlib import import_module
 from pathlib import Path
 
-from sqlalchemy import Connection, Inspector, exc, inspect, text
+from sqlalchemy import Connection, Inspector, inspect, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from llm_backend.domain.errors import DomainError
@@ -64,6 +64,17 @@ class UnfinishedMove(DomainError):
     )
 
 
+def read_a_little(path: Path) -> None:
+    """Raises `UnreadableDatabase` where waiting is in vain, as it is not where a database is busy. Looked at by itself,
+    for the driver leaves a thread behind where it cannot open one, which complains at the end."""
+    try:
+        with closing(sqlite3.connect(path, timeout=0)) as connection:
+            connection.execute("PRAGMA schema_version").fetchone()
+    except sqlite3.Error as error:
+        if error.sqlite_errorcode & 0xFF in _ILLEGIBLE:
+            raise UnreadableDatabase from error
+
+
 def newest_revision() -> str:
     """The revision that the code needs. Files are named `<revision>_<what it does>.py`, and revisions sort by date."""
     return max(map(_revision_of, _names()))
@@ -91,8 +102,7 @@ async def migrate(engine: AsyncEngine, *, table_patience: timedelta = TABLE_PATI
 
     Whoever comes first migrates, all or nothing; the others wait, as long as the engine's locks may be waited for, and
     find it done. In PostgreSQL a table that somebody else is using, such as a backup, is waited for no longer than
-    `table_patience`. Raises `SchemaTooNew`, `ForeignDatabase`, `UnreadableDatabase`, `UnfinishedMove` or
-    `DatabaseUnavailable`.
+    `table_patience`. Raises `SchemaTooNew`, `ForeignDatabase`, `UnfinishedMove` or `DatabaseUnavailable`.
     """
     if await _is_current(engine):
         return False
@@ -107,23 +117,12 @@ async def _is_current(engine: AsyncEngine) -> bool:
 
 
 async def _current(engine: AsyncEngine) -> str | None:
-    with translated(), _legible():
+    with translated():
         async with engine.connect() as connection:
             revision = await connection.run_sync(_revision)
     if revision is not None and revision > newest_revision():
         raise SchemaTooNew
     return revision
-
-
-@contextmanager
-def _legible() -> Iterator[None]:
-    """Waiting helps where a database is busy, and not where there is none. Raises `UnreadableDatabase`."""
-    try:
-        yield
-    except (exc.DBAPIError, sqlite3.Error) as error:
-        if getattr(getattr(error, "orig", error), "sqlite_errorcode", 0) & 0xFF in _ILLEGIBLE:
-            raise UnreadableDatabase from error
-        raise
 
 
 def _revision(connection: Connection) -> str | None:

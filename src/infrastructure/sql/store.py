@@ -30,7 +30,7 @@ from llm_backend.infrastructure.sql.jobs import SqlJobs
 from llm_backend.infrastructure.sql.journal import SqlAnswerJournal
 from llm_backend.infrastructure.sql.knowledge_views import SqlKnowledgeViews
 from llm_backend.infrastructure.sql.leases import SqlAnswerLeases
-from llm_backend.infrastructure.sql.migrating import migrate, pending
+from llm_backend.infrastructure.sql.migrating import migrate, pending, read_a_little
 from llm_backend.infrastructure.sql.ports import Reader, Writer
 from llm_backend.infrastructure.sql.responses import SqlResponseViews
 from llm_backend.infrastructure.sql.sealed_secrets import SqlSealedSecrets
@@ -128,7 +128,7 @@ class SqlStore:
         """Open, and if needed create and migrate, a SQLite database. What is being written is finished at the end.
 
         `patience` and `turn_patience` are how many seconds to wait for writers in other processes and in this one;
-        `pragmas` are added to those of each connection. Raises what `migrate` does.
+        `pragmas` are added to those of each connection. Raises what `migrate_sqlite` does.
         """
         await migrate_sqlite(path)
         turns = WriteTurns(turn_patience)
@@ -167,8 +167,12 @@ class SqlStore:
 
 
 async def migrate_sqlite(path: Path) -> bool:
-    """Create the database if there is none, and bring it to the newest schema; return whether that took anything."""
+    """Create the database if there is none, and bring it to the newest schema; return whether that took anything.
+
+    Raises what `migrate` does, or `UnreadableDatabase`.
+    """
     create_file(path)
+    await asyncio.to_thread(read_a_little, path)
     async with _disposed(sqlite_engine(path, patience=SQLITE_MIGRATION_PATIENCE)) as engine:
         return await migrate(engine)
 
@@ -183,6 +187,7 @@ async def pending_in_sqlite(path: Path) -> Sequence[str]:
     """The migrations that are still to come, oldest first; nothing is changed."""
     if not await asyncio.to_thread(path.exists):
         return await pending(None)
+    await asyncio.to_thread(read_a_little, path)
     async with _disposed(sqlite_engine(path)) as engine:
         return await pending(engine)
 
