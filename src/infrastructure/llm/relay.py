@@ -58,7 +58,7 @@ class EventRelay:
             data, self._rest = self._rest + data, b""
         if not data.endswith(b"\n\n"):
             data = self._whole(data)
-        end = _LAST_EVENT.search(data) if b"[DONE]" in data else None
+        end = _last_event_of(data)
         if end is not None:  # nobody will read what comes behind it
             data, self._rest = data[: end.end()], b""
         if (mark := _mark_in(data)) >= 0:
@@ -142,6 +142,12 @@ class EventRelay:
             self._sampled += len(data)
             self._sample.append(data)
         self._last.append(data)
+
+
+def _last_event_of(data: bytes) -> "re.Match[bytes] | None":
+    """Looked for from where it may be: an answer that comes in one piece is long, and the pattern slow."""
+    at = data.find(b"[DONE]")
+    return _LAST_EVENT.search(data, max(at - len(b"\ndata: "), 0)) if at >= 0 else None
 
 
 def _mark_in(data: bytes, start: int = 0) -> int:
