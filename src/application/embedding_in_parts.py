@@ -4,6 +4,9 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
 
 from llm_backend.application.ports.embedder import Embedded, Embedder
+from llm_backend.application.ports.unit_of_work import UnitOfWorkFactory
+from llm_backend.domain.ids import DocumentId
+from llm_backend.domain.knowledge import EmbeddingSpace
 
 # Passages whose vectors are made, indexed and stored together. Of 1,024 dimensions they are 8 MB, of which there are
 # some copies on the way; those of a book of ten megabytes would be 200.
@@ -18,6 +21,23 @@ async def in_parts(embedder: Embedder, texts: Sequence[str], part: int) -> Async
     for first in range(0, len(texts), part):
         embedded = await embedder.embed_document(texts[first : first + part])
         yield first, replace(embedded, statistics=statistics)
+
+
+async def store_part(
+    transactions: UnitOfWorkFactory,
+    document: DocumentId,
+    attempt: int,
+    space: EmbeddingSpace,
+    first: int,
+    embedded: Embedded,
+) -> bool:
+    """In a commit of its own. False when the document is not wanted any more, or somebody else is at it."""
+    async with transactions() as work:
+        stored = await work.documents.store_vectors(
+            document, attempt, space, embedded.vectors, embedded.statistics, first=first
+        )
+        await work.commit()
+    return stored
 
 
 async def _statistics(embedder: Embedder, texts: Sequence[str]) -> bytes | None:

@@ -14,7 +14,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from llm_backend.application.clearing import clear_away
-from llm_backend.application.embedding_in_parts import PART, in_parts
+from llm_backend.application.embedding_in_parts import PART, in_parts, store_part
 from llm_backend.application.ending import ended
 from llm_backend.application.job_runner import Report, may_pass
 from llm_backend.application.originals import content_of, fetched
@@ -74,13 +74,13 @@ class _Reading:
 
     def passages(self) -> list[StoredChunk]:
         """For the index, without vectors."""
-        return self._stored(self.chunks, [None] * len(self.chunks))
+        return self._joined(self.chunks, [None] * len(self.chunks))
 
     def passages_with(self, vectors: Sequence[Vector], first: int = 0) -> list[StoredChunk]:
         """For the index: those from the `first` on, for as many as there are vectors."""
-        return self._stored(self.chunks[first : first + len(vectors)], vectors)
+        return self._joined(self.chunks[first : first + len(vectors)], vectors)
 
-    def _stored(self, chunks: Sequence[Chunk], vectors: Sequence[Vector | None]) -> list[StoredChunk]:
+    def _joined(self, chunks: Sequence[Chunk], vectors: Sequence[Vector | None]) -> list[StoredChunk]:
         document = self.document
         return [
             StoredChunk(
@@ -226,10 +226,11 @@ class IngestDocument:
 
     async def _embedded_in_parts(self, reading: _Reading, embedder: Embedder, report: Report) -> bool:
         """False when it is not wanted any more, or somebody else is at it."""
+        place = reading.document.id, reading.document.attempt, reading.space
         texts = [chunk.search_text for chunk in reading.chunks]
         async with aclosing(in_parts(embedder, texts, self.part)) as parts:
             async for first, embedded in parts:
-                if not await self._stored(reading, embedded, first):
+                if not await store_part(self.transactions, *place, first, embedded):
                     return False
                 report(_embedding((first + len(embedded.vectors)) / len(texts)))
         return True
@@ -246,14 +247,6 @@ class IngestDocument:
             return replace(going_on, is_stored=True)
         await self._take_back(going_on.document, going_on.space)
         return None
-
-    async def _stored(self, reading: _Reading, embedded: Embedded, first: int) -> bool:
-        """False when it is not wanted any more, or somebody else is at it."""
-        place = reading.document.id, reading.document.attempt, reading.space
-        async with self.transactions() as work:
-            stored = await work.documents.store_vectors(*place, embedded.vectors, embedded.statistics, first=first)
-            await work.commit()
-        return stored
 
     async def _vectors(self, reading: _Reading, first: int) -> Sequence[Vector]:
         """None of them when it is not wanted any more, or somebody else is at it."""

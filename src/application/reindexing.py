@@ -11,7 +11,7 @@ from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
-from llm_backend.application.embedding_in_parts import PART, in_parts
+from llm_backend.application.embedding_in_parts import PART, in_parts, store_part
 from llm_backend.application.ingestion import embedder_of
 from llm_backend.application.job_runner import JobRunner, Report, ToBeContinued
 from llm_backend.application.ports.clock import Clock, IdSource
@@ -272,21 +272,13 @@ class ReindexKnowledgeBase:
         async with aclosing(in_parts(embedder, texts, self.part)) as parts:
             async for first, embedded in parts:
                 await self.index.add(space, _with_vectors(due, embedded, first), new=due.new)
-                if not await self._store_part(space, due, embedded, first):
+                if not await store_part(self.transactions, due.document, due.attempt, space, first, embedded):
                     break
         async with self.transactions() as work:
             is_embedded = await work.documents.mark_embedded(due.document, due.attempt, space)
             await work.commit()
         if not is_embedded:
             await self.index.remove(space, [due.document])
-
-    async def _store_part(self, space: EmbeddingSpace, due: _Due, embedded: Embedded, first: int) -> bool:
-        """False when it has been deleted in the meantime."""
-        place = due.document, due.attempt, space
-        async with self.transactions() as work:
-            stored = await work.documents.store_vectors(*place, embedded.vectors, embedded.statistics, first=first)
-            await work.commit()
-        return stored
 
     async def _embedded(self, embedder: Embedder, group: Sequence[_Due]) -> Sequence[Embedded]:
         turns = asyncio.Semaphore(EMBEDDED_AT_ONCE)

@@ -1,5 +1,5 @@
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
@@ -49,6 +49,15 @@ class DeadFrom(Faults):
         if len(self.calls) > self.at:
             raise self.error()
         return strikes
+
+
+def deaths_at_every_call(*, afterwards: bool) -> Iterator[Faults]:
+    """As `faults_at_every_call`, but nothing works from there on."""
+    for at in count(1):
+        faults = DeadFrom(error=PowerCut, at=at, afterwards=afterwards)
+        yield faults
+        if not faults.struck:
+            return
 
 
 @pytest.fixture
@@ -316,11 +325,8 @@ async def test_an_upload_cut_off_anywhere_is_whole_or_not_listed(
 
 @pytest.mark.parametrize("afterwards", [False, True])
 async def test_a_process_killed_anywhere_leaves_nothing_half_listed(tmp_path: Path, afterwards: bool) -> None:
-    for at in count(1):
-        faults = DeadFrom(error=PowerCut, at=at, afterwards=afterwards)
+    for faults in deaths_at_every_call(afterwards=afterwards):
         await check_an_upload_with(faults, tmp_path)
-        if not faults.struck:
-            break
 
 
 async def check_an_upload_with(faults: Faults, folder: Path) -> None:

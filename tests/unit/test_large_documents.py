@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from itertools import count
 from pathlib import Path
 
 import pytest
@@ -18,7 +17,7 @@ from llm_backend.domain.knowledge import EmbeddingSpace
 from llm_backend.infrastructure.embedding.hashing import HashEmbedder
 from llm_backend.testing.faults import Faults, faults_at_every_call
 from tests.unit.shelves import ALICE, LetterEmbedder, Shelf
-from tests.unit.test_ingestion import DeadFrom, PowerCut
+from tests.unit.test_ingestion import PowerCut, deaths_at_every_call
 from tests.unit.test_reindexing import begin, space
 
 WORDS = ("apple", "birch", "cedar", "daisy", "elder")
@@ -165,11 +164,8 @@ async def test_it_can_be_cut_off_anywhere(tmp_path: Path, error: Callable[[], Ba
 
 @pytest.mark.parametrize("afterwards", [False, True])
 async def test_a_process_killed_anywhere_leaves_nothing_half(tmp_path: Path, afterwards: bool) -> None:
-    for at in count(1):
-        faults = DeadFrom(error=PowerCut, at=at, afterwards=afterwards)
+    for faults in deaths_at_every_call(afterwards=afterwards):
         await check_an_upload_with(faults, tmp_path)
-        if not faults.struck:
-            break
 
 
 async def check_an_upload_with(faults: Faults, folder: Path) -> None:

@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Sequ
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
-from itertools import count
 from pathlib import Path
 
 import pytest
@@ -30,7 +29,7 @@ from llm_backend.infrastructure.embedding.hashing import HashEmbedder
 from llm_backend.infrastructure.memory.passage_index import MemoryPassageIndex
 from llm_backend.testing.faults import Faults, faults_at_every_call
 from tests.unit.shelves import ALICE, BOB, LetterEmbedder, Shelf
-from tests.unit.test_ingestion import DeadFrom, PowerCut
+from tests.unit.test_ingestion import PowerCut, deaths_at_every_call
 
 TEXT = "The quick brown fox jumps over the lazy dog."
 AT_ONCE = timedelta(0)
@@ -437,11 +436,8 @@ async def test_an_upload_whose_words_go_ahead_can_be_cut_off_anywhere(
 
 @pytest.mark.parametrize("afterwards", [False, True])
 async def test_a_process_killed_while_words_go_ahead_leaves_nothing_half(tmp_path: Path, afterwards: bool) -> None:
-    for at in count(1):
-        faults = DeadFrom(error=PowerCut, at=at, afterwards=afterwards)
+    for faults in deaths_at_every_call(afterwards=afterwards):
         await check_an_upload_with(faults, tmp_path)
-        if not faults.struck:
-            break
 
 
 async def check_an_upload_with(faults: Faults, folder: Path) -> None:

@@ -69,8 +69,7 @@ def replace_vectors(
     """One for each chunk from the `first` on, in order, in place of theirs of a try that was cut off."""
     asked = {"document": document, "first": first, "most": len(given)}
     positions = [position for (position,) in statements.execute(_POSITIONS, asked).rows]
-    if not positions:
-        return
-    place = {"document": document, "model": space.model, "size": space.dimensions}
-    statements.execute(_DROP_VECTORS, {**place, "from_here": positions[0], "to_here": positions[-1]})
+    if positions:
+        place = {"document": document, "model": space.model, "size": space.dimensions}
+        statements.execute(_DROP_VECTORS, {**place, "from_here": positions[0], "to_here": positions[-1]})
     statements.execute_each(_ADD_VECTORS, vector_values(document, space, zip(positions, given, strict=True)))
