@@ -1,6 +1,6 @@
 """A large knowledge base beside many small ones: searches, and reading documents in.
 
-    python -m benchmarks.scale [--passages 100000] [--documents 1000] [--only search|ingestion]
+    python -m benchmarks.scale [--passages 100000] [--documents 1000] [--megabytes 10] [--only search|ingestion|large]
 
 Searches ask the index itself, with vectors that are given: what is measured is neither an embedder nor HTTP. Documents
 go to `llm-backend serve` over HTTP, one page each, from sixteen clients at once.
@@ -183,20 +183,48 @@ def _upload_some(port: int, shelf: str, waiting: Iterator[tuple[int, bytes]]) ->
             client.upload("/api/rag/doc/upload", {"kb_id": shelf}, f"{number}.txt", page)
 
 
+def ingest_large(megabytes: int, folder: Path) -> list[Figure]:
+    """One long text, of which every paragraph is a passage or two."""
+    config = configure(folder)
+    prepare(config)
+    texts = Texts()
+    content = bytearray()
+    while len(content) < megabytes << 20:
+        content += texts.passage(30).encode() + b"\n\n"
+    with serving(config, core=None) as server, Client(server.port) as client:
+        client.sign_in()
+        shelf = client.post("/api/rag/kb/create", {"kb_name": "Measured"})["kb_id"]
+        client.upload("/api/rag/doc/upload", {"kb_id": shelf}, "first.txt", b"What is loaded once is loaded now.")
+        before, began = resident_mib(server.pid, alone=True), time.perf_counter()
+        client.upload("/api/rag/doc/upload", {"kb_id": shelf}, "large.txt", bytes(content))
+        seconds = time.perf_counter() - began
+        most = resident_mib(server.pid, "VmHWM", alone=True)
+    name = f"a document of {megabytes} MB"
+    return [
+        Figure(name=name, value=seconds, unit="s"),
+        Figure(name=f"{name}: memory of the server before", value=before, unit="MiB"),
+        Figure(name=f"{name}: most memory of the server", value=most, unit="MiB", limit=500.0),
+    ]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "--passages", type=int, action="append", help="may be repeated; 5000 and 100000 if none is given"
     )
     parser.add_argument("--documents", type=int, default=1000)
-    parser.add_argument("--only", choices=["search", "ingestion"])
+    parser.add_argument("--megabytes", type=int, default=10)
+    parser.add_argument("--only", choices=["search", "ingestion", "large"])
     given = parser.parse_args()
-    for passages in (given.passages or TIME_LIMITS) if given.only != "ingestion" else ():
+    for passages in (given.passages or TIME_LIMITS) if given.only in {None, "search"} else ():
         with TemporaryDirectory(prefix="llm-backend-bench-") as folder:
             print(table(asyncio.run(search(passages, Path(folder)))), flush=True)
-    if given.only != "search":
+    if given.only in {None, "ingestion"}:
         with TemporaryDirectory(prefix="llm-backend-bench-") as folder:
             print(table(ingest(given.documents, Path(folder))), flush=True)
+    if given.only in {None, "large"}:
+        with TemporaryDirectory(prefix="llm-backend-bench-") as folder:
+            print(table(ingest_large(given.megabytes, Path(folder))), flush=True)
 
 
 if __name__ == "__main__":
