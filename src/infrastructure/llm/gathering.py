@@ -13,8 +13,9 @@ PAUSE = 0.004
 LONGEST_PAUSE = 0.030
 """Seconds, when many answers are being written: then two pieces of a fast one are often sent together."""
 PAUSE_PER_TAKER = 0.0005
-MOST_WAITING = 64 * 1024
-"""Bytes, of all together. More of them come too fast to be expensive, and a reader may want to hold them back."""
+MOST_WAITING = 256 * 1024
+"""Bytes, of all together: an event for each of a thousand streams. More of them come too fast to be expensive, and a
+reader may want to hold them back."""
 
 
 class Taker(Protocol):

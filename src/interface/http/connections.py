@@ -15,6 +15,7 @@ from urllib.parse import unquote
 from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from llm_backend.interface.http.batched_writes import BatchedWrites
 from llm_backend.interface.http.edge import PIECES, refusal, request_id_of
 from llm_backend.interface.http.errors import REQUEST_ID
 from llm_backend.interface.http.sockets import SocketConnection
@@ -43,6 +44,7 @@ class PatientConnection(HttpToolsProtocol):
     head_timeout: ClassVar[float] = 10.0
     body_timeout: ClassVar[float] = 20.0
     reading_timeout: ClassVar[float] = 60.0
+    writes: ClassVar[BatchedWrites]
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
@@ -59,13 +61,14 @@ class PatientConnection(HttpToolsProtocol):
     def waiting(
         cls, head_timeout: timedelta, body_timeout: timedelta, reading_timeout: timedelta
     ) -> "type[PatientConnection]":
-        """The same with another patience; uvicorn wants a class."""
-        patience = {
+        """The connections of one server, with another patience; uvicorn wants a class."""
+        of_this_server = {
             "head_timeout": head_timeout.total_seconds(),
             "body_timeout": body_timeout.total_seconds(),
             "reading_timeout": reading_timeout.total_seconds(),
+            "writes": BatchedWrites(),
         }
-        return type("PatientConnection", (cls,), patience)
+        return type("PatientConnection", (cls,), of_this_server)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -113,7 +116,7 @@ class PatientConnection(HttpToolsProtocol):
         self._in_body = True
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
-        cycle.scope[PIECES] = partial(_write_piece, cycle)  # type: ignore[literal-required]
+        cycle.scope[PIECES] = _Pieces(cycle, self.writes)  # type: ignore[literal-required]
         super()._start_asgi_task(cycle, app)
 
     def on_message_complete(self) -> None:
@@ -223,15 +226,25 @@ class PatientConnection(HttpToolsProtocol):
         return str(scope.get(REQUEST_ID) or request_id_of(scope))
 
 
-def _write_piece(cycle: RequestResponseCycle, piece: bytes) -> bool:
-    """Write what is neither the first nor the last of a body; false when that has to be done the long way.
+class _Pieces:
+    """Writes what is neither the first nor the last of a body, without the long way: a message, a coroutine, and all
+    that has to be looked at only once for a response."""
 
-    The long way is a message, a coroutine, and all that has to be looked at only once for a response.
-    """
-    if cycle.flow.write_paused or cycle.disconnected or cycle.response_complete or not cycle.chunked_encoding:
-        return False
-    cycle.transport.write(b"%x\r\n%b\r\n" % (len(piece), piece))
-    return True
+    __slots__ = ("_cycle", "_writes")
+
+    def __init__(self, cycle: RequestResponseCycle, writes: BatchedWrites) -> None:
+        self._cycle = cycle
+        self._writes = writes
+
+    def write(self, piece: bytes) -> bool:
+        cycle = self._cycle
+        if cycle.flow.write_paused or cycle.disconnected or cycle.response_complete or not cycle.chunked_encoding:
+            return False
+        self._writes.add(cycle.transport, b"%x\r\n%b\r\n" % (len(piece), piece))
+        return True
+
+    def flush(self) -> None:
+        self._writes.flush(self._cycle.transport)
 
 
 def _announces_body(header: tuple[bytes, bytes]) -> bool:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Awaitable, Callable
 from itertools import count
 from secrets import token_hex
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import structlog
 from litestar.enums import ScopeType
@@ -29,12 +29,23 @@ PRIVATE = (b"cache-control", b"no-store")
 _RUN = token_hex(5)
 _NUMBERS = count(1)
 PIECES = "llm_backend.pieces"
-"""Where a server may leave in the scope what writes a piece of a body that has begun, if it can do so at once: past all
-that wraps `send` between the server and the edge."""
+"""Where a server may leave `Pieces` in the scope."""
 _WRITE = "llm_backend.write"
 
 Write: TypeAlias = Callable[[bytes], Awaitable[None] | None]
 """Writes at once; what it returns, when the client reads too slowly, has to be awaited before the next piece."""
+
+
+class Pieces(Protocol):
+    """A server's short way for the pieces of a body that has begun and goes on: past all that wraps `send` between the
+    server and the edge."""
+
+    def write(self, piece: bytes) -> bool:
+        """Take a piece, to be written within this turn of the event loop; false when it has to go the long way."""
+
+    def flush(self) -> None:
+        """Write what was taken, as something comes behind it that goes the long way."""
+
 
 access_log: structlog.stdlib.BoundLogger = structlog.get_logger("llm_backend.access")
 
@@ -64,8 +75,7 @@ class Edge:
             if not exchange.status:  # what has begun cannot be taken back: the server hangs up on it
                 await reply(scope, receive, exchange.send)
         finally:
-            exchange.log()
-            exchange.forget()
+            exchange.end()
 
     def _app_for(self, scope: HTTPScope) -> ASGIApp:
         if self._origins and self._origins.is_preflight(scope):
@@ -92,7 +102,7 @@ class Edge:
 class _Exchange:
     """One request and its reply."""
 
-    __slots__ = ("_began", "_bytes", "_extra", "_request_id", "_scope", "_send", "_write_piece", "status")
+    __slots__ = ("_began", "_bytes", "_extra", "_pieces", "_request_id", "_scope", "_send", "status")
 
     def __init__(self, scope: HTTPScope, send: Send, extra: Headers) -> None:
         self._scope = scope
@@ -100,13 +110,15 @@ class _Exchange:
         self._extra = extra
         self._began = time.perf_counter()
         self._bytes = 0
-        self._write_piece: Callable[[bytes], bool] | None = scope.pop(PIECES, None)  # type: ignore[misc]
+        self._pieces: Pieces | None = scope.pop(PIECES, None)  # type: ignore[misc]
         scope[_WRITE] = self.write  # type: ignore[literal-required]
         self._request_id = scope[REQUEST_ID] = request_id_of(scope)  # type: ignore[literal-required]
         self.status = 0
 
     def send(self, message: Message) -> Awaitable[None]:
         """No coroutine of its own, of which there would be one for every token."""
+        if self._pieces is not None:
+            self._pieces.flush()
         if message["type"] == "http.response.body":
             self._bytes += len(message["body"])
         elif message["type"] == "http.response.start":
@@ -116,7 +128,7 @@ class _Exchange:
 
     def write(self, piece: bytes) -> Awaitable[None] | None:
         """The hot path: a piece of a body that has begun and goes on. What is left to await, if that takes longer."""
-        if self._write_piece is None or not piece or not self._write_piece(piece):
+        if self._pieces is None or not piece or not self._pieces.write(piece):
             return begun(self.send({"type": "http.response.body", "body": piece, "more_body": True}))
         self._bytes += len(piece)
         return None
@@ -128,11 +140,12 @@ class _Exchange:
             return [*headers, *own]
         return [*headers, *own, PRIVATE]
 
-    def log(self) -> None:
+    def end(self) -> None:
+        """Leave a line in the log, and no cycle in memory, which thousands of requests would fill until the garbage
+        collector comes. Of a reply that broke off, what was taken is written before the server hangs up on it."""
+        if self._pieces is not None:
+            self._pieces.flush()
         _log(self._scope["method"], self._scope, self.status, self._began, self._request_id, bytes=self._bytes)
-
-    def forget(self) -> None:
-        """Leave no cycle in memory, which thousands of requests would fill until the garbage collector comes."""
         del self._scope[_WRITE]  # type: ignore[misc]
 
 
