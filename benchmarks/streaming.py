@@ -30,7 +30,6 @@ class Scenario:
     sends: int  # in all, for each round
     quick_sends: int  # the same for those in a hurry
     turns: int = 5
-    fresh: bool = True  # each round gets conversations of its own, so that they are as long in the last as in the first
     beside_nginx: float | None = None  # how many times its CPU it may take
 
     @property
@@ -45,9 +44,7 @@ class Scenario:
 PACED = Scenario(streams=32, tokens=500, pause=10, sends=64, quick_sends=32, beside_nginx=2.4)
 BURST = Scenario(streams=32, tokens=500, pause=0, sends=320, quick_sends=128, beside_nginx=2.0)
 SEND = Scenario(streams=32, tokens=100, pause=0, sends=320, quick_sends=160)
-MANY = Scenario(
-    streams=1000, tokens=100, pause=50, sends=3000, quick_sends=1000, turns=1, fresh=False, beside_nginx=3.0
-)
+MANY = Scenario(streams=1000, tokens=100, pause=50, sends=3000, quick_sends=1000, turns=1, beside_nginx=3.0)
 FIRST = Scenario(streams=1, tokens=10, pause=5, sends=40, quick_sends=40)
 WARMING_UP = Scenario(streams=8, tokens=100, pause=0, sends=64, quick_sends=64, turns=0)
 ALL = (PACED, BURST, SEND, MANY, FIRST)
@@ -149,14 +146,14 @@ def measure(tools: Tools, folder: Path, *, rounds: int, quick: bool, nginx: str 
         core = tools.cores.measured
         proxy = stack.enter_context(proxying(nginx, upstream, core=core, folder=folder)) if nginx else None
         bench = Bench(tools, folder, upstream, proxy, stack.enter_context(serving(config, core=core)), quick=quick)
-        given = {scenario: [next(lists) for _ in _wanted(scenario, rounds)] for scenario in (WARMING_UP, *ALL)}
+        given = {scenario: [next(lists) for _ in range(rounds)] for scenario in (WARMING_UP, *ALL)}
         _warm_up(bench, given[WARMING_UP][0])
         return list(_figures(bench, given, rounds))
 
 
 def _wanted(scenario: Scenario, rounds: int) -> list[Wanted]:
-    one = Wanted(model=scenario.model, count=scenario.streams, turns=scenario.turns)
-    return [one] * (rounds if scenario.fresh else 1)
+    """Each round gets conversations of its own, so that they are as long in the last as in the first."""
+    return [Wanted(model=scenario.model, count=scenario.streams, turns=scenario.turns)] * rounds
 
 
 def _warm_up(bench: Bench, conversations: list[ConversationId]) -> None:
@@ -176,8 +173,7 @@ def _round(
     bench: Bench, scenario: Scenario, given: dict[Scenario, list[list[ConversationId]]], number: int
 ) -> tuple[Sample | None, Sample]:
     """nginx right before the server, so that both meet the same weather."""
-    lists = given[scenario]
-    return bench.nginx(scenario), bench.server(scenario, lists[number % len(lists)])
+    return bench.nginx(scenario), bench.server(scenario, given[scenario][number])
 
 
 def _costs(scenario: Scenario, rounds: list[tuple[Sample | None, Sample]]) -> Iterator[Figure]:
