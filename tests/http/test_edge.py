@@ -306,7 +306,17 @@ async def test_head_is_get_without_the_body_on_the_api_too(alice: Client) -> Non
 async def test_head_of_a_route_that_only_takes_something_is_refused(alice: Client) -> None:
     for path in ("/api/conversations/create", "/v1/chat/completions"):
         assert (await alice.request("HEAD", path)).status_code == 405
-    assert "HEAD" in (await alice.post("/v1/models", {})).headers["allow"]
+
+
+async def test_what_a_path_has_is_told_alike_to_those_who_ask_and_those_who_guess_wrong(alice: Client) -> None:
+    for path in ("/healthz", "/v1/models", "/v1/responses", "/api/chat/1"):
+        asked, refused = await alice.request("OPTIONS", path), await alice.request("PATCH", path)
+
+        assert (asked.status_code, refused.status_code) == (204, 405)
+        allowed = set(asked.headers["allow"].split(", "))
+        assert allowed == set(refused.headers["allow"].split(", "))
+        assert allowed <= {"GET", "HEAD", "POST", "OPTIONS"}
+        assert ("GET" in allowed) is ("HEAD" in allowed)
 
 
 # Documentation -------------------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
 from llm_backend.domain.errors import ShuttingDown
 from llm_backend.interface.http.cors import OtherOrigins
-from llm_backend.interface.http.errors import REQUEST_ID, Headers, method_not_allowed, refused, reply_to
+from llm_backend.interface.http.errors import REQUEST_ID, Headers, method_not_allowed, methods_of, refused, reply_to
 from llm_backend.interface.http.handshakes import Handshake
 from llm_backend.interface.http.requests import header
 from llm_backend.interface.http.stepping import begun
@@ -80,7 +80,13 @@ class Edge:
     def _app_for(self, scope: HTTPScope) -> ASGIApp:
         if self._origins and self._origins.is_preflight(scope):
             return self._origins.answer_preflight
-        return self._head if scope["method"] == "HEAD" else self.app
+        match scope["method"]:
+            case "HEAD":
+                return self._head
+            case "OPTIONS":
+                return self._options
+            case _:
+                return self.app
 
     async def _head(self, scope: Scope, receive: Receive, send: Send) -> None:
         """GET without its body: what looks whether a service is up, or how large a file is, asks so.
@@ -97,6 +103,14 @@ class Edge:
         as_get: Any = {**scope, "method": "GET"}  # a copy: the server has to go on knowing that it was HEAD
         del as_get[_WRITE]  # nobody gets past us
         await self.app(as_get, receive, send_head)
+
+    async def _options(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_allowed(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [_with_all_methods(header) for header in message["headers"]]
+            await send(message)
+
+        await self.app(scope, receive, send_allowed)
 
 
 class _Exchange:
@@ -147,6 +161,11 @@ class _Exchange:
             self._pieces.flush()
         _log(self._scope["method"], self._scope, self.status, self._began, self._request_id, bytes=self._bytes)
         del self._scope[_WRITE]  # type: ignore[misc]
+
+
+def _with_all_methods(header: tuple[bytes, bytes]) -> tuple[bytes, bytes]:
+    name, value = header
+    return (name, methods_of(value.decode()).encode()) if name == b"allow" else header
 
 
 def _begins_events(message: Any) -> bool:

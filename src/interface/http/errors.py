@@ -190,7 +190,7 @@ def reply_to(error: Exception, scope: Scope) -> ErrorReply:
         param = getattr(error, "param", None)
         return refused(_status(type(error), path), error.code, str(error), path, _headers(error), param=param)
     if isinstance(error, MethodNotAllowedException):
-        return method_not_allowed(_methods((error.headers or {}).get("allow", "")), path)
+        return method_not_allowed(methods_of((error.headers or {}).get("allow", "")), path)
     if translated := _translated(error):
         return reply_to(translated, scope)
     if isinstance(error, HTTPException) and error.status_code < 500:
@@ -231,7 +231,7 @@ def reply_to_code(code: str, message: str, scope: Scope) -> ErrorReply:
     return refused(_status(kind, scope["path"]), code, message, scope["path"])
 
 
-def _methods(allowed: str) -> str:
+def methods_of(allowed: str) -> str:
     """Of HEAD, no route knows; and routes take WebSockets for a method."""
     return allowed.replace("GET", "GET, HEAD").replace(", websocket", "")
 
