@@ -86,7 +86,7 @@ async def test_a_transport_that_is_gone_or_fails_costs_the_others_nothing(pairs:
         def is_closing(self) -> bool:
             return self.aborted
 
-        def write(self, data: Any) -> None:
+        def writelines(self, list_of_data: Any) -> None:
             raise ZeroDivisionError
 
         def abort(self) -> None:

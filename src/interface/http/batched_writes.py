@@ -14,33 +14,34 @@ class BatchedWrites:
     """
 
     def __init__(self) -> None:
-        self._waiting: dict[asyncio.WriteTransport, bytes] = {}
+        self._waiting: dict[asyncio.WriteTransport, list[bytes]] = {}
 
     def add(self, transport: asyncio.WriteTransport, data: bytes) -> None:
         waiting = self._waiting
         if not waiting:
             asyncio.get_running_loop().call_soon(self._write_all)
-        earlier = waiting.get(transport)
-        waiting[transport] = data if earlier is None else earlier + data
+        if (pieces := waiting.get(transport)) is None:
+            waiting[transport] = [data]
+        else:
+            pieces.append(data)
 
     def flush(self, transport: asyncio.WriteTransport) -> None:
         """Write what waits for this one, now."""
-        data = self._waiting.pop(transport, None)
-        if data is not None:
-            _write(transport, data)
+        if (pieces := self._waiting.pop(transport, None)) is not None:
+            _write(transport, pieces)
 
     def _write_all(self) -> None:
         waiting, self._waiting = self._waiting, {}
-        for transport, data in waiting.items():
-            _write(transport, data)
+        for transport, pieces in waiting.items():
+            _write(transport, pieces)
 
 
-def _write(transport: asyncio.WriteTransport, data: bytes) -> None:
+def _write(transport: asyncio.WriteTransport, pieces: list[bytes]) -> None:
     """Nobody is there for the errors of one reply, from which the others must not suffer."""
     if transport.is_closing():
         return
     try:
-        transport.write(data)
+        transport.writelines(pieces)
     except Exception as error:  # noqa: BLE001 - told to the loop, as those of its callbacks are
         asyncio.get_running_loop().call_exception_handler(
             {"message": "A reply could not be written", "exception": error, "transport": transport}
