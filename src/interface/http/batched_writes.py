@@ -1,7 +1,7 @@
 """What many replies send within one turn of the event loop, written to their sockets one right behind the other.
 
 A piece that is written alone wakes up its reader, who has gone back to sleep before the next one is made, and finds
-the system's code out of the caches. With a thousand streams at a time that was an eighth of all CPU.
+the system's code out of the caches. With a thousand streams at a time that was a tenth of all CPU.
 """
 
 import asyncio
