@@ -1,6 +1,7 @@
 """Streams whose client, or whose server, is not as quick as usual; without a server, as none can be made so slow."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -95,3 +96,28 @@ async def test_pieces_wait_their_turn_when_the_client_is_slow(slow: str) -> None
 
     assert client.taken[0]["type"] == "http.response.start"
     assert b"".join(client.bodies) == b"one two three"
+
+
+@pytest.mark.parametrize("begun", [True, False])
+async def test_a_stream_that_the_server_does_not_outlast_says_so(begun: bool) -> None:
+    client, is_running = SlowClient(), asyncio.Event()
+
+    async def run(pour: Pour) -> None:
+        if begun:
+            pour(b"data: {}\n\n")
+        is_running.set()
+        await asyncio.Event().wait()
+
+    task = asyncio.create_task(EventStream(run)(SCOPE, client.receive, client.send))
+    await is_running.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    if begun:
+        first, last = client.bodies
+        assert first == b"data: {}\n\n"
+        assert json.loads(last.removeprefix(b"data: "))["error"]["code"] == "shutting_down"
+        assert client.taken[-1]["more_body"] is False
+    else:  # it is a status then
+        assert not client.taken

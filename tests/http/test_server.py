@@ -19,6 +19,7 @@ from litestar.types import Receive, Scope, Send
 from llm_backend.application.backend import Backend
 from llm_backend.config import ConfigurationError, Settings
 from llm_backend.interface.http.app import create_app
+from llm_backend.interface.http.edge import Edge, piece_writer
 from llm_backend.interface.http.options import HttpOptions
 from llm_backend.interface.http.server import AFTERGLOW, HttpServer, ServerOptions
 from tests.http.apps import app_over
@@ -334,6 +335,50 @@ async def test_a_request_that_outstays_the_server_is_told_so_and_leaves_no_trace
     assert status == 503
     assert json.loads(body)["code"] == "shutting_down"
     assert not [record for record in caplog.records if record.exc_info]
+
+
+async def in_three_pieces(scope: Scope, receive: Receive, send: Send) -> None:
+    del receive
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    write = piece_writer(scope, send)
+    for piece in (b"one ", b"two "):
+        if (unsent := write(piece)) is not None:
+            await unsent
+    await send({"type": "http.response.body", "body": b"three", "more_body": False})
+
+
+async def test_who_does_not_know_chunks_gets_none() -> None:
+    async with serving(Edge(in_three_pieces), ServerOptions(port=0)) as server:
+        wire = await Wire.to(server)
+        await wire.write(b"POST / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
+        head = (await wire.head()).lower()
+        body = await wire.read(len(b"one two three"))
+
+        assert b"transfer-encoding" not in head
+        assert b"connection: close" in head
+        assert body == b"one two three"
+        assert await wire.is_closed()
+        wire.close()
+
+
+async def test_whole_replies_are_the_same_in_the_old_http(server: HttpServer) -> None:
+    for request in (b"GET /healthz HTTP/1.0\r\n\r\n", b"GET /nowhere HTTP/1.0\r\n\r\n"):
+        wire = await Wire.to(server)
+        await wire.write(request)
+        status, headers, body = await wire.reply()
+
+        assert status in {200, 404}
+        assert len(json.loads(body))
+        assert "transfer-encoding" not in headers
+        assert await wire.is_closed()
+        wire.close()
+
+
+async def test_head_has_no_body_in_the_old_http_either(wire: Wire) -> None:
+    await wire.write(b"HEAD /healthz HTTP/1.0\r\n\r\n")
+
+    assert b"200" in await wire.head()
+    assert await wire.is_closed()
 
 
 @pytest.mark.parametrize("protocol", ["websocket", "h2c"])

@@ -59,16 +59,21 @@ _PRAGMAS: Pragmas = {
 
 
 def create_file(path: Path) -> None:
-    """Make the folder and an empty database that only this user can read; SQLite gives its other files the same mode.
-
-    An existing file is not opened: closing it again would drop all locks that this process holds on it.
-    """
+    """Make the folder and an empty database that only this user can read, if there is none; SQLite gives its other
+    files the same mode."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    try:
+    with suppress(FileExistsError):
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-    except FileExistsError:
-        with suppress(PermissionError):  # somebody else's file, which we may use all the same
-            path.chmod(0o600)
+
+
+def make_private(path: Path) -> None:
+    """Let only this user read a database that is known to be ours: it may have been copied here.
+
+    Nothing is opened: closing it again would drop all locks that this process holds on it.
+    """
+    for file in (path, *(path.with_name(path.name + ending) for ending in ("-wal", "-shm"))):
+        with suppress(FileNotFoundError, PermissionError):  # somebody else's file, which we may use all the same
+            file.chmod(0o600)
 
 
 def sqlite_engine(

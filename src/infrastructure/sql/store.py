@@ -43,6 +43,7 @@ from llm_backend.infrastructure.sql.sqlite import (
     SqliteReader,
     SqliteWriter,
     create_file,
+    make_private,
     sqlite_engine,
     threaded_engine,
 )
@@ -174,7 +175,9 @@ async def migrate_sqlite(path: Path) -> bool:
     create_file(path)
     await asyncio.to_thread(read_a_little, path)
     async with _disposed(sqlite_engine(path, patience=SQLITE_MIGRATION_PATIENCE)) as engine:
-        return await migrate(engine)
+        changed = await migrate(engine)
+    make_private(path)  # whatever else somebody may have named by mistake stays as it is
+    return changed
 
 
 async def migrate_server(server: PostgresServer) -> bool:

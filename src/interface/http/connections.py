@@ -6,13 +6,14 @@ client does not read.
 
 import asyncio
 import re
+import sys
 from datetime import timedelta
 from functools import partial
 from http import HTTPStatus
 from typing import Any, ClassVar
 from urllib.parse import unquote
 
-from uvicorn._types import ASGI3Application
+from uvicorn._types import ASGI3Application, ASGIReceiveCallable, ASGISendCallable, ASGISendEvent, Scope
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from llm_backend.interface.http.batched_writes import BatchedWrites
@@ -117,6 +118,8 @@ class PatientConnection(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         cycle.scope[PIECES] = _Pieces(cycle, self.writes)  # type: ignore[literal-required]
+        if cycle.scope["http_version"] == "1.0":
+            app = partial(_without_chunks, app, cycle)
         super()._start_asgi_task(cycle, app)
 
     def on_message_complete(self) -> None:
@@ -245,6 +248,26 @@ class _Pieces:
 
     def flush(self) -> None:
         self._writes.flush(self._cycle.transport)
+
+
+async def _without_chunks(
+    app: ASGI3Application,
+    cycle: RequestResponseCycle,
+    scope: Scope,
+    receive: ASGIReceiveCallable,
+    send: ASGISendCallable,
+) -> None:
+    """HTTP/1.0 knows no chunks: a body ends there with the connection (RFC 9112, 6.1). uvicorn looks at no version, but
+    leaves a body as it is when a length has been announced, and holds it to that at the end."""
+    cycle.chunked_encoding = False
+    cycle.expected_content_length = sys.maxsize
+
+    async def send_as_it_is(message: ASGISendEvent) -> None:
+        if message["type"] == "http.response.body" and not message.get("more_body", False):
+            cycle.expected_content_length = len(message.get("body", b""))
+        await send(message)
+
+    await app(scope, receive, send_as_it_is)
 
 
 def _announces_body(header: tuple[bytes, bytes]) -> bool:

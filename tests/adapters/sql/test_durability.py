@@ -11,7 +11,7 @@ import pytest
 from llm_backend.application.ports.answer_journal import Part
 from llm_backend.domain.answers import AnswerState, Delta, Done
 from llm_backend.domain.ids import AnswerId, ConversationId
-from llm_backend.infrastructure.sql import SqlStore
+from llm_backend.infrastructure.sql import SqlStore, migrate_sqlite
 from llm_backend.infrastructure.sql.sqlite import connect, create_file, sqlite_engine
 from llm_backend.testing.contracts.store import ALICE
 from tests.builders import a_message, a_reply
@@ -90,13 +90,15 @@ def test_the_folder_is_made_for_this_user_alone(path: Path) -> None:
     assert path.parent.stat().st_mode & 0o777 == 0o700
 
 
-def test_a_file_that_others_could_read_is_closed_to_them(path: Path) -> None:
-    path.parent.mkdir()
-    path.touch(mode=0o644)
+async def test_a_database_that_others_could_read_is_closed_to_them(path: Path) -> None:
+    await migrate_sqlite(path)
+    await asyncio.to_thread(path.chmod, 0o644)
+    async with SqlStore.open(path) as store:  # another process has it, with the files beside it
+        await store.check()
 
-    create_file(path)
+        await migrate_sqlite(path)
 
-    assert path.stat().st_mode & 0o777 == 0o600
+        assert set(_modes(path.parent).values()) == {0o600}
 
 
 async def test_closing_finishes_what_is_waiting(path: Path) -> None:

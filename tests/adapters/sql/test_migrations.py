@@ -147,16 +147,24 @@ async def test_the_database_of_another_program_is_left_as_it_is(path: Path) -> N
 def test_what_is_no_database_is_called_so_and_left_as_it_is(tmp_path: Path) -> None:
     path = tmp_path / "notes.txt"
     path.write_text("no database " * 500)
+    path.chmod(0o644)
 
     with pytest.raises(UnreadableDatabase):
         asyncio.run(migrate_sqlite(path))
 
     assert path.read_text() == "no database " * 500
+    assert path.stat().st_mode & 0o777 == 0o644
 
 
-def test_a_folder_is_no_database(tmp_path: Path) -> None:
+def test_a_folder_is_no_database_and_stays_open_to_its_users(tmp_path: Path) -> None:
+    folder = tmp_path / "shared"
+    folder.mkdir()
+    folder.chmod(0o777)
+
     with pytest.raises(UnreadableDatabase):
-        asyncio.run(migrate_sqlite(tmp_path))
+        asyncio.run(migrate_sqlite(folder))
+
+    assert folder.stat().st_mode & 0o777 == 0o777
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

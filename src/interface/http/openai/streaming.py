@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import msgspec
 from litestar.types import Receive, Scope, Send
 
-from llm_backend.domain.errors import DomainError, Overloaded
+from llm_backend.domain.errors import DomainError, Overloaded, ShuttingDown
 from llm_backend.interface.http.edge import Write, piece_writer
 from llm_backend.interface.http.errors import openai_object, reply_to
 from llm_backend.interface.http.stepping import begun
@@ -56,7 +56,10 @@ class EventStream:
             if self._open:
                 await send({"type": "http.response.body", "body": ending, "more_body": False})
         except asyncio.CancelledError:
-            if not self._left or request.uncancel():
+            if not self._left:
+                await self._break_off()
+                raise
+            if request.uncancel():
                 raise
         finally:
             watcher.cancel()
@@ -75,9 +78,15 @@ class EventStream:
             return await self._failed(error, scope, receive)
         return b""
 
+    async def _break_off(self) -> None:
+        """The server goes before the answer has come to its end, which must not look like one. Who reads too slowly
+        only sees that the connection breaks off."""
+        if self._open and self._sending is None:
+            await self._send({"type": "http.response.body", "body": _event_of(ShuttingDown()), "more_body": False})
+
     async def _failed(self, error: Exception, scope: Scope, receive: Receive) -> bytes:
         if self._open:
-            return b"data: " + _encode(openai_object(error)) + b"\n\n"
+            return _event_of(error)
         await reply_to(error, scope)(scope, receive, self._send)
         return b""
 
@@ -118,3 +127,7 @@ class EventStream:
             pass
         self._left = True
         request.cancel()
+
+
+def _event_of(error: Exception) -> bytes:
+    return b"data: " + _encode(openai_object(error)) + b"\n\n"
