@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from llm_backend.application.grounding import GroundAnswer
-from llm_backend.application.models import knowledge_base_in
+from llm_backend.application.models import NOBODY_ANSWERS, knowledge_base_in
 from llm_backend.application.places import Places
 from llm_backend.application.ports.chat_model import ChatModel
 from llm_backend.application.ports.clock import Clock
@@ -54,6 +54,8 @@ class GroundRequest:
         if knowledge_base is None:
             return request
         access.check(Scope.FILES, changes=False)
+        if not self.model:
+            raise UnknownModel(NOBODY_ANSWERS)
         return replace(
             request, model=self.model, instructions=await self._instructions(access, knowledge_base, question())
         )

@@ -15,6 +15,7 @@ from llm_backend.domain.knowledge import KnowledgeBase
 
 KNOWLEDGE_MODEL = "kb:"  # and the id of a knowledge base: the model that answers from it
 OURS = "llm-backend"
+NOBODY_ANSWERS = "No model answers for knowledge bases here: rag.answering_model has to name one"
 
 
 def knowledge_base_in(model: str) -> KnowledgeBaseId | None:

@@ -11,11 +11,12 @@ from llm_backend.application.composing import RECALLED_MESSAGES
 from llm_backend.application.composing_responses import ComposeResponse
 from llm_backend.application.grounding import GroundAnswer, NoteFiles
 from llm_backend.application.metering import cost_of
-from llm_backend.application.models import knowledge_base_in
+from llm_backend.application.models import NOBODY_ANSWERS, knowledge_base_in
 from llm_backend.application.ports.answer_journal import AnswerJournal, Turn
 from llm_backend.application.ports.chat_model import ChatRequest
 from llm_backend.application.ports.clock import Clock, IdSource
 from llm_backend.application.ports.idempotency import IdempotencyKey
+from llm_backend.application.ports.model_catalogue import ModelCatalogue
 from llm_backend.application.ports.responses import ResponseViews
 from llm_backend.application.ports.unit_of_work import UnitOfWorkFactory
 from llm_backend.application.ports.views import ConversationViews
@@ -23,7 +24,7 @@ from llm_backend.application.reading_inputs import ReadInputFiles, files_of
 from llm_backend.application.sourcing import DocumentSearch, FindSources
 from llm_backend.domain.answers import Answer, AnswerState
 from llm_backend.domain.conversations import Conversation, Message, Role, Thread, check_model
-from llm_backend.domain.errors import InvalidInput, MessageTooLong, ResponseNotFound, TooManyStreams
+from llm_backend.domain.errors import InvalidInput, MessageTooLong, ResponseNotFound, TooManyStreams, UnknownModel
 from llm_backend.domain.ids import AnswerId, ApiKeyId, ConversationId, UserId
 from llm_backend.domain.items import FunctionResult, Given, Item, Reference, Said, Speaker, texts_of
 from llm_backend.domain.prompting import Grounding
@@ -126,6 +127,8 @@ class PrepareResponse:
         knowledge_base = knowledge_base_in(request.model)
         if knowledge_base is None:
             return wanted
+        if not self.answering_model:
+            raise UnknownModel(NOBODY_ANSWERS)
         search = wanted.search or DocumentSearch(knowledge_bases=(), limit=USUALLY_FOUND)
         return replace(
             wanted,
@@ -250,11 +253,14 @@ class CountInput:
     """How many tokens the input of a response would be, cautiously guessed: nobody here has the model's vocabulary."""
 
     prepare: PrepareResponse
+    catalogue: ModelCatalogue
 
-    @property
-    def usual_model(self) -> str:
-        """The model that it is counted for if none is named."""
-        return self.prepare.answering_model
+    async def usual_model(self) -> str:
+        """The model that it is counted for if none is named; no name, if there is none."""
+        if self.prepare.answering_model:
+            return self.prepare.answering_model
+        listed = await self.catalogue.models()
+        return listed[0].id if listed else ""
 
     async def __call__(self, owner: UserId, wanted: WantedResponse) -> int:
         """Raises what `PrepareResponse` does; but what builds upon something may add nothing to it. Documents are not

@@ -298,7 +298,7 @@ def use_cases(
         add_items=AddItems(transactions, read_items, read_files, clock),
         remove_item=RemoveItem(transactions, read_items),
         respond=Respond(stored=shelf, in_passing=in_passing, prepare=prepare, streams_per_user=limits.streams_per_user),
-        count_input=CountInput(prepare),
+        count_input=CountInput(prepare, ports.catalogue),
         compact_response=CompactResponse(prepare, ask_apart, transactions),
         find_response=FindResponse(store.response_views),
         recall_response=RecallResponse(store.journal),

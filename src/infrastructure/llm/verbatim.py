@@ -1,11 +1,13 @@
 """What is changed of a request that is passed on, and what is read of its reply: as little as possible."""
 
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Annotated, Any
 
 import msgspec
 
+from llm_backend.application.metering import IMAGE_TOKENS
 from llm_backend.application.ports.completions import VerbatimReply, VerbatimRequest
 from llm_backend.domain.conversations import LONGEST_MODEL, TokenUsage
 from llm_backend.domain.errors import UpstreamProtocolError, UpstreamRejectedRequest
@@ -15,6 +17,13 @@ from llm_backend.infrastructure.llm.failures import failure_of_error_object
 
 # Some gateways let a body say where it shall go and with which key; a server behind this one may be such a gateway.
 REDIRECTIONS = frozenset({"api_base", "base_url", "api_key", "api_version", "custom_llm_provider", "extra_headers"})
+
+# As data: URLs, and as the bare base64 in `input_audio.data` and `file.file_data`. Both begin with letters that are
+# found fast, as prompts may be of many megabytes.
+_ENCLOSED = (
+    re.compile(rb'"data:[^",]{0,200};base64,[^"]*"'),
+    re.compile(rb'data"\s*:\s*"[A-Za-z0-9+/=\\]{1024,}"'),
+)
 
 _encode = msgspec.json.Encoder().encode
 _decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
@@ -122,6 +131,12 @@ def as_events(content: bytes) -> bytes:
 
 
 def estimate(request: VerbatimRequest, written: bytes) -> TokenUsage:
-    """Too much rather than too little: what stands around the words is counted with them."""
-    asked = request.content.decode(errors="replace") + (request.instructions or "")
-    return TokenUsage(prompt=estimated_tokens(asked), completion=estimated_tokens(written.decode(errors="replace")))
+    """Too much rather than too little: what stands around the words is counted with them. Pictures, sounds and files
+    are no words, however many characters they take."""
+    content, enclosed = request.content, 0
+    for kind in _ENCLOSED:
+        content, found = kind.subn(b"", content)
+        enclosed += found
+    asked = estimated_tokens(content.decode(errors="replace") + (request.instructions or ""))
+    answered = estimated_tokens(written.decode(errors="replace"))
+    return TokenUsage(prompt=asked + enclosed * IMAGE_TOKENS, completion=answered)

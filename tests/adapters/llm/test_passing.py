@@ -1,10 +1,13 @@
 """Servers that are asked verbatim, and misbehave."""
 
 import asyncio
+from typing import Any
 
 import httpx
+import msgspec
 import pytest
 
+from llm_backend.application.metering import IMAGE_TOKENS
 from llm_backend.application.ports.completions import Streamed, VerbatimRequest
 from llm_backend.domain.errors import UpstreamProtocolError, UpstreamRejectedRequest, UpstreamTimeout
 from llm_backend.infrastructure.llm.client import provider_client
@@ -12,7 +15,7 @@ from llm_backend.infrastructure.llm.demo import DemoChatModel
 from llm_backend.infrastructure.llm.limits import AnswerLimits
 from llm_backend.infrastructure.llm.passing import OpenAiServer
 from llm_backend.infrastructure.llm.rendered import RenderedServer
-from llm_backend.infrastructure.llm.verbatim import as_events, listed_models, whole_reply
+from llm_backend.infrastructure.llm.verbatim import as_events, estimate, listed_models, whole_reply
 from llm_backend.infrastructure.security.ids import RandomIds, SystemClock
 from tests.upstream import Upstream
 
@@ -119,6 +122,31 @@ def test_a_reply_that_cannot_be_read_is_the_fault_of_the_server(content: bytes) 
         whole_reply(content, asking_for("ok"), "ok")
     with pytest.raises(UpstreamProtocolError):
         as_events(content)
+
+
+@pytest.mark.parametrize(
+    "enclosed",
+    [
+        {"image_url": {"url": "data:image/png;base64," + "A/b+" * 100_000}},
+        {"input_audio": {"data": "A/b+" * 100_000, "format": "wav"}},
+        {"file": {"filename": "a.pdf", "file_data": "data:application/pdf;base64," + "A/b+" * 100_000}},
+        {"file": {"filename": "a.pdf", "file_data": "A/b+" * 100_000}},
+    ],
+)
+def test_what_is_enclosed_is_estimated_by_the_piece_and_not_by_its_characters(enclosed: dict[str, Any]) -> None:
+    content = [{"type": "text", "text": "What is that?"}, enclosed, enclosed]
+    request = VerbatimRequest(model="m", content=msgspec.json.encode({"messages": [{"content": content}]}))
+
+    usage = estimate(request, b"").prompt
+
+    assert 2 * IMAGE_TOKENS < usage < 2 * IMAGE_TOKENS + 100
+
+
+def test_words_about_data_are_words() -> None:
+    said = 'the field "data": "' + "word " * 1000
+    request = VerbatimRequest(model="m", content=msgspec.json.encode({"messages": [{"content": said}]}))
+
+    assert estimate(request, b"").prompt > 1000
 
 
 def test_a_model_whose_name_cannot_be_read_is_left_out() -> None:

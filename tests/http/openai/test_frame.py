@@ -97,6 +97,7 @@ async def test_a_repeated_request_makes_one_key_and_cannot_show_it_again(alice: 
         ({"name": "a\nb"}, "invalid_key_name"),
         ({"name": "a", "expires_at": 1}, "invalid_key_expiry"),
         ({"name": "a", "scopes": ["everything"]}, "invalid_body"),
+        ({"name": "a", "scopes": []}, "invalid_body"),  # which would look like a key that is good for nothing
         ({"name": "a", "expires_at": 10**18}, "invalid_body"),
     ],
 )

@@ -4,6 +4,7 @@ import asyncio
 import json
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -15,13 +16,19 @@ from pydantic import TypeAdapter
 
 from llm_backend.application.backend import Backend
 from llm_backend.application.ports.chat_model import Completion
+from llm_backend.application.ports.model_catalogue import ListedModel
+from llm_backend.config import Settings
+from llm_backend.config.models import Llm, Provider
 from llm_backend.domain.answers import CallPiece
 from llm_backend.domain.conversations import TokenUsage
 from llm_backend.domain.errors import UpstreamCutOff, UpstreamRateLimited, UpstreamUnavailable
 from llm_backend.domain.prompting import OUTLINE
+from llm_backend.interface.http.options import HttpOptions
 from llm_backend.testing.scripted_chat_model import FOREVER, ScriptedChatModel
+from tests.http.backends import memory_backend
 from tests.http.clients import Client
 from tests.http.openai.test_frame import error_of
+from tests.http.test_edge import over
 
 MODEL = "gpt-4o"
 NEVER_NULL = (
@@ -692,6 +699,32 @@ async def test_input_is_counted_without_asking_anybody(alice: Client, model: Scr
     assert short.json()["object"] == "response.input_tokens"
     assert 0 < short.json()["input_tokens"] < long.json()["input_tokens"]
     assert model.requests == []
+
+
+async def test_where_only_patterns_are_configured_a_count_needs_no_model_and_knowledge_bases_have_none(
+    tmp_path: Path, options: HttpOptions
+) -> None:
+    class Listing:
+        async def models(self) -> list[ListedModel]:
+            return [ListedModel(id="gpt-4o", owned_by="somebody")]
+
+    provider = Provider(name="somebody", base_url="http://127.0.0.1:9/v1", models=("gpt-*",), needs_key=False)
+    settings = Settings(llm=Llm(providers=(provider,)))
+    async with memory_backend(tmp_path, settings, catalogue=Listing()) as backend, over(backend, options) as http:
+        alice = await Client(http).new_user()
+        kb = await alice.new_knowledge_base()
+        asked = {"messages": [{"role": "user", "content": "What?"}], "model": f"kb:{kb}"}
+
+        counted = await alice.post("/v1/responses/input_tokens", {"input": "Hi"})
+        refused = [
+            await alice.post("/v1/responses", {"model": f"kb:{kb}", "input": "What?"}),
+            await alice.post("/v1/chat/completions", asked),
+        ]
+
+    assert counted.json()["input_tokens"] > 0
+    for reply in refused:
+        assert reply.status_code == 404
+        assert "rag.answering_model" in error_of(reply)["message"]
 
 
 async def test_a_knowledge_base_can_be_asked_as_a_model(alice: Client, bob: Client, model: ScriptedChatModel) -> None:

@@ -114,7 +114,8 @@ class ResponsesController(Controller):
     )
     async def count(self, data: Body[CountIn], response_desk: Asked[ResponseDesk], request: OpenAiRequest) -> TokensOut:
         """How many tokens such a request would send to the model, as a cautious guess."""
-        wanted = allowed(request.access, wanted_response(data, response_desk.count.usual_model))
+        usual = "" if data.model else await response_desk.count.usual_model()
+        wanted = allowed(request.access, wanted_response(data, usual))
         return TokensOut(await response_desk.count(request.owner, wanted))
 
     @post(

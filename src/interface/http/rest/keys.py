@@ -21,10 +21,11 @@ TAGS = ["API keys"]
 
 
 class KeyIn(msgspec.Struct):
-    """Without `scopes` a key is good for everything, without `expires_at` for ever."""
+    """Without `scopes` a key is good for everything, without `expires_at` for ever. An empty list is refused, as it
+    looks like the opposite."""
 
     name: str
-    scopes: list[Scope] = []
+    scopes: Annotated[list[Scope], msgspec.Meta(min_length=1)] | None = None
     expires_at: UnixTime | None = None
 
 
@@ -67,7 +68,7 @@ class KeysController(Controller):
         made = await create_api_key(
             request.caller,
             data.name,
-            scopes=frozenset(data.scopes),
+            scopes=frozenset(data.scopes or ()),
             expires_at=None if data.expires_at is None else datetime.fromtimestamp(data.expires_at, UTC),
             idempotency=idempotency(request.scope, data),
         )
