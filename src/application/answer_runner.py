@@ -114,6 +114,7 @@ class AnswerRunner:
         """
         self.check_open()
         begun: asyncio.Future[AnswerId] = asyncio.get_running_loop().create_future()
+        begun.add_done_callback(_is_heard)
         writing = Writing(
             answer=turn.answer,
             request=request,
@@ -498,3 +499,9 @@ class AnswerRunner:
                 raise trouble
             await asyncio.sleep(pause)
             pause = min(2 * pause, 2.0)
+
+
+def _is_heard(begun: "asyncio.Future[AnswerId]") -> None:
+    """An error is no news to a caller who has gone, and nothing to complain of in the log."""
+    if not begun.cancelled():
+        begun.exception()

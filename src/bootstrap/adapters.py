@@ -1,11 +1,11 @@
 """Settings become adapters. What the settings do not name is not imported."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass
 from datetime import timedelta
 from math import ceil
-from typing import TypedDict
+from typing import TypedDict, TypeVar
 
 from llm_backend.application.health import Part
 from llm_backend.application.ports.blobs import Blobs
@@ -45,6 +45,8 @@ from llm_backend.infrastructure.security.passwords import Argon2Passwords
 from llm_backend.infrastructure.security.secret_box import KEY_BYTES, AesGcmSecretBox
 from llm_backend.infrastructure.security.tokens import SHORTEST_KEY, JwtTokens
 from llm_backend.infrastructure.text.folding import OpenCcFolding
+
+Given = TypeVar("Given")
 
 KEY_WATCH = timedelta(seconds=10)  # how soon a running server drops what a dropped key has signed
 
@@ -103,37 +105,46 @@ class Adapters:
 
 async def open_adapters(settings: Settings, given: Ports, stack: AsyncExitStack) -> Adapters:
     """What the settings name, except what is given; all that is opened here is closed by `stack`."""
-    clock = given.get("clock") or SystemClock()
-    ids = given.get("ids") or RandomIds()
+    clock = _chosen(given.get("clock"), SystemClock)
+    ids = _chosen(given.get("ids"), RandomIds)
     parts: dict[str, Part] = {}
-    store = given.get("store") or await _store(settings, stack)
+    store = given.get("store")
+    if store is None:
+        store = await _store(settings, stack)
     parts["database"] = Part(check=store.check, essential=True)
     limiter, cache = await _shared(settings, stack, parts)
     stream_log, stop_signals = await _relay(settings, stack)
     models = _language_models(settings, given, clock, ids, stack)
+    passage_index, parser = given.get("passage_index"), given.get("parser")
+    tokens, reranker = given.get("tokens"), given.get("reranker")
     return Adapters(
         store=store,
-        blobs=given.get("blobs") or open_blobs(settings, stack),
-        jobs=given.get("jobs") or store.jobs,
-        stream_log=given.get("stream_log") or stream_log,
-        stop_signals=given.get("stop_signals") or stop_signals,
+        blobs=_chosen(given.get("blobs"), lambda: open_blobs(settings, stack)),
+        jobs=_chosen(given.get("jobs"), lambda: store.jobs),
+        stream_log=_chosen(given.get("stream_log"), lambda: stream_log),
+        stop_signals=_chosen(given.get("stop_signals"), lambda: stop_signals),
         chat_model=models.chat_model,
-        completions=given.get("completions") or models.completions,
-        catalogue=given.get("catalogue") or models.catalogue,
-        embedders=given.get("embedders") or open_embedders(settings, stack),
-        passage_index=given.get("passage_index") or await _checked_index(settings, stack, parts),
-        reranker=given.get("reranker") or _reranker(settings, stack),
-        parser=given.get("parser") or await _parser(settings, stack),
-        folding=given.get("folding") or OpenCcFolding(),
-        rate_limiter=given.get("rate_limiter") or limiter,
-        cache=given.get("cache") or cache,
-        passwords=given.get("passwords") or _passwords(stack),
-        tokens=given.get("tokens") or await _tokens(settings, clock, ids, stack),
-        secret_box=given.get("secret_box") or AesGcmSecretBox(secrets_ring(settings)),
+        completions=_chosen(given.get("completions"), lambda: models.completions),
+        catalogue=_chosen(given.get("catalogue"), lambda: models.catalogue),
+        embedders=_chosen(given.get("embedders"), lambda: open_embedders(settings, stack)),
+        passage_index=await _checked_index(settings, stack, parts) if passage_index is None else passage_index,
+        reranker=_reranker(settings, stack) if reranker is None else reranker,
+        parser=await _parser(settings, stack) if parser is None else parser,
+        folding=_chosen(given.get("folding"), OpenCcFolding),
+        rate_limiter=_chosen(given.get("rate_limiter"), lambda: limiter),
+        cache=_chosen(given.get("cache"), lambda: cache),
+        passwords=_chosen(given.get("passwords"), lambda: _passwords(stack)),
+        tokens=await _tokens(settings, clock, ids, stack) if tokens is None else tokens,
+        secret_box=_chosen(given.get("secret_box"), lambda: AesGcmSecretBox(secrets_ring(settings))),
         clock=clock,
         ids=ids,
         parts=parts,
     )
+
+
+def _chosen(given: Given | None, usual: Callable[[], Given]) -> Given:
+    """Not by whether it is true: an adapter may have a length, and be empty."""
+    return usual() if given is None else given
 
 
 async def _store(settings: Settings, stack: AsyncExitStack) -> Store:
@@ -208,7 +219,7 @@ def _redis_options(settings: Settings) -> _RedisOptions:
 def _language_models(
     settings: Settings, given: Ports, clock: Clock, ids: IdSource, stack: AsyncExitStack
 ) -> LanguageModels:
-    if model := given.get("chat_model"):
+    if (model := given.get("chat_model")) is not None:
         return own_model(settings, model, clock, ids)
     return language_models(settings, clock, ids, stack)
 

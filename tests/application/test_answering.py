@@ -1,6 +1,8 @@
 import asyncio
+import gc
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -123,6 +125,27 @@ async def test_a_second_question_has_to_wait_for_the_first_answer(
     await told(backend, ada, await backend.send_message(ada, conversation, "Now"))
 
     assert [message.number for message in await history(backend, ada, conversation)] == [1, 2, 3, 4]
+
+
+async def test_a_refusal_that_nobody_waits_for_is_nothing_to_complain_of(
+    settings: Settings, model: ScriptedChatModel
+) -> None:
+    told_to_the_loop: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told_to_the_loop.append(context))
+    model.play_next("Wait", FOREVER)
+    async with open_backend(settings, chat_model=model) as backend:
+        user = await backend.register_user("ada", "correct horse battery staple")
+        conversation = await backend.create_conversation(user, "Hello", "whatever")
+        await backend.send_message(user, conversation.id, "Hi")
+        for number in range(20):
+            impatient = asyncio.create_task(backend.send_message(user, conversation.id, "Me too"))
+            await asyncio.sleep(number / 10_000)
+            impatient.cancel()
+            await asyncio.wait([impatient])
+        await backend.stop_answer(user, conversation.id)
+    gc.collect()
+
+    assert told_to_the_loop == []
 
 
 async def test_of_ten_questions_at_once_exactly_one_is_taken(

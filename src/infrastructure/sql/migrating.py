@@ -3,10 +3,12 @@
 Alembic costs 150 ms of CPU to import, so a database that is up to date is recognised without it.
 """
 
+import asyncio
 import logging
 import sqlite3
-from collections.abc import Sequence
-from contextlib import closing
+import threading
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, closing
 from datetime import timedelta
 from functools import partial
 from importlib import import_module
@@ -24,6 +26,8 @@ _MIGRATIONS = Path(__file__).parent / "migrations"
 UNFINISHED = "unfinished_move"  # a table that is there as long as rows are being brought from somewhere else
 TABLE_PATIENCE = timedelta(minutes=1)  # while a table is waited for, nobody else gets at it either
 _ILLEGIBLE = {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_CANTOPEN}
+_ALEMBIC = threading.Lock()
+_LOOK_AGAIN = 0.02  # seconds
 TURN = 0x6C6C6D5F6261636B  # the name of the lock that PostgreSQL knows us by
 
 
@@ -108,8 +112,20 @@ async def migrate(engine: AsyncEngine, *, table_patience: timedelta = TABLE_PATI
         return False
     import_module("alembic.command")  # before the lock is taken, for it takes its time
     with translated():
-        async with engine.begin() as connection:
+        async with _alembic_alone(), engine.begin() as connection:
             return await connection.run_sync(partial(_upgrade, table_patience=table_patience))
+
+
+@asynccontextmanager
+async def _alembic_alone() -> AsyncIterator[None]:
+    """It keeps what it is at in its modules: the tables of two databases that were migrated at the same time, by the
+    tasks or threads of one process, got mixed up."""
+    while not _ALEMBIC.acquire(blocking=False):  # noqa: ASYNC110 - who has it may be in another thread
+        await asyncio.sleep(_LOOK_AGAIN)
+    try:
+        yield
+    finally:
+        _ALEMBIC.release()
 
 
 async def _is_current(engine: AsyncEngine) -> bool:

@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from sqlalchemy import ClauseElement, Connection, Engine, create_engine, event
+from sqlalchemy import URL, ClauseElement, Connection, Engine, create_engine, event
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
@@ -84,16 +84,21 @@ def sqlite_engine(
     A transaction that only asks for it at its first write fails when somebody else has written since its first read.
     """
     pragmas = {**(pragmas or {}), "query_only": "ON"} if reading else pragmas
-    engine = create_async_engine(f"sqlite+aiosqlite:///{path}", pool_size=1, max_overflow=4)
+    engine = create_async_engine(_url("sqlite+aiosqlite", path), pool_size=1, max_overflow=4)
     _set_up_engine(engine.sync_engine, patience, pragmas, "BEGIN" if reading else "BEGIN IMMEDIATE")
     return engine
 
 
 def threaded_engine(path: Path, *, patience: float = PATIENCE, pragmas: Pragmas | None = None) -> Engine:
     """The same for one thread at a time, and to write."""
-    engine = create_engine(f"sqlite+pysqlite:///{path}", pool_size=1, max_overflow=0)
+    engine = create_engine(_url("sqlite+pysqlite", path), pool_size=1, max_overflow=0)
     _set_up_engine(engine, patience, pragmas, "BEGIN IMMEDIATE")
     return engine
+
+
+def _url(driver: str, path: Path) -> URL:
+    """Not as text, in which question marks and percent signs of the path would mean something."""
+    return URL.create(driver, database=str(path))
 
 
 def _set_up_engine(engine: Engine, patience: float, pragmas: Pragmas | None, begin: str) -> None:
