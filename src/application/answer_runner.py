@@ -10,12 +10,13 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import InitVar, dataclass, field
 from datetime import timedelta
 from functools import partial
-from typing import Self, TypeVar
+from typing import Self
 
+from llm_backend.application.answer_keeping import A_MOMENT, AnswerKeeper
 from llm_backend.application.ending import PATIENCE_AT_THE_END, ended
 from llm_backend.application.ports.answer_journal import AnswerJournal, NumberedEvent, Turn
 from llm_backend.application.ports.answer_leases import AnswerLeases
@@ -23,7 +24,7 @@ from llm_backend.application.ports.chat_model import ChatModel, ChatRequest
 from llm_backend.application.ports.clock import Clock
 from llm_backend.application.ports.stream_log import StreamLog
 from llm_backend.application.usage import RecordUsage
-from llm_backend.application.writing import HANDED_OVER, LOST, REASONS, Writing, failed
+from llm_backend.application.writing import HANDED_OVER, LOST, Writing, failed
 from llm_backend.domain.answers import (
     INTERRUPTED,
     LONGEST_ANSWER,
@@ -41,7 +42,6 @@ from llm_backend.domain.errors import (
     AnswerNotFound,
     AnswerTooLong,
     ConversationNotFound,
-    DatabaseUnavailable,
     DomainError,
     ShuttingDown,
     StorageFull,
@@ -53,12 +53,7 @@ from llm_backend.domain.usage import UsageKind
 
 logger = logging.getLogger(__name__)
 
-Result = TypeVar("Result")
 REMEMBERED_ANSWERS = 4096
-CHECKPOINTS_AT_ONCE = 100  # answers whose events are encoded before anything else is looked after
-KEPT_IN_MEMORY = timedelta(hours=24)  # the text of an answer that no database takes
-NEWS = timedelta(seconds=5)  # in which all who were following an answer have heard that its end was not stored
-A_MOMENT = timedelta(seconds=1)  # beyond a patience, to hear what became of it
 # Where answers can be taken over, nothing more is told of one that this process has not known to hold for that long, or
 # once its last sign of life is that old: two thirds of the time after which others take it for dead (see `heartbeat`).
 SURE_FOR = timedelta(seconds=10)
@@ -76,21 +71,30 @@ class AnswerRunner:
     record: RecordUsage
     checkpoint_every: timedelta = timedelta(seconds=0.5)
     checkpoint_size: int = 2048  # characters
-    store_patience: timedelta = timedelta(seconds=30)  # how long readers wait for a database that is away at the end
+    store_patience: InitVar[timedelta] = timedelta(seconds=30)  # as `AnswerKeeper.patience`
     grace: timedelta = timedelta(seconds=30)  # how long running answers may go on at shutdown
     hands_over: bool = False  # what is left then goes on in another process, if there may be one
     heed_every: timedelta = timedelta(seconds=0.5)  # how often to look at what others want of the answers written here
     monotonic: Callable[[], float] = time.monotonic
     alive_at: Callable[[], float] = lambda: math.inf  # when others last had a sign of life of this process
+    keeper: AnswerKeeper = field(init=False)
     _writing: dict[AnswerId, Writing] = field(default_factory=dict)
     _recent: dict[AnswerId, Answer] = field(default_factory=dict)  # oldest first
-    _troubles: dict[AnswerId, tuple[DomainError, float]] = field(default_factory=dict)  # and since when
     _tickers: "list[asyncio.Task[None]]" = field(default_factory=list)
-    _closing: bool = False
+
+    def __post_init__(self, store_patience: timedelta) -> None:
+        self.keeper = AnswerKeeper(
+            journal=self.journal,
+            leases=self.leases,
+            log=self.log,
+            now=self.now,
+            patience=store_patience,
+            monotonic=self.monotonic,
+        )
 
     async def __aenter__(self) -> Self:
         self._tickers = [
-            asyncio.create_task(self._tick(), name="answer checkpoints"),
+            asyncio.create_task(self.keeper.keep_up(self._writing, every=self.checkpoint_every), name="checkpoints"),
             asyncio.create_task(self._heed(), name="wishes for answers"),
         ]
         return self
@@ -103,7 +107,7 @@ class AnswerRunner:
 
     def check_open(self) -> None:
         """Raises `ShuttingDown` once `drain` has begun."""
-        if self._closing:
+        if self.keeper.is_closing:
             raise ShuttingDown
 
     async def begin(self, turn: Turn, request: ChatRequest) -> AnswerId:
@@ -141,7 +145,7 @@ class AnswerRunner:
         """Go on with an answer that this process has taken over; False once `drain` has begun. `events` are all that
         is in the journal, and `request.so_far` is their text. What comes now is numbered from `after` + 1 on, where
         nobody else has been."""
-        if self._closing:
+        if self.keeper.is_closing:
             return False
         writing = Writing(
             answer=answer,
@@ -162,7 +166,7 @@ class AnswerRunner:
     @property
     def is_closing(self) -> bool:
         """Whether `drain` has begun."""
-        return self._closing
+        return self.keeper.is_closing
 
     def is_writing(self, answer: AnswerId) -> bool:
         return answer in self._writing
@@ -176,12 +180,8 @@ class AnswerRunner:
         return recent.owner if recent else None
 
     def trouble_with(self, answer: AnswerId) -> DomainError | None:
-        """Why an answer that was written here has no end that could be stored. Its log is closed without one: told as
-        an event, it would have the number of one that is in the journal or will be, and hide that from whoever resumes
-        after it. Once nobody writes the answer here any more, old trouble says nothing: others may have it by then."""
-        error, since = self._troubles.get(answer, (None, 0.0))
-        is_news = self.is_writing(answer) or self.monotonic() - since < NEWS.total_seconds()
-        return error if is_news else None
+        """As `AnswerKeeper.trouble_with`."""
+        return self.keeper.trouble_with(answer, is_written=self.is_writing(answer))
 
     def count(self, owner: UserId) -> int:
         """How many answers are being written for one user."""
@@ -191,13 +191,13 @@ class AnswerRunner:
         """End an answer where it is and wait until its text is stored. False when it did not end here: it is written
         elsewhere, or goes on there.
 
-        Raises `Unavailable` or `StorageFull` when the text cannot be stored for longer than `store_patience`; it is
-        kept, and stored when that is possible again.
+        Raises `Unavailable` or `StorageFull` when the text cannot be stored for longer than the keeper's patience; it
+        is kept, and stored when that is possible again.
         """
         writing = self._writing.get(answer)
         if writing is None:
             return False
-        await self._cut_short([writing], STOPPED, patience=self.store_patience + A_MOMENT)
+        await self._cut_short([writing], STOPPED, patience=self.keeper.patience + A_MOMENT)
         if writing.task and not writing.task.done():
             raise writing.trouble or Unavailable
         return writing.has_ended
@@ -211,14 +211,14 @@ class AnswerRunner:
         """Give up whatever is being written in a conversation that is gone."""
         self._recent = {key: answer for key, answer in self._recent.items() if answer.conversation != conversation}
         gone = [writing for writing in self._writing.values() if writing.answer.conversation == conversation]
-        await self._cut_short(gone, STOPPED, patience=self.store_patience + A_MOMENT)
+        await self._cut_short(gone, STOPPED, patience=self.keeper.patience + A_MOMENT)
 
     async def drain(self) -> None:
         """Take no more answers, let the running ones go on for `grace`, then store what there is of the rest and hand
         it over, or close it. What the database does not take then within `PATIENCE_AT_THE_END` is left as it is there,
         to whoever finds it."""
-        grace = timedelta(0) if self._closing else self.grace
-        self._closing = True
+        grace = timedelta(0) if self.keeper.is_closing else self.grace
+        self.keeper.is_closing = True
         if tasks := [writing.task for writing in self._writing.values() if writing.task]:
             await asyncio.wait(tasks, timeout=grace.total_seconds())
         reason = HANDED_OVER if self.hands_over else INTERRUPTED
@@ -277,16 +277,8 @@ class AnswerRunner:
             except (Unavailable, StorageFull):
                 logger.warning("a question may have been stored all the same", extra={"answer": answer})
 
-    def _break_off(self, writing: Writing, error: DomainError) -> None:
-        """Readers need wait no longer, as what they are waiting for cannot be stored now."""
-        writing.trouble = error
-        self._troubles[writing.answer.id] = error, self.monotonic()
-        if len(self._troubles) > REMEMBERED_ANSWERS:
-            del self._troubles[next(iter(self._troubles))]
-        self.log.close(writing.answer.id)
-
     def _remember(self, answer: Answer) -> None:
-        self._troubles.pop(answer.id, None)
+        self.keeper.forget_trouble(answer.id)
         self._recent[answer.id] = answer
         if len(self._recent) > REMEMBERED_ANSWERS:
             del self._recent[next(iter(self._recent))]
@@ -298,12 +290,12 @@ class AnswerRunner:
             if state is MessageState.INCOMPLETE and writing.cut_short == LOST:
                 await self._give_up(writing)
             elif state is MessageState.INCOMPLETE and writing.cut_short == HANDED_OVER:
-                await self._hand_over(writing)
-            else:
-                await self._store(writing, ending, state)
+                await self.keeper.hand_over(writing)
+            elif not await self.keeper.store(writing, ending, state):
+                await self._give_up(writing)
         except Exception as error:
             logger.exception("an answer could not be stored", extra={"answer": writing.answer.id})
-            self._break_off(writing, error if isinstance(error, DomainError) else Unavailable())
+            self.keeper.break_off(writing, error if isinstance(error, DomainError) else Unavailable())
         if writing.has_ended:
             self._charge(writing)
 
@@ -345,7 +337,7 @@ class AnswerRunner:
         else:
             self.log.append(writing.answer.id, deltas)
         if writing.unsaved_length >= self.checkpoint_size:
-            self._checkpoint([writing])
+            self.keeper.checkpoint([writing])
 
     def _emit_behind_a_break(self, writing: Writing, deltas: Sequence[Delta]) -> None:
         """Say where this process went on in the place of one that is gone."""
@@ -359,16 +351,22 @@ class AnswerRunner:
             writing.broken_at = None
         self._emit(writing, deltas)
 
-    # Making it durable -----------------------------------------------------------------------------------------------
+    async def _give_up(self, writing: Writing) -> None:
+        """Readers go on with whoever has it now, unless nobody has, as its conversation is gone."""
+        writing.is_ending = True
+        try:
+            await self.journal.find(writing.answer.owner, writing.answer.id)
+        except AnswerNotFound:
+            self.log.append(writing.answer.id, [failed(ConversationNotFound())])
+            self._charge(writing)
 
-    async def _tick(self) -> None:
-        """One ticker for all answers: a timer for each costs more than the checkpoints."""
-        while True:
-            await asyncio.sleep(self.checkpoint_every.total_seconds())
-            writings = [writing for writing in self._writing.values() if writing.unsaved]
-            for first in range(0, len(writings), CHECKPOINTS_AT_ONCE):
-                self._checkpoint(writings[first : first + CHECKPOINTS_AT_ONCE])
-                await asyncio.sleep(0)  # the tokens that came meanwhile
+    def _charge(self, writing: Writing) -> None:
+        """Whoever brings an answer to its end accounts for all of it, also for what others wrote who are gone."""
+        answer = writing.answer
+        access = Access(user=answer.owner, key=writing.key)
+        self.record.shares(access, writing.kind, writing.shares(), conversation=answer.conversation)
+
+    # What others want of it -------------------------------------------------------------------------------------------
 
     async def _heed(self) -> None:
         """Others cannot reach in here: they leave word in the database of what they want stopped or have taken."""
@@ -400,105 +398,6 @@ class AnswerRunner:
         if writing.held and now <= writing.sure_until:
             held, writing.held = writing.held, []
             self.log.append(writing.answer.id, held)
-
-    def _checkpoint(self, writings: Sequence[Writing]) -> None:
-        """Together, as a task and a word to the database for each cost more than the checkpoint."""
-        if ready := [writing for writing in writings if writing.saving is None and not writing.is_ending]:
-            saving = asyncio.create_task(self._save(ready))
-            for writing in ready:
-                writing.saving = saving
-
-    async def _save(self, writings: Sequence[Writing]) -> None:
-        """Move what is unsaved into the journal. When the journal is away it stays unsaved, for the next time."""
-        parts = [writing.unsaved_part() for writing in writings]
-        try:
-            await self.journal.checkpoint(parts)
-        except (Unavailable, StorageFull) as error:
-            logger.warning("checkpoints failed: %s", error.code, extra={"answers": [part.answer for part in parts]})
-        else:
-            for writing, part in zip(writings, parts, strict=True):
-                writing.has_saved(part)
-        finally:
-            for writing in writings:
-                writing.saving = None
-
-    async def _store(self, writing: Writing, ending: list[AnswerEvent], state: MessageState) -> None:
-        """Store the end of an answer, then tell its readers: what they see as done is durable."""
-        failure = ending[-1] if isinstance(ending[-1], Failed) else None
-        if failure and not writing.pieces and failure.code not in REASONS and not writing.is_kept:
-            await self._withdraw(writing, ending)
-            return
-        writing.is_ending = True
-        if writing.saving:
-            await asyncio.wait([writing.saving])
-        message = writing.message(ending, state, at=self.now())
-        events = [*writing.unsaved, *ending]
-        finish = partial(self.journal.finish, writing.answer.id, writing.saved + 1, events, message)
-        try:
-            writing.has_ended = await self._patiently(finish)
-        except (Unavailable, StorageFull) as error:
-            self._break_off(writing, error)  # the text can wait
-            writing.has_ended = await self._patiently(finish, patience=KEPT_IN_MEMORY)
-            self._troubles.pop(writing.answer.id, None)
-            return
-        if writing.has_ended:
-            self.log.append(writing.answer.id, [*writing.held, *ending])
-        else:
-            await self._give_up(writing)
-
-    async def _withdraw(self, writing: Writing, ending: list[AnswerEvent]) -> None:
-        """Not a word came, so that nothing was asked, either."""
-        await self._patiently(self.journal.withdraw, writing.answer.id)
-        writing.has_ended = True
-        self.log.append(writing.answer.id, ending)
-
-    async def _hand_over(self, writing: Writing) -> None:
-        if not writing.pieces and not writing.is_kept:
-            await self._withdraw(writing, [failed(ShuttingDown())])
-            return
-        writing.is_ending = True
-        if writing.saving:
-            await asyncio.wait([writing.saving])
-        await self._patiently(self.journal.checkpoint, [writing.unsaved_part()])
-        await self._patiently(self.leases.release, writing.answer.id)
-
-    async def _give_up(self, writing: Writing) -> None:
-        """Readers go on with whoever has it now, unless nobody has, as its conversation is gone."""
-        writing.is_ending = True
-        try:
-            await self.journal.find(writing.answer.owner, writing.answer.id)
-        except AnswerNotFound:
-            self.log.append(writing.answer.id, [failed(ConversationNotFound())])
-            self._charge(writing)
-
-    def _charge(self, writing: Writing) -> None:
-        """Whoever brings an answer to its end accounts for all of it, also for what others wrote who are gone."""
-        answer = writing.answer
-        access = Access(user=answer.owner, key=writing.key)
-        self.record.shares(access, writing.kind, writing.shares(), conversation=answer.conversation)
-
-    async def _patiently(
-        self, operation: Callable[..., Awaitable[Result]], *arguments: object, patience: timedelta | None = None
-    ) -> Result:
-        """Try again while the database is away: the text is still here, and must not be lost for an outage. No attempt
-        outlasts the patience by more than a moment, which the last one gets in any case."""
-        now = asyncio.get_running_loop().time
-        pause, deadline = 0.1, now() + (patience or self.store_patience).total_seconds()
-        while True:
-            trouble: Unavailable | StorageFull
-            try:
-                async with asyncio.timeout_at(max(deadline, now() + A_MOMENT.total_seconds())):
-                    return await operation(*arguments)
-            except (Unavailable, StorageFull) as error:
-                trouble = error
-            except TimeoutError:
-                trouble = DatabaseUnavailable()
-            if self._closing:
-                deadline = min(deadline, now() + PATIENCE_AT_THE_END.total_seconds())
-            if now() + pause > deadline:
-                raise trouble
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, 2.0)
 
 
 def _is_heard(begun: "asyncio.Future[AnswerId]") -> None:

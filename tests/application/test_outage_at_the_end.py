@@ -8,7 +8,8 @@ from datetime import timedelta
 
 import pytest
 
-from llm_backend.application.answer_runner import NEWS, AnswerRunner
+from llm_backend.application.answer_keeping import NEWS
+from llm_backend.application.answer_runner import AnswerRunner
 from llm_backend.application.answering import FollowAnswer
 from llm_backend.application.ports.answer_journal import AnswerJournal, NumberedEvent
 from llm_backend.application.ports.chat_model import ChatRequest

@@ -30,7 +30,7 @@ def faults() -> Faults:
 @pytest.fixture
 async def backend(tmp_path: Path, model: ScriptedChatModel, faults: Faults) -> AsyncIterator[Backend]:
     async with memory_backend(tmp_path, store=faults.wrap(MemoryStore()), chat_model=model) as backend:
-        backend.drain.runner.store_patience = timedelta(0)
+        backend.drain.runner.keeper.patience = timedelta(0)
         yield backend
         faults.lasting = False
 
