@@ -1,15 +1,19 @@
-"""What the use cases say of themselves is there, and names errors that there are."""
+"""What use cases say of themselves is there, and names errors that there are; contracts name their fixtures."""
 
 import inspect
 import re
 from collections.abc import Iterator
 from dataclasses import fields
+from importlib import import_module
+from pkgutil import iter_modules
+from types import FunctionType
 from typing import get_type_hints
 
 import pytest
 
 from llm_backend import Backend
 from llm_backend.domain import errors
+from llm_backend.testing import contracts
 
 USE_CASES = dict(sorted(get_type_hints(Backend).items()))
 
@@ -74,3 +78,33 @@ def test_what_a_first_program_calls_names_its_errors(use_case: str) -> None:
 
 def test_the_use_cases_are_all_looked_at() -> None:
     assert USE_CASES.keys() == {field.name for field in fields(Backend)}
+
+
+def contract_classes() -> list[type]:
+    modules = [import_module(f"{contracts.__name__}.{module.name}") for module in iter_modules(contracts.__path__)]
+    found = {value for module in modules for value in vars(module).values() if isinstance(value, type)}
+    return sorted((kind for kind in found if kind.__name__.endswith("Contract")), key=lambda kind: kind.__name__)
+
+
+def fixtures_of(contract: type) -> set[str]:
+    """Those that its tests take, but for pytest's and those that it brings with it."""
+    methods = [(name, method) for name, method in inspect.getmembers(contract) if not name.startswith("__")]
+    tests = [method for name, method in methods if name.startswith("test_")]
+    others = {name for name, _ in methods if not name.startswith("test_")}
+    taken = {name for test in tests for name in fixtures_taken_by(test)}
+    return taken - others - {"tmp_path"}
+
+
+def fixtures_taken_by(test: FunctionType) -> set[str]:
+    marks = [mark for mark in getattr(test, "pytestmark", ()) if mark.name == "parametrize"]
+    listed = [mark.args[0] for mark in marks]
+    given = {one.strip() for names in listed for one in (names.split(",") if isinstance(names, str) else names)}
+    return set(inspect.signature(test).parameters) - given - {"self"}
+
+
+@pytest.mark.parametrize("contract", contract_classes())
+def test_every_contract_names_its_fixtures_in_the_same_words(contract: type) -> None:
+    _, said, needs = " ".join((contract.__doc__ or "").split()).partition("Needs the fixture")
+
+    assert said
+    assert fixtures_of(contract) <= set(re.findall(r"`(\w+)`", needs))
