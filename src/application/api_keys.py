@@ -51,7 +51,7 @@ class CreateApiKey:
         """The same key gives the same API key without its secret.
 
         Raises `InvalidKeyName`, `InvalidKeyExpiry`, `TooManyApiKeys`, `IdempotencyMismatch`, `ApiKeyNotFound` when the
-        key's API key has been deleted, or `Unauthenticated` when the session died meanwhile.
+        key's API key has been deleted, or `Unauthenticated` when the password has been changed since.
         """
         secret = Secret(KEY_MARK + self.ids.token())
         key = ApiKey(
