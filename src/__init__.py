@@ -7,7 +7,7 @@ from importlib import import_module
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:  # the one place: only type checkers may follow what __getattr__ does
+if TYPE_CHECKING:  # only type checkers may follow what __getattr__ does
     from llm_backend.application.backend import Backend
     from llm_backend.bootstrap import open_backend
     from llm_backend.config import Settings

@@ -52,6 +52,12 @@ class SendMessage:
         idempotency: IdempotencyKey | None = None,
         grounding: Grounding | None = None,
     ) -> AnswerId:
+        """The answer to follow. The same key gives the same answer.
+
+        Raises `ShuttingDown`, `IdempotencyMismatch`, `ConversationNotFound`, `InvalidMessage`, `UnknownModel`,
+        `ApiKeyRequired`, `ApiKeyUnreadable`, `MessageTooLong`, `TooManyStreams` or `AnswerInProgress`. What a model
+        fails by is no error here but the last event.
+        """
         self.runner.check_open()
         if idempotency and (earlier := await self.journal.answer_for(owner, idempotency)):
             return earlier
@@ -100,6 +106,12 @@ class AskKnowledgeBase:
         top_k: int = 5,
         idempotency: IdempotencyKey | None = None,
     ) -> AnswerId:
+        """The answer to follow, from at most `top_k` (1 to 100) passages. The same key gives the same answer.
+
+        Raises `IdempotencyMismatch`, `ConversationNotFound`, `KnowledgeBaseNotFound`, `InvalidMessage`,
+        `VectorStoreExpired`, `InvalidQuery`, `IndexUnavailable`, `NothingRelevant` unless it is to be answered without
+        passages, and what `SendMessage` does.
+        """
         if idempotency and (earlier := await self.journal.answer_for(owner, idempotency)):
             return earlier
         thread = await self.conversations.thread(owner, conversation, limit=RECALLED_FOR_SEARCH)

@@ -48,7 +48,11 @@ class CreateApiKey:
         expires_at: datetime | None = None,
         idempotency: IdempotencyKey | None = None,
     ) -> NewApiKey:
-        """Raises `InvalidKeyName`, `InvalidKeyExpiry`, `TooManyApiKeys` or `IdempotencyMismatch`."""
+        """The same key gives the same API key without its secret.
+
+        Raises `InvalidKeyName`, `InvalidKeyExpiry`, `TooManyApiKeys`, `IdempotencyMismatch`, `ApiKeyNotFound` when the
+        key's API key has been deleted, or `Unauthenticated` when the password has been changed since.
+        """
         secret = Secret(KEY_MARK + self.ids.token())
         key = ApiKey(
             id=ApiKeyId(self.ids.uuid()),

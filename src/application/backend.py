@@ -88,7 +88,11 @@ from llm_backend.application.vector_stores import (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backend:
-    """The use cases; call them: `await backend.list_conversations(owner)`."""
+    """The use cases; call them: `await backend.list_conversations(owner)`.
+
+    Each says which errors it raises; they are in `llm_backend.domain.errors`. What reads or stores anything raises
+    `DatabaseUnavailable` or `StorageFull` as well, whether it says so or not.
+    """
 
     register_user: RegisterUser
     log_in: LogIn

@@ -47,6 +47,11 @@ class CreateConversation:
         *,
         idempotency: IdempotencyKey | None = None,
     ) -> Conversation:
+        """The same key gives the same conversation. `api_key` is the user's own, for this model; it is kept sealed.
+
+        Raises `InvalidTitle`, `UnknownModel`, `InvalidApiKey`, `ApiKeyRequired`, `IdempotencyMismatch`, or
+        `ConversationNotFound` when the key's conversation has been deleted.
+        """
         check_title(title)
         check_model(model)
         if api_key:
@@ -91,6 +96,8 @@ class ListConversations:
     async def __call__(
         self, owner: UserId, *, limit: int | None = None, before: ConversationId | None = None
     ) -> Sequence[ConversationSummary]:
+        """At most `limit`, or all; those made before `before`, which may have been deleted. Raises `CursorNotFound`
+        when that never was."""
         return await self.views.summaries(owner, limit=limit, before=before)
 
 
@@ -101,6 +108,7 @@ class ReadHistory:
     views: ConversationViews
 
     async def __call__(self, owner: UserId, conversation: ConversationId) -> Thread:
+        """Oldest first. Raises `ConversationNotFound`."""
         thread = await self.views.thread(owner, conversation)
         said = [message for message in thread.messages if message.role is not Role.SYSTEM and not message.is_removed]
         return Thread(conversation=thread.conversation, messages=said)
@@ -114,6 +122,7 @@ class DeleteConversation:
     runner: AnswerRunner
 
     async def __call__(self, owner: UserId, conversation: ConversationId) -> None:
+        """Raises `ConversationNotFound`."""
         async with self.transactions() as work:
             await work.conversations.remove(owner, conversation)
             await work.commit()

@@ -107,6 +107,8 @@ class ListFiles:
         newest_first: bool = True,
         after: FileId | None = None,
     ) -> Sequence[StoredFile]:
+        """At most `limit` of those that have not expired, behind `after`, which may have been deleted. Raises
+        `CursorNotFound` when that never was."""
         return await self.views.files(
             owner, now=self.now(), limit=limit, purpose=purpose, newest_first=newest_first, after=after
         )

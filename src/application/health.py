@@ -35,6 +35,7 @@ class CheckReadiness:
     parts: Mapping[str, Part]
 
     async def __call__(self) -> Readiness:
+        """Never raises: a part that fails, or takes longer than 2 seconds, is not there."""
         found = await asyncio.gather(*(_look_at(part) for part in self.parts.values()))
         health = max(found, key=list(Health).index, default=Health.OK)
         return Readiness(health=health, parts=dict(zip(self.parts, found, strict=True)))

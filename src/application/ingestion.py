@@ -249,7 +249,7 @@ class IngestDocument:
         return None
 
     async def _vectors(self, reading: _Reading, first: int) -> Sequence[Vector]:
-        """None of them when it is not wanted any more, or somebody else is at it."""
+        """Empty when it is not wanted any more, or somebody else is at it."""
         place = reading.document.id, reading.document.attempt, reading.space
         async with self.transactions() as work:
             return await work.documents.vectors(*place, first=first, limit=self.part)

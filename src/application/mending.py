@@ -155,7 +155,7 @@ class Reindex:
     mend: MendIndex
 
     async def __call__(self, *, anew: bool = False) -> int:
-        """Return how many chunks the index should hold now, and does."""
+        """Return how many chunks the index should hold now, and does. Raises `Unavailable` or `StorageFull`."""
         if anew:
             self.mend.state.incomplete = True
             await self.mend.index.clear()

@@ -278,6 +278,7 @@ class ForgetResponse:
     shelf: Shelf
 
     async def __call__(self, owner: UserId, response: Response) -> None:
+        """No error when it is gone already."""
         with suppress(ResponseNotFound):
             async with self.shelf.transactions() as work:
                 await work.responses.remove(owner, response.answer.id)

@@ -86,7 +86,7 @@ class CorpusSummaries:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Shelf:
+class _Target:
     """A knowledge base to search, and with what. `documents`: those that a filter lets through; `is_all`: which were
     all of them, so that the index need not look at that."""
 
@@ -109,13 +109,13 @@ class _Shelf:
 class _Hits:
     """What a knowledge base has to offer, and the documents that it is in."""
 
-    shelf: _Shelf
+    target: _Target
     candidates: Sequence[Candidate] = ()
     documents: Mapping[DocumentId, FindableDocument]
 
     @property
     def lacks_vectors(self) -> bool:
-        return self.shelf.vector is None or any(
+        return self.target.vector is None or any(
             self.documents[one.stored.document].by_words_alone for one in self.candidates
         )
 
@@ -158,9 +158,9 @@ class Retrieve:
         bound = self.threshold if threshold is None else threshold
         _check(query, top_k, bound)
         text = self.folding(query)
-        shelves = await self._shelves(bases, text, where)
+        targets = await self._targets(bases, text, where)
         try:
-            hits = await asyncio.gather(*(self._hits(shelf, text, top_k, where) for shelf in shelves))
+            hits = await asyncio.gather(*(self._hits(target, text, top_k, where) for target in targets))
         except IndexUnavailable:
             self.state.suspect()
             raise
@@ -180,17 +180,17 @@ class Retrieve:
         await self.note_use(owner, wanted)
         return [await self.views.knowledge_base(owner, name) for name in wanted]
 
-    async def _shelves(self, bases: Sequence[KnowledgeBase], text: str, where: Condition | None) -> list[_Shelf]:
+    async def _targets(self, bases: Sequence[KnowledgeBase], text: str, where: Condition | None) -> list[_Target]:
         asked: dict[tuple[EmbeddingSpace, bytes | None], Vector | None] = {}
-        return [await self._shelf(base, text, where, asked) for base in bases]
+        return [await self._target(base, text, where, asked) for base in bases]
 
-    async def _shelf(
+    async def _target(
         self,
         base: KnowledgeBase,
         text: str,
         where: Condition | None,
         asked: dict[tuple[EmbeddingSpace, bytes | None], Vector | None],
-    ) -> _Shelf:
+    ) -> _Target:
         """`asked`: vectors of the same question, which are not asked for again."""
         embedder = self._embedder(base)
         vector = None
@@ -201,7 +201,7 @@ class Retrieve:
                 asked[key] = await _vector(embedder, text, corpus)
             vector = asked[key]
         documents, is_all = await self._documents(base, where)
-        return _Shelf(base=base, embedder=embedder, vector=vector, documents=documents, is_all=is_all)
+        return _Target(base=base, embedder=embedder, vector=vector, documents=documents, is_all=is_all)
 
     def _embedder(self, base: KnowledgeBase) -> Embedder | None:
         """None when the configuration no longer has the model or its key, or has it with other dimensions."""
@@ -221,32 +221,32 @@ class Retrieve:
         found = await asyncio.to_thread(_satisfying, where, documents)
         return found, len(found) == len(documents) > 0
 
-    async def _hits(self, shelf: _Shelf, text: str, wanted: int, where: Condition | None) -> _Hits:
+    async def _hits(self, target: _Target, text: str, wanted: int, where: Condition | None) -> _Hits:
         alive: list[Candidate] = []
         documents: Mapping[DocumentId, FindableDocument] = {}
         # Of what happened between that and this, a filter that was asked before both would know nothing.
-        stamp = await self.views.statistics_stamp(shelf.base.id) if where is None else None
+        stamp = await self.views.statistics_stamp(target.base.id) if where is None else None
         for depth in DEPTHS:
-            if shelf.documents is not None and not shelf.documents:
-                return _Hits(shelf=shelf, documents={})
-            found = await self._search(shelf, text, depth)
-            documents = await self._findable(shelf.base, found)
-            alive = [one for one in found if _is_current(one, documents) and shelf.admits(one.stored.document)]
+            if target.documents is not None and not target.documents:
+                return _Hits(target=target, documents={})
+            found = await self._search(target, text, depth)
+            documents = await self._findable(target.base, found)
+            alive = [one for one in found if _is_current(one, documents) and target.admits(one.stored.document)]
             if not found:
-                await self._check_that_it_is_not_lost(shelf.base)
+                await self._check_that_it_is_not_lost(target.base)
             is_enough = len(alive) >= wanted or len(alive) == len(found) or len(found) < depth
-            is_gone = await self._is_any_gone(shelf, found, documents, is_short=len(alive) < wanted)
-            before, stamp = stamp, await self.views.statistics_stamp(shelf.base.id) if is_gone else stamp
+            is_gone = await self._is_any_gone(target, found, documents, is_short=len(alive) < wanted)
+            before, stamp = stamp, await self.views.statistics_stamp(target.base.id) if is_gone else stamp
             if is_enough and stamp == before and not _was_outrun(found, documents):
                 break
             if is_gone and where is not None:
-                allowed, is_all = await self._documents(shelf.base, where)
-                shelf = replace(shelf, documents=allowed, is_all=is_all)
-        return _Hits(shelf=shelf, candidates=alive, documents=documents)
+                allowed, is_all = await self._documents(target.base, where)
+                target = replace(target, documents=allowed, is_all=is_all)
+        return _Hits(target=target, candidates=alive, documents=documents)
 
     async def _is_any_gone(
         self,
-        shelf: _Shelf,
+        target: _Target,
         found: Sequence[Candidate],
         documents: Mapping[DocumentId, FindableDocument],
         *,
@@ -258,35 +258,33 @@ class Retrieve:
         """
         if any(one.stored.document not in documents for one in found):
             return True
-        if not is_short or not shelf.documents:
+        if not is_short or not target.documents:
             return False
-        allowed = list(shelf.documents)
-        return len(await self.views.findable(shelf.base.owner, shelf.base.id, allowed)) < len(allowed)
+        allowed = list(target.documents)
+        return len(await self.views.findable(target.base.owner, target.base.id, allowed)) < len(allowed)
 
-    async def _search(self, shelf: _Shelf, text: str, limit: int) -> Sequence[Candidate]:
-        base = shelf.base
+    async def _search(self, target: _Target, text: str, limit: int) -> Sequence[Candidate]:
+        base = target.base
         return await self.index.search(
             base.space,
             base.id,
             text=looked_for(text),
-            vector=shelf.vector,
+            vector=target.vector,
             limit=limit,
-            documents=None if shelf.is_all else shelf.documents,
+            documents=None if target.is_all else target.documents,
         )
 
-    async def _check_that_it_is_not_lost(self, shelf: KnowledgeBase) -> None:
-        if await self.index.size(shelf.space, shelf.id):
+    async def _check_that_it_is_not_lost(self, base: KnowledgeBase) -> None:
+        if await self.index.size(base.space, base.id):
             return
-        if listed := {document.id for document in await self.views.documents(shelf.owner, shelf.id)}:
-            counts = await self.views.chunk_counts(shelf.space)
+        if listed := {document.id for document in await self.views.documents(base.owner, base.id)}:
+            counts = await self.views.chunk_counts(base.space)
             if any(document in listed for document, _ in counts):
                 raise IndexUnavailable
 
-    async def _findable(
-        self, shelf: KnowledgeBase, found: Sequence[Candidate]
-    ) -> Mapping[DocumentId, FindableDocument]:
+    async def _findable(self, base: KnowledgeBase, found: Sequence[Candidate]) -> Mapping[DocumentId, FindableDocument]:
         documents = list({candidate.stored.document: None for candidate in found})
-        return await self.views.findable(shelf.owner, shelf.id, documents) if documents else {}
+        return await self.views.findable(base.owner, base.id, documents) if documents else {}
 
     async def _reranked(
         self, query: str, ranked: list[Ranked], documents: Mapping[DocumentId, FindableDocument], wanted: int
@@ -335,7 +333,7 @@ def _fused(text: str, hits: Sequence[_Hits]) -> list[Ranked]:
     """What is in one space is fused together, as full-text scores of one table can be compared."""
     alike: dict[tuple[EmbeddingSpace, float], list[Candidate]] = defaultdict(list)
     for found in hits:
-        alike[found.shelf.base.space, found.shelf.cosine_weight] += found.candidates
+        alike[found.target.base.space, found.target.cosine_weight] += found.candidates
     return merged(fused(candidates, cosine_weight=weight, query=text) for (_, weight), candidates in alike.items())
 
 
@@ -346,11 +344,11 @@ def _relevance(text: str, chosen: Sequence[Ranked], hits: Sequence[_Hits]) -> Re
 
 
 def _of(found: _Hits, chosen: Sequence[Ranked]) -> list[Candidate]:
-    return [one.candidate for one in chosen if one.candidate.stored.knowledge_base == found.shelf.base.id]
+    return [one.candidate for one in chosen if one.candidate.stored.knowledge_base == found.target.base.id]
 
 
 def _related_cosine(found: _Hits) -> float:
-    return found.shelf.embedder.related_cosine if found.shelf.embedder else 1.0
+    return found.target.embedder.related_cosine if found.target.embedder else 1.0
 
 
 def _shown(ranked: Ranked, documents: Mapping[DocumentId, FindableDocument]) -> str:

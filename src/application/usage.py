@@ -55,6 +55,7 @@ class RecordUsage:
         is_estimated: bool = False,
         conversation: ConversationId | None = None,
     ) -> None:
+        """Never raises. What it costs goes by the prices of this moment."""
         record = UsageRecord(
             id=UsageId(f"{self._mine}:{next(self._numbers)}"),
             owner=access.user,
@@ -119,5 +120,6 @@ class ReportUsage:
     async def __call__(
         self, owner: UserId, by: UsageGroup, *, since: datetime | None = None, until: datetime | None = None
     ) -> Sequence[UsageSum]:
+        """From `since` on and before `until`, in the order of the groups."""
         await self.record.write()
         return await self.log.sums(owner, by, since=since, until=until)

@@ -43,6 +43,11 @@ class RegisterUser:
     async def __call__(
         self, username: str, password: str, *, address: str = "", idempotency_key: str | None = None
     ) -> UserId:
+        """The same key and password give the same account. `address` is where registrations are counted.
+
+        Raises `InvalidUsername`, `InvalidPassword`, `UsernameTaken`, `TooManyRegistrations`, `Overloaded`,
+        `InvalidIdempotencyKey` or `IdempotencyMismatch`.
+        """
         check_username(username)
         check_password(password)
         key = _registration_key(idempotency_key, username)
@@ -90,6 +95,8 @@ class LogIn:
     limit: RateLimit | None
 
     async def __call__(self, username: str, password: str, *, address: str = "") -> str:
+        """The token. Raises `WrongCredentials`, whether the name or the password is wrong; `TooManyAttempts`, counted
+        by name and `address`; or `Overloaded`."""
         throttles = self._throttles(username, address)
         await _check(self.limiter, throttles)
         async with self.transactions() as work:
@@ -132,6 +139,7 @@ class Authenticate:
     sessions: SessionViews
 
     async def __call__(self, token: str) -> Session:
+        """Raises `Unauthenticated`, also once the token was signed out."""
         session = self.tokens.read(token)
         if not await self.sessions.is_live(session):
             raise Unauthenticated
@@ -145,6 +153,7 @@ class LogOut:
     transactions: UnitOfWorkFactory
 
     async def __call__(self, session: Session) -> None:
+        """Doing it twice is no error."""
         async with self.transactions() as work:
             await work.revocations.add(session.token_id, until=session.expires_at)
             await work.commit()
@@ -160,6 +169,8 @@ class ChangePassword:
     limit: RateLimit | None
 
     async def __call__(self, owner: UserId, old: str, new: str) -> None:
+        """Raises `InvalidPassword` for the new one, `WrongCredentials` for the old one, also when it has been changed
+        meanwhile, `TooManyAttempts` or `Overloaded`."""
         check_password(new)
         throttles = [(f"password:{owner}", self.limit)] if self.limit else []
         await _check(self.limiter, throttles)

@@ -121,6 +121,7 @@ class ListVectorStores:
     now: Clock
 
     async def __call__(self, owner: UserId, part: Slice[KnowledgeBaseId]) -> Sequence[VectorStore]:
+        """Raises `CursorNotFound` when what it is to begin or end at never was in the list."""
         now = self.now()
         return [store.at(now) for store in await self.views.vector_stores(owner, part)]
 

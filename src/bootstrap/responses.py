@@ -19,26 +19,26 @@ from llm_backend.infrastructure.memory.store import MemoryStore
 from llm_backend.infrastructure.memory.stream_log import MemoryStreamLog
 
 
-def stored_shelf(ports: Adapters, runner: AnswerRunner, follow: FollowAnswer) -> Shelf:
+def stored_shelf(adapters: Adapters, runner: AnswerRunner, follow: FollowAnswer) -> Shelf:
     """For responses that are kept, among all other answers."""
     return Shelf(
-        journal=ports.store.journal,
+        journal=adapters.store.journal,
         runner=runner,
-        responses=ports.store.response_views,
-        transactions=ports.store.transactions,
+        responses=adapters.store.response_views,
+        transactions=adapters.store.transactions,
         follow=follow,
     )
 
 
-def shelf_in_passing(ports: Adapters, record: RecordUsage, grace: timedelta) -> Shelf:
+def shelf_in_passing(adapters: Adapters, record: RecordUsage, grace: timedelta) -> Shelf:
     """For responses that are not to be stored. Its runner is yet to be started."""
     store, log = MemoryStore(), MemoryStreamLog()
     runner = AnswerRunner(
-        model=ports.chat_model,
+        model=adapters.chat_model,
         journal=store.journal,
         leases=store.leases,
         log=log,
-        now=ports.clock,
+        now=adapters.clock,
         record=record,
         grace=grace,
     )
@@ -51,29 +51,29 @@ def shelf_in_passing(ports: Adapters, record: RecordUsage, grace: timedelta) -> 
     )
 
 
-def compose_response(ports: Adapters) -> ComposeResponse:
-    compose, store = ComposeRequest(ports.chat_model, ports.secret_box), ports.store
+def compose_response(adapters: Adapters) -> ComposeResponse:
+    compose, store = ComposeRequest(adapters.chat_model, adapters.secret_box), adapters.store
     return ComposeResponse(compose, store.response_views, store.conversation_views)
 
 
-def read_input_files(ports: Adapters, find: FindFile, scratch: Path) -> ReadInputFiles:
-    recall = RecallItem(ports.store.conversation_views)
+def read_input_files(adapters: Adapters, find: FindFile, scratch: Path) -> ReadInputFiles:
+    recall = RecallItem(adapters.store.conversation_views)
     return ReadInputFiles(
-        recall=recall, find=find, blobs=ports.blobs, parser=ports.parser, ids=ports.ids, scratch=scratch
+        recall=recall, find=find, blobs=adapters.blobs, parser=adapters.parser, ids=adapters.ids, scratch=scratch
     )
 
 
 def prepare_response(
-    ports: Adapters, read_files: ReadInputFiles, find: FindSources, ground: GroundAnswer, answering_model: str
+    adapters: Adapters, read_files: ReadInputFiles, find: FindSources, ground: GroundAnswer, answering_model: str
 ) -> PrepareResponse:
     return PrepareResponse(
-        conversations=ports.store.conversation_views,
-        compose=compose_response(ports),
+        conversations=adapters.store.conversation_views,
+        compose=compose_response(adapters),
         read_files=read_files,
         find=find,
         ground=ground,
-        note_files=NoteFiles(ports.store.file_views),
-        ids=ports.ids,
-        now=ports.clock,
+        note_files=NoteFiles(adapters.store.file_views),
+        ids=adapters.ids,
+        now=adapters.clock,
         answering_model=answering_model,
     )

@@ -113,13 +113,13 @@ from llm_backend.config import Settings
 from llm_backend.domain.usage import Price, PriceTable
 
 
-def answer_runner(settings: Settings, ports: Adapters, heartbeat: Heartbeat, record: RecordUsage) -> AnswerRunner:
+def answer_runner(settings: Settings, adapters: Adapters, heartbeat: Heartbeat, record: RecordUsage) -> AnswerRunner:
     return AnswerRunner(
-        model=ports.chat_model,
-        journal=ports.store.journal,
-        leases=ports.store.leases,
-        log=ports.stream_log,
-        now=ports.clock,
+        model=adapters.chat_model,
+        journal=adapters.store.journal,
+        leases=adapters.store.leases,
+        log=adapters.stream_log,
+        now=adapters.clock,
         record=record,
         checkpoint_every=settings.answers.checkpoint_interval,
         checkpoint_size=settings.answers.checkpoint_size,
@@ -135,43 +135,43 @@ def is_shared(settings: Settings) -> bool:
 
 
 def take_over_answers(
-    settings: Settings, ports: Adapters, runner: AnswerRunner, heartbeat: Heartbeat, record: RecordUsage
+    settings: Settings, adapters: Adapters, runner: AnswerRunner, heartbeat: Heartbeat, record: RecordUsage
 ) -> TakeOverAnswers:
     return TakeOverAnswers(
-        journal=ports.store.journal,
-        leases=ports.store.leases,
-        log=ports.stream_log,
+        journal=adapters.store.journal,
+        leases=adapters.store.leases,
+        log=adapters.stream_log,
         runner=runner,
         heartbeat=heartbeat,
-        conversations=ports.store.conversation_views,
-        compose=ComposeRequest(ports.chat_model, ports.secret_box),
-        compose_response=compose_response(ports),
-        now=ports.clock,
+        conversations=adapters.store.conversation_views,
+        compose=ComposeRequest(adapters.chat_model, adapters.secret_box),
+        compose_response=compose_response(adapters),
+        now=adapters.clock,
         record=record,
         finishing=is_shared(settings),
     )
 
 
-def job_runner(settings: Settings, ports: Adapters, scratch: Path) -> JobRunner:
+def job_runner(settings: Settings, adapters: Adapters, scratch: Path) -> JobRunner:
     ingest = IngestDocument(
-        ports.store.transactions,
-        ports.blobs,
-        ports.parser,
-        ports.folding,
-        ports.embedders,
-        ports.passage_index,
+        adapters.store.transactions,
+        adapters.blobs,
+        adapters.parser,
+        adapters.folding,
+        adapters.embedders,
+        adapters.passage_index,
         scratch,
     )
     reindex = ReindexKnowledgeBase(
-        ports.store.transactions,
-        ports.store.knowledge_views,
-        ports.embedders,
-        ports.passage_index,
-        ports.clock,
+        adapters.store.transactions,
+        adapters.store.knowledge_views,
+        adapters.embedders,
+        adapters.passage_index,
+        adapters.clock,
         settings.rag.old_vectors_kept_for,
     )
     return JobRunner(
-        jobs=ports.jobs,
+        jobs=adapters.jobs,
         work=KindsOfWork({PREFIX: reindex}, others=ingest),
         concurrency=settings.jobs.concurrency,
         attempts=settings.jobs.attempts,
@@ -183,7 +183,7 @@ def job_runner(settings: Settings, ports: Adapters, scratch: Path) -> JobRunner:
 
 def use_cases(
     settings: Settings,
-    ports: Adapters,
+    adapters: Adapters,
     runner: AnswerRunner,
     jobs: JobRunner,
     key_uses: KeyUses,
@@ -192,25 +192,25 @@ def use_cases(
     scratch: Path,
 ) -> Backend:
     """Everything the product can do, over these adapters."""
-    limits, clock, ids, store = settings.limits, ports.clock, ports.ids, ports.store
+    limits, clock, ids, store = settings.limits, adapters.clock, adapters.ids, adapters.store
     transactions, knowledge = store.transactions, store.knowledge_views
-    summaries = CorpusSummaries(ports.cache)
+    summaries = CorpusSummaries(adapters.cache)
     state = IndexState()
-    mend = MendIndex(knowledge, ports.passage_index, state)
+    mend = MendIndex(knowledge, adapters.passage_index, state)
     files = store.file_views
     use = UseVectorStore(transactions, files, clock)
     retrieve = Retrieve(
         views=knowledge,
-        embedders=ports.embedders,
-        index=ports.passage_index,
-        folding=ports.folding,
+        embedders=adapters.embedders,
+        index=adapters.passage_index,
+        folding=adapters.folding,
         summaries=summaries,
         state=state,
         note_use=NoteUse(use),
         threshold=settings.rag.threshold,
-        reranker=ports.reranker,
+        reranker=adapters.reranker,
     )
-    compose = ComposeRequest(ports.chat_model, ports.secret_box)
+    compose = ComposeRequest(adapters.chat_model, adapters.secret_box)
     send = SendMessage(
         conversations=store.conversation_views,
         journal=store.journal,
@@ -220,61 +220,65 @@ def use_cases(
         now=clock,
         streams_per_user=limits.streams_per_user,
     )
-    submit = SubmitDocument(transactions, knowledge, ports.blobs, ports.jobs, jobs, ports.embedders, ids, clock)
-    check = CheckDocument(knowledge, ports.jobs)
+    submit = SubmitDocument(
+        transactions, knowledge, adapters.blobs, adapters.jobs, jobs, adapters.embedders, ids, clock
+    )
+    check = CheckDocument(knowledge, adapters.jobs)
     follow = FollowDocument(check, jobs)
-    move = MoveKnowledgeBase(transactions, ports.embedders, ports.jobs, jobs, ids, clock)
+    move = MoveKnowledgeBase(transactions, adapters.embedders, adapters.jobs, jobs, ids, clock)
     check_reindexing = CheckReindexing(knowledge)
     vectors_kept_for = settings.rag.old_vectors_kept_for
-    authenticate = Authenticate(ports.tokens, store.session_views)
+    authenticate = Authenticate(adapters.tokens, store.session_views)
     ground = GroundAnswer(knowledge, ids, settings.rag.context_tokens)
-    ask_apart = AskApart(model=ports.chat_model, record=record)
-    find = FindSources(knowledge, retrieve, ports.folding, rewriting(settings, compose, ask_apart))
+    ask_apart = AskApart(model=adapters.chat_model, record=record)
+    find = FindSources(knowledge, retrieve, adapters.folding, rewriting(settings, compose, ask_apart))
     ground_request = GroundRequest(
         knowledge=knowledge,
         find=find,
         ground=ground,
-        models=ports.chat_model,
+        models=adapters.chat_model,
         model=answering_model(settings),
         now=clock,
         answer_without_passages=settings.rag.answer_without_passages,
     )
-    cancel = CancelDocument(transactions, ports.jobs, jobs, check)
+    cancel = CancelDocument(transactions, adapters.jobs, jobs, check)
     describe = DescribeDocument(transactions)
-    delete_document = DeleteDocument(transactions, ports.passage_index, ports.blobs, ports.jobs, jobs)
-    delete_knowledge_base = DeleteKnowledgeBase(transactions, knowledge, ports.passage_index)
+    delete_document = DeleteDocument(transactions, adapters.passage_index, adapters.blobs, adapters.jobs, jobs)
+    delete_knowledge_base = DeleteKnowledgeBase(transactions, knowledge, adapters.passage_index)
     find_file = FindFile(files, clock)
-    delete_file = DeleteFile(transactions, ports.blobs, ports.passage_index, ports.jobs, jobs)
+    delete_file = DeleteFile(transactions, adapters.blobs, adapters.passage_index, adapters.jobs, jobs)
     find_batch = FindFileBatch(files)
-    follow_answer = FollowAnswer(store.journal, ports.stream_log, runner)
-    stop_answer = StopAnswer(store.journal, store.leases, runner, ports.stop_signals)
-    read_files = read_input_files(ports, find_file, scratch)
-    prepare = prepare_response(ports, read_files, find, ground, answering_model(settings))
-    shelf = stored_shelf(ports, runner, follow_answer)
+    follow_answer = FollowAnswer(store.journal, adapters.stream_log, runner)
+    stop_answer = StopAnswer(store.journal, store.leases, runner, adapters.stop_signals)
+    read_files = read_input_files(adapters, find_file, scratch)
+    prepare = prepare_response(adapters, read_files, find, ground, answering_model(settings))
+    shelf = stored_shelf(adapters, runner, follow_answer)
     read_items = ReadItems(store.conversation_views)
     places = Places(limits.completions_per_user)
-    list_models = ListModels(ports.catalogue, ports.embedders, knowledge)
+    list_models = ListModels(adapters.catalogue, adapters.embedders, knowledge)
     return Backend(
         register_user=RegisterUser(
-            transactions, ports.passwords, ports.rate_limiter, limits.registrations_per_address, ids, clock
+            transactions, adapters.passwords, adapters.rate_limiter, limits.registrations_per_address, ids, clock
         ),
-        log_in=LogIn(transactions, ports.passwords, ports.tokens, ports.rate_limiter, limits.login_failures),
+        log_in=LogIn(transactions, adapters.passwords, adapters.tokens, adapters.rate_limiter, limits.login_failures),
         log_out=LogOut(transactions),
-        change_password=ChangePassword(transactions, ports.passwords, ports.rate_limiter, limits.login_failures),
+        change_password=ChangePassword(transactions, adapters.passwords, adapters.rate_limiter, limits.login_failures),
         authenticate=authenticate,
         create_api_key=CreateApiKey(transactions, ids, clock),
         list_api_keys=ListApiKeys(store.api_key_views),
         delete_api_key=DeleteApiKey(transactions),
         authorize=Authorize(authenticate, store.api_key_views, key_uses, clock),
         list_models=list_models,
-        find_model=FindModel(list_models, ports.completions),
-        complete_chat=CompleteChat(completions=ports.completions, ground=ground_request, record=record, places=places),
-        stream_chat=StreamChat(completions=ports.completions, ground=ground_request, record=record, places=places),
-        embed_texts=EmbedTexts(embedders=ports.embedders, record=record),
-        embed_verbatim=EmbedVerbatim(completions=ports.completions, record=record),
+        find_model=FindModel(list_models, adapters.completions),
+        complete_chat=CompleteChat(
+            completions=adapters.completions, ground=ground_request, record=record, places=places
+        ),
+        stream_chat=StreamChat(completions=adapters.completions, ground=ground_request, record=record, places=places),
+        embed_texts=EmbedTexts(embedders=adapters.embedders, record=record),
+        embed_verbatim=EmbedVerbatim(completions=adapters.completions, record=record),
         record_usage=record,
         report_usage=ReportUsage(store.usage, record),
-        create_conversation=CreateConversation(transactions, ports.chat_model, ports.secret_box, ids, clock),
+        create_conversation=CreateConversation(transactions, adapters.chat_model, adapters.secret_box, ids, clock),
         list_conversations=ListConversations(store.conversation_views),
         read_history=ReadHistory(store.conversation_views),
         delete_conversation=DeleteConversation(transactions, runner),
@@ -292,20 +296,20 @@ def use_cases(
         find_answer=FindAnswer(store.journal),
         follow_answer=follow_answer,
         stop_answer=stop_answer,
-        open_conversation=OpenConversation(transactions, ports.catalogue, read_files, ids, clock),
+        open_conversation=OpenConversation(transactions, adapters.catalogue, read_files, ids, clock),
         describe_conversation=DescribeConversation(transactions, read_items),
         read_items=read_items,
         add_items=AddItems(transactions, read_items, read_files, clock),
         remove_item=RemoveItem(transactions, read_items),
         respond=Respond(stored=shelf, in_passing=in_passing, prepare=prepare, streams_per_user=limits.streams_per_user),
-        count_input=CountInput(prepare, ports.catalogue),
+        count_input=CountInput(prepare, adapters.catalogue),
         compact_response=CompactResponse(prepare, ask_apart, transactions),
         find_response=FindResponse(store.response_views),
         recall_response=RecallResponse(store.journal),
         cancel_response=CancelResponse(store.response_views, stop_answer),
         delete_response=DeleteResponse(shelf, stop_answer),
         forget_response=ForgetResponse(in_passing),
-        create_knowledge_base=CreateKnowledgeBase(transactions, ports.embedders, ids, clock),
+        create_knowledge_base=CreateKnowledgeBase(transactions, adapters.embedders, ids, clock),
         list_knowledge_bases=ListKnowledgeBases(knowledge),
         delete_knowledge_base=delete_knowledge_base,
         upload_document=UploadDocument(submit, follow, knowledge),
@@ -318,25 +322,25 @@ def use_cases(
         delete_document=delete_document,
         read_content=ReadContent(knowledge),
         read_chunks=ReadChunks(knowledge),
-        read_original=ReadOriginal(knowledge, transactions, ports.blobs),
-        list_embedding_models=ListEmbeddingModels(ports.embedders),
+        read_original=ReadOriginal(knowledge, transactions, adapters.blobs),
+        list_embedding_models=ListEmbeddingModels(adapters.embedders),
         start_reindexing=StartReindexing(move),
         check_reindexing=check_reindexing,
-        cancel_reindexing=CancelReindexing(transactions, ports.jobs, jobs, check_reindexing, clock),
+        cancel_reindexing=CancelReindexing(transactions, adapters.jobs, jobs, check_reindexing, clock),
         roll_back_reindexing=RollBackReindexing(move, vectors_kept_for),
         retrieve=retrieve,
         reindex=Reindex(mend),
-        upload_file=UploadFile(transactions, files, ports.blobs, ids, clock),
+        upload_file=UploadFile(transactions, files, adapters.blobs, ids, clock),
         list_files=ListFiles(files, clock),
         find_file=find_file,
-        read_file=ReadFile(find_file, ports.blobs),
+        read_file=ReadFile(find_file, adapters.blobs),
         delete_file=delete_file,
-        create_vector_store=CreateVectorStore(transactions, ports.embedders, ids, clock),
+        create_vector_store=CreateVectorStore(transactions, adapters.embedders, ids, clock),
         update_vector_store=UpdateVectorStore(transactions, files, clock),
         list_vector_stores=ListVectorStores(files, clock),
         find_vector_store=FindVectorStore(files, clock),
         search_vector_store=SearchVectorStore(use, files, retrieve),
-        attach_files=AttachFiles(transactions, files, use, ports.embedders, ports.jobs, jobs, ids, clock),
+        attach_files=AttachFiles(transactions, files, use, adapters.embedders, adapters.jobs, jobs, ids, clock),
         list_store_files=ListStoreFiles(files),
         find_store_file=FindStoreFile(files),
         describe_store_file=DescribeStoreFile(files, describe),
@@ -348,40 +352,46 @@ def use_cases(
             transactions=transactions,
             journal=store.journal,
             sweep_documents=SweepDocuments(
-                transactions, ports.passage_index, ports.blobs, ports.jobs, jobs, clock, settings.jobs.failures_kept_for
+                transactions,
+                adapters.passage_index,
+                adapters.blobs,
+                adapters.jobs,
+                jobs,
+                clock,
+                settings.jobs.failures_kept_for,
             ),
-            sweep_reindexings=SweepReindexings(transactions, ports.jobs, jobs, clock, vectors_kept_for),
-            sweep_files=SweepFiles(transactions, ports.blobs, delete_file, clock),
+            sweep_reindexings=SweepReindexings(transactions, adapters.jobs, jobs, clock, vectors_kept_for),
+            sweep_files=SweepFiles(transactions, adapters.blobs, delete_file, clock),
             sweep_vector_stores=SweepVectorStores(transactions, delete_knowledge_base, clock),
-            optimize_index=OptimizeIndex(ports.passage_index),
+            optimize_index=OptimizeIndex(adapters.passage_index),
             now=clock,
             events_kept_for=settings.answers.kept_for,
             idempotency_kept_for=limits.idempotency_kept_for,
         ),
         watch_index=WatchIndex(mend),
         drain=Drain(runner, in_passing.runner, jobs),
-        check_readiness=CheckReadiness(_parts(ports, state)),
+        check_readiness=CheckReadiness(_parts(adapters, state)),
     )
 
 
-def record_usage(settings: Settings, ports: Adapters) -> RecordUsage:
+def record_usage(settings: Settings, adapters: Adapters) -> RecordUsage:
     prices = [
         Price(pattern=pattern, prompt=price.prompt, completion=price.completion, cached=price.cached)
         for price in settings.llm.prices
         for pattern in price.models
     ]
-    return RecordUsage(log=ports.store.usage, prices=PriceTable(prices), now=ports.clock, ids=ports.ids)
+    return RecordUsage(log=adapters.store.usage, prices=PriceTable(prices), now=adapters.clock, ids=adapters.ids)
 
 
-def _parts(ports: Adapters, state: IndexState) -> Mapping[str, Part]:
+def _parts(adapters: Adapters, state: IndexState) -> Mapping[str, Part]:
     """An index that lacks something is there, and still not well."""
     name = "passage_index"
-    if name not in ports.parts:
-        return ports.parts
-    index = ports.parts[name]
+    if name not in adapters.parts:
+        return adapters.parts
+    index = adapters.parts[name]
 
     async def check() -> None:
         await state.check()
         await index.check()
 
-    return {**ports.parts, name: Part(check=check, essential=index.essential)}
+    return {**adapters.parts, name: Part(check=check, essential=index.essential)}

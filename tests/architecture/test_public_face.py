@@ -7,8 +7,16 @@ from importlib.metadata import version
 import pytest
 
 import llm_backend
+from llm_backend import testing
 
 NAMES = {"Backend", "DomainError", "Settings", "__version__", "open_backend"}
+IN_MEMORY = {
+    "MemoryBlobs", "MemoryCache", "MemoryJobs", "MemoryPassageIndex", "MemoryRateLimiter", "MemoryStopSignals",
+    "MemoryStore", "MemoryStreamLog",
+}  # fmt: skip
+NAMES_FOR_TESTS = IN_MEMORY | {
+    "FOREVER", "CountingIds", "Faults", "Faulty", "ManualClock", "ScriptedChatModel", "faults_at_every_call",
+}  # fmt: skip
 
 
 def test_the_public_names_are_these() -> None:
@@ -39,6 +47,36 @@ def test_importing_it_imports_nothing_else() -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
 
     assert done.stdout.strip() == "['llm_backend']"
+
+
+def test_the_public_names_for_tests_are_these() -> None:
+    assert set(testing.__all__) == NAMES_FOR_TESTS
+    assert set(dir(testing)) >= NAMES_FOR_TESTS
+
+
+@pytest.mark.parametrize("name", sorted(NAMES_FOR_TESTS))
+def test_every_public_name_for_tests_is_there(name: str) -> None:
+    assert getattr(testing, name) is not None
+
+
+def test_no_other_name_is_there_for_tests() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'MemoryLapse'"):
+        _ = testing.MemoryLapse
+
+
+def test_what_is_for_tests_imports_an_adapter_on_first_use_and_nobody_elses() -> None:
+    program = (
+        "import sys; from llm_backend import testing; "
+        "found = lambda: sorted(name for name in sys.modules if name.startswith('llm_backend.infrastructure.')); "
+        "print(found()); testing.MemoryCache; print(found()); "
+        f"[getattr(testing, name) for name in {sorted(IN_MEMORY)}]; "
+        "print([name for name in ('litestar', 'sqlalchemy', 'lancedb', 'redis', 'pytest') if name in sys.modules])"
+    )
+
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+
+    cache = ["llm_backend.infrastructure.memory", "llm_backend.infrastructure.memory.cache"]
+    assert done.stdout.splitlines() == ["[]", str(cache), "[]"]
 
 
 def test_the_server_does_not_import_what_it_has_no_use_for() -> None:

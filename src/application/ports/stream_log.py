@@ -66,7 +66,7 @@ class StreamLog(Protocol):
         """What can be known here of an answer that is written elsewhere: its events right after `after`, without gaps
         but those where a log was opened further on.
 
-        None when nothing is known. For a replica that takes the answer over from one that died: readers may have seen
+        Empty when nothing is known. For a replica that takes the answer over from one that died: readers may have seen
         more of it than the journal has.
         """
 

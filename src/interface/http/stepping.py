@@ -8,8 +8,6 @@ from collections.abc import Awaitable, Coroutine, Generator
 from types import CoroutineType, coroutine
 from typing import Any
 
-Steps = Coroutine[Any, Any, None]
-
 
 def begun(steps: Awaitable[None]) -> Awaitable[None] | None:
     """Run a coroutine to its end, or to where it has to wait: then the rest is returned, for a task to await.
@@ -26,7 +24,7 @@ def begun(steps: Awaitable[None]) -> Awaitable[None] | None:
 
 
 @coroutine
-def _rest(steps: Steps, waits_for: object) -> Generator[object, Any, None]:
+def _rest(steps: Coroutine[Any, Any, None], waits_for: object) -> Generator[object, Any, None]:
     """`yield from` a coroutine that is on its way already, and has said what it is waiting for."""
     try:
         while True:

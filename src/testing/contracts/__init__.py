@@ -1,6 +1,30 @@
-"""What every adapter of a port must keep: test classes to subclass, each with the fixtures it names to provide.
+"""What every adapter of a port must keep: test classes to subclass as `Test…`, beside the fixtures that they name.
 
-They want pytest with pytest-asyncio, and `asyncio_mode = "auto"`.
+They want pytest with pytest-asyncio, and `asyncio_mode = auto` in its settings. A cache, for example:
+
+    import asyncio
+
+    import pytest
+
+    from llm_backend.testing.contracts.cache import CacheContract
+    from my_program import MyCache
+
+
+    @pytest.fixture
+    def cache():
+        return MyCache()
+
+
+    @pytest.fixture
+    def pass_time():
+        return lambda duration: asyncio.sleep(duration.total_seconds())
+
+
+    class TestMyCache(CacheContract):
+        pass
+
+The fixture `store` of many is all that is stored together, a `contracts.store.Store`; `MemoryStore` of
+`llm_backend.testing` is one.
 """
 
 from pkgutil import iter_modules

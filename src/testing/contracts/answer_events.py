@@ -1,7 +1,4 @@
-"""What every adapter of `AnswerJournal` keeps of the events. `AnswerJournalContract` includes it.
-
-Provide a fixture `store` (see `contracts.store`).
-"""
+"""What every adapter of `AnswerJournal` keeps of the events. `AnswerJournalContract` includes it."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -55,7 +52,7 @@ def numbered(first: int, events: Sequence[AnswerEvent]) -> list[NumberedEvent]:
 
 
 class AnswerEventsContract:
-    """Events are kept in order and come back whole, until they are forgotten."""
+    """Events are kept in order and come back whole, until they are forgotten. Needs the fixture `store`."""
 
     async def test_every_kind_of_event_comes_back_whole(self, store: Store) -> None:
         await given_a_conversation(store)

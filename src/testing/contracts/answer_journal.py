@@ -1,4 +1,4 @@
-"""What every adapter of `AnswerJournal` keeps. Provide a fixture `store` (see `contracts.store`)."""
+"""What every adapter of `AnswerJournal` keeps."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -40,7 +40,7 @@ from llm_backend.testing.contracts.store import ALICE, BOB, ODD_TEXTS, Store, gi
 
 
 class AnswerJournalContract(AnswerEventsContract):
-    """Turns begin and end once, events are kept in order, and nobody writes late."""
+    """Turns begin and end once, events are kept in order, and nobody writes late. Needs the fixture `store`."""
 
     # Beginning -------------------------------------------------------------------------------------------------------
 

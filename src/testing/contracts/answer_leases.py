@@ -1,7 +1,4 @@
-"""What every adapter of `AnswerLeases` keeps, and what the journal keeps of who holds an answer.
-
-Provide a fixture `store` (see `contracts.store`).
-"""
+"""What every adapter of `AnswerLeases` keeps, and what the journal keeps of who holds an answer."""
 
 import asyncio
 
@@ -34,7 +31,7 @@ GROUNDING = Grounding(
 
 
 class AnswerLeasesContract:
-    """One process at a time holds an answer, and only that one can write to it."""
+    """One process at a time holds an answer, and only that one can write to it. Needs the fixture `store`."""
 
     # Who is alive ----------------------------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""What every adapter of `ApiKeys` and `ApiKeyViews` keeps. Provide a fixture `store` (see `contracts.store`)."""
+"""What every adapter of `ApiKeys` and `ApiKeyViews` keeps."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -21,7 +21,8 @@ async def given_keys(store: Store, *keys: ApiKey) -> None:
 
 
 class ApiKeysContract:
-    """Keys: each is stored whole, found by its hash, seen by its owner alone, and dead once it is removed."""
+    """Keys: each is stored whole, found by its hash, seen by its owner alone, and dead once it is removed. Needs the
+    fixture `store`."""
 
     async def test_a_key_comes_back_whole(self, store: Store) -> None:
         key = ApiKey(

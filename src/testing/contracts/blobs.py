@@ -1,4 +1,4 @@
-"""What every adapter of `Blobs` keeps. Provide a fixture `blobs`, empty at the start of each test."""
+"""What every adapter of `Blobs` keeps."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -27,7 +27,7 @@ async def content_of(blobs: Blobs, key: BlobKey = KEY) -> bytes:
 
 
 class BlobsContract:
-    """Files come back as they were."""
+    """Files come back as they were. Needs the fixture `blobs`, empty at the start of each test."""
 
     @pytest.mark.parametrize(
         "pieces", [[], [b""], [b"hello"], [b"a", b"", b"b"], [bytes(range(256)) * 5000] * 3], ids=len

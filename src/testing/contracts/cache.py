@@ -16,7 +16,8 @@ ODD_KEYS = ["", " ", "a b", "a:b", "{a}", "*", "a\nb", "\x00", "键", "'; DROP T
 
 
 class CacheContract:
-    """Needs the fixtures `cache`, and `pass_time`: an async function that lets so much time go by."""
+    """What was set comes back until its time is over. Needs the fixtures `cache`, and `pass_time`: an async function
+    that lets so much time go by."""
 
     async def test_what_was_set_can_be_got(self, cache: Cache) -> None:
         await cache.set("key", b"value", ttl=LONG)

@@ -26,7 +26,8 @@ def a_question(model: str, text: str = "What is a contract?", *, so_far: str = "
 
 
 class ChatModelContract:
-    """Needs fixtures `model` and `name`: what it is to be asked as. Its answers must have two batches or more."""
+    """Answers come in order, and are given up when nobody wants them. Needs the fixtures `model`, whose answers must
+    have two batches or more, and `name`: what it is to be asked as."""
 
     async def test_what_it_serves_passes_the_check(self, model: ChatModel, name: str) -> None:
         model.check(name, own_key=True)
@@ -92,7 +93,8 @@ class ChatModelContract:
 
 
 class FailingChatModelContract:
-    """Needs fixtures `failing` and `breaking`, which fail before and after a first piece, and `name`."""
+    """What fails says so, and keeps what was emitted. Needs the fixtures `failing` and `breaking`, which fail before
+    and after a first piece, and `name`."""
 
     async def test_a_failure_before_the_answer_is_told(self, failing: ChatModel, name: str) -> None:
         batches: list[Sequence[Delta]] = []

@@ -1,4 +1,4 @@
-"""What every adapter of `Conversations` keeps. Provide a fixture `store` (see `contracts.store`)."""
+"""What every adapter of `Conversations` keeps."""
 
 from datetime import UTC, datetime
 
@@ -16,7 +16,7 @@ TEN = ConversationId(10)
 
 
 class ConversationsContract:
-    """Conversations are seen by their owners alone, and are gone when removed."""
+    """Conversations are seen by their owners alone, and are gone when removed. Needs the fixture `store`."""
 
     async def test_a_conversation_comes_back_whole(self, store: Store) -> None:
         conversation = Conversation(

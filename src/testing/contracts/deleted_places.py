@@ -1,5 +1,4 @@
-"""How lists go on behind what was deleted, in every adapter of the views. Provide a fixture `store` (see
-`contracts.store`)."""
+"""How lists go on behind what was deleted, in every adapter of the views."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
@@ -85,7 +84,8 @@ async def given_attached_files(store: Store, names: str) -> None:
 
 
 class DeletedPlacesContract:
-    """Whoever pages by something that is deleted meanwhile gets on; whoever does by what never was hears of it."""
+    """Whoever pages by something that is deleted meanwhile gets on; whoever does by what never was hears of it. Needs
+    the fixture `store`."""
 
     async def test_conversations_are_found_by_a_loop_that_deletes_them(self, store: Store) -> None:
         await given(store, a_user(1), *(a_conversation(number) for number in (3, 1, 5, 2, 4)))

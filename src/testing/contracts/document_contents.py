@@ -1,7 +1,4 @@
-"""What every adapter of `Documents` and `KnowledgeViews` keeps of what is in a document.
-
-Provide a fixture `store` (see `contracts.store`).
-"""
+"""What every adapter of `Documents` and `KnowledgeViews` keeps of what is in a document."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -30,7 +27,7 @@ def blocks_of(text: str) -> list[Block]:
 
 class DocumentContentsContract:
     """Texts, blocks and chunks come back as they were stored, in parts or whole, to their owners alone. Vectors may be
-    stored in parts, too."""
+    stored in parts, too. Needs the fixture `store`."""
 
     async def test_a_text_comes_back_with_its_blocks(self, store: Store) -> None:
         await given_a_shelf(store)

@@ -23,7 +23,7 @@ NOISE = bytes(range(256)) * 64
 
 
 class DocumentParserContract:
-    """Needs a fixture `parser`."""
+    """Files become texts, or say why not. Needs the fixture `parser`."""
 
     async def test_a_text_is_read_as_it_stands(self, parser: DocumentParser, tmp_path: Path) -> None:
         document = await parsed(parser, tmp_path, "notes.txt", "One 一.\n\nTwo 👍.\n".encode())

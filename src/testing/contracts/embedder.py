@@ -1,7 +1,4 @@
-"""What every embedder must keep.
-
-Provide a fixture `embedder`: an `Embedder` that can be reached.
-"""
+"""What every embedder must keep."""
 
 import math
 from array import array
@@ -23,7 +20,7 @@ def cosine(one: bytes, other: bytes) -> float:
 
 
 class EmbedderContract:
-    """Subclass it as `Test…` beside the fixture."""
+    """Texts become vectors of one space, in order. Needs the fixture `embedder`, which can be reached."""
 
     async def test_each_text_gets_a_vector_of_the_space_with_length_one(self, embedder: Embedder) -> None:
         embedded = await embedder.embed_document(TEXTS)

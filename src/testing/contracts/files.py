@@ -1,5 +1,4 @@
-"""What every adapter of `Files`, `VectorStores` and `FileViews` keeps. Provide a fixture `store` (see
-`contracts.store`).
+"""What every adapter of `Files`, `VectorStores` and `FileViews` keeps.
 
 Long because: the three are views of the same things, and are tried with the same ones.
 """
@@ -76,7 +75,8 @@ SLICES: list[tuple[Slice[Any], str]] = [  # of "abcde", in the order in which th
 
 
 class FilesContract:
-    """Files: each is stored whole, seen by its owner alone, and listed by the time it was made."""
+    """Files: each is stored whole, seen by its owner alone, and listed by the time it was made. Needs the fixture
+    `store`."""
 
     async def test_a_file_comes_back_whole(self, store: Store) -> None:
         await given_users(store)
@@ -196,7 +196,7 @@ class FilesContract:
 
 
 class VectorStoresContract:
-    """Vector stores: knowledge bases with settings, counts, files and batches."""
+    """Vector stores: knowledge bases with settings, counts, files and batches. Needs the fixture `store`."""
 
     async def test_settings_come_back_whole(self, store: Store) -> None:
         await given_users(store)

@@ -1,4 +1,4 @@
-"""What every adapter of `IdempotencyRecords` keeps. Provide a fixture `store` (see `contracts.store`)."""
+"""What every adapter of `IdempotencyRecords` keeps."""
 
 import asyncio
 from datetime import timedelta
@@ -19,7 +19,7 @@ async def record(store: Store, owner: UserId, key: str, outcome: str, *, fingerp
 
 
 class IdempotencyContract:
-    """One outcome for each key of each owner."""
+    """One outcome for each key of each owner. Needs the fixture `store`."""
 
     async def test_a_new_key_has_no_outcome(self, store: Store) -> None:
         async with store.transactions() as work:

@@ -1,7 +1,4 @@
-"""What every adapter of `Documents` and `KnowledgeViews` keeps of documents on their way in.
-
-Provide a fixture `store` (see `contracts.store`).
-"""
+"""What every adapter of `Documents` and `KnowledgeViews` keeps of documents on their way in."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -69,7 +66,7 @@ async def state_of(store: Store, document: DocumentId = FIRST) -> DocumentState 
 
 
 class IngestionContract:
-    """From pending to ready or failed, once, by the newest attempt."""
+    """From pending to ready or failed, once, by the newest attempt. Needs the fixture `store`."""
 
     async def test_a_document_is_found_in_every_state(self, store: Store) -> None:
         await given_a_shelf(store)

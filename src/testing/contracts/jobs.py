@@ -1,8 +1,4 @@
-"""What every adapter of `Jobs` keeps.
-
-Provide the fixtures `worker`, a function that opens the same jobs as another process would see them, and `pass_time`,
-an async function that lets so much time go by on the clocks of all of them.
-"""
+"""What every adapter of `Jobs` keeps."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection
@@ -43,7 +39,9 @@ async def look_on(jobs: Jobs, pass_time: Pass, duration: timedelta = LEASE, *, b
 
 
 class JobsContract:
-    """Every job is done, by one at a time, in whatever process."""
+    """Every job is done, by one at a time, in whatever process. Needs the fixtures `worker`, a function that opens the
+    same jobs as another process would see them, and `pass_time`: an async function that lets so much time go by on the
+    clocks of all of them."""
 
     @pytest.fixture
     def jobs(self, worker: OpenWorker) -> Jobs:

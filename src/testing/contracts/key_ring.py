@@ -6,7 +6,8 @@ from llm_backend.application.ports.key_ring import KeyRing
 
 
 class KeyRingContract:
-    """Needs a fixture `ring`, as it is made, and `same_ring`, as another process sees it."""
+    """A new key comes first, a dropped one is gone, for everybody. Needs the fixtures `ring`, as it is made, and
+    `same_ring`, as another process sees it."""
 
     def test_there_is_a_key_from_the_beginning(self, ring: KeyRing) -> None:
         assert ring.is_ours

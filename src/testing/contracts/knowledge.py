@@ -1,7 +1,4 @@
-"""What every adapter of `KnowledgeBases`, `Documents` and `KnowledgeViews` keeps.
-
-Provide a fixture `store` (see `contracts.store`).
-"""
+"""What every adapter of `KnowledgeBases`, `Documents` and `KnowledgeViews` keeps."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -45,7 +42,7 @@ ABSENT = [(BOB, SHELF), (UserId(3), SHELF), (ALICE, KnowledgeBaseId("x' OR '1'='
 
 
 class KnowledgeBasesContract:
-    """Knowledge bases are seen by their owners alone, and their documents die with them."""
+    """Knowledge bases are seen by their owners alone, and their documents die with them. Needs the fixture `store`."""
 
     async def test_a_knowledge_base_comes_back_whole(self, store: Store) -> None:
         shelf = KnowledgeBase(
@@ -112,7 +109,7 @@ class KnowledgeBasesContract:
 
 
 class DocumentsContract(KnowledgeViewsContract):
-    """Documents are shown from ready to buried, and never in between."""
+    """Documents are shown from ready to buried, and never in between. Needs the fixture `store`."""
 
     async def test_a_document_comes_back_whole(self, store: Store) -> None:
         await given_a_shelf(store)

@@ -1,7 +1,4 @@
-"""What every adapter of `KnowledgeViews` keeps. `DocumentsContract` includes it.
-
-Provide a fixture `store` (see `contracts.store`).
-"""
+"""What every adapter of `KnowledgeViews` keeps. `DocumentsContract` includes it."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -48,7 +45,7 @@ async def listed(store: Store, owner: UserId = ALICE, shelf: KnowledgeBaseId = S
 
 
 class KnowledgeViewsContract:
-    """What is ready, and nothing else, in order."""
+    """What is ready, and nothing else, in order. Needs the fixture `store`."""
 
     async def test_the_list_has_the_oldest_first(self, store: Store) -> None:
         await given_a_shelf(store)

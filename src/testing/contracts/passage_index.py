@@ -1,7 +1,4 @@
-"""What every passage index must keep.
-
-Provide a fixture `index`: a `PassageIndex`, empty at the start of each test.
-"""
+"""What every passage index must keep."""
 
 import asyncio
 from array import array
@@ -69,7 +66,8 @@ def texts(found: Sequence[Candidate]) -> list[str]:
 
 
 class PassageIndexContract:
-    """Subclass it as `Test…` beside the fixture."""
+    """Passages are found by words and by meaning, in their space and knowledge base alone. Needs the fixture
+    `index`, empty at the start of each test."""
 
     async def test_an_empty_index_finds_nothing(self, index: PassageIndex) -> None:
         assert not await index.search(SPACE, SHELF, text="fox", vector=EAST, limit=10)

@@ -11,7 +11,7 @@ ODD_PASSWORDS = ["p", " ", " lead and trail ", "密码🔑", "a\x00b", "x" * 256
 
 
 class PasswordsContract:
-    """Needs a fixture `passwords`."""
+    """Passwords are known again, and nothing else is. Needs the fixture `passwords`."""
 
     @pytest.mark.parametrize("password", ODD_PASSWORDS)
     async def test_a_password_matches_its_hash(self, passwords: Passwords, password: str) -> None:

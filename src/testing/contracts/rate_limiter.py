@@ -14,7 +14,8 @@ BRIEF = RateLimit(count=2, period=timedelta(seconds=2))
 
 
 class RateLimiterContract:
-    """Needs the fixtures `limiter`, and `pass_time`: an async function that lets so much time go by."""
+    """So many pass and no more. Needs the fixtures `limiter`, and `pass_time`: an async function that lets so much time
+    go by."""
 
     async def test_so_many_pass_and_no_more(self, limiter: RateLimiter) -> None:
         waits = [await limiter.hit("key", THREE) for _ in range(5)]

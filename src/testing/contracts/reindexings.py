@@ -1,7 +1,4 @@
-"""What every adapter of `Reindexings`, and of `Documents` and `KnowledgeViews` during a move, keeps.
-
-Provide a fixture `store` (see `contracts.store`).
-"""
+"""What every adapter of `Reindexings`, and of `Documents` and `KnowledgeViews` during a move, keeps."""
 
 from datetime import datetime, timedelta
 
@@ -91,7 +88,8 @@ async def documents_in(store: Store, space: EmbeddingSpace) -> list[DocumentId]:
 
 
 class ReindexingsContract:
-    """A knowledge base moves when nothing is missing in the target, and what is wanted is kept."""
+    """A knowledge base moves when nothing is missing in the target, and what is wanted is kept. Needs the fixture
+    `store`."""
 
     async def test_a_move_comes_back_whole(self, store: Store) -> None:
         await given_a_shelf(store)

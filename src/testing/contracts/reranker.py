@@ -1,7 +1,4 @@
-"""What every reranker must keep.
-
-Provide a fixture `reranker`: a `Reranker` that works.
-"""
+"""What every reranker must keep."""
 
 import pytest
 
@@ -11,7 +8,7 @@ TEXTS = ["A castle was built in 1320.", "The fox lives in the forest.", "", "不
 
 
 class RerankerContract:
-    """Subclass it as `Test…` beside the fixture."""
+    """Each text gets a score of its own. Needs the fixture `reranker`, which works."""
 
     async def test_each_text_gets_a_score_between_0_and_1(self, reranker: Reranker) -> None:
         scores = await reranker.rerank("Where does the fox live?", TEXTS)

@@ -1,4 +1,4 @@
-"""What every adapter keeps of responses and of the items of conversations. Provide a fixture `store`."""
+"""What every adapter of `Responses` and `ResponseViews` keeps, and of the items of conversations."""
 
 from collections.abc import Sequence
 
@@ -111,7 +111,7 @@ async def ended(store: Store, answer: int, text: str = "Hi") -> None:
 
 
 class ResponsesContract:
-    """Responses are found whole, with all that they build upon, and only by their owners."""
+    """Responses are found whole, with all that they build upon, and only by their owners. Needs the fixture `store`."""
 
     async def test_a_response_is_found_while_it_runs_and_when_it_has_ended(self, store: Store) -> None:
         await given(store, a_user(1))
@@ -327,7 +327,7 @@ class ResponsesContract:
 
 
 class ConversationItemsContract:
-    """Conversations can be described, added to and taken from."""
+    """Conversations can be described, added to and taken from. Needs the fixture `store`."""
 
     async def test_metadata_are_kept(self, store: Store) -> None:
         conversation = a_conversation(10)

@@ -1,4 +1,4 @@
-"""What every adapter of `Revocations` keeps. Provide a fixture `store` (see `contracts.store`)."""
+"""What every adapter of `Revocations` keeps."""
 
 from datetime import timedelta
 
@@ -9,7 +9,7 @@ from llm_backend.testing.contracts.store import ODD_TEXTS, Store
 
 
 class RevocationsContract:
-    """Dead tokens are remembered until they would have died anyway."""
+    """Dead tokens are remembered until they would have died anyway. Needs the fixture `store`."""
 
     @pytest.mark.parametrize("token", ["a-token", *ODD_TEXTS])
     async def test_a_revoked_token_is_contained_and_others_are_not(self, store: Store, token: str) -> None:

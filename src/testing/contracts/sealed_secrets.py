@@ -1,4 +1,4 @@
-"""What every adapter of `SealedSecrets` keeps. Provide a fixture `store` (see `contracts.store`)."""
+"""What every adapter of `SealedSecrets` keeps."""
 
 from llm_backend.application.ports.sealed_secrets import StoredSecret
 from llm_backend.domain.ids import LARGEST_ID, ConversationId
@@ -30,7 +30,8 @@ async def page(store: Store, key_id: str, *, after: int | None = None, limit: in
 
 
 class SealedSecretsContract:
-    """Secrets are found by the key they are not under, and replaced only if they are still the same."""
+    """Secrets are found by the key they are not under, and replaced only if they are still the same. Needs the fixture
+    `store`."""
 
     async def test_secrets_are_counted_by_key(self, store: Store) -> None:
         await given_three(store)

@@ -12,7 +12,7 @@ PLACE = "user 1, conversation 2"
 
 
 class SecretBoxContract:
-    """Needs a fixture `box`."""
+    """What was sealed opens in its place, and nowhere else. Needs the fixture `box`."""
 
     @pytest.mark.parametrize("text", ["", "k", "sk-0123456789", "密钥🔑\x00", "x" * 10_000])
     @pytest.mark.parametrize("place", ["", PLACE, "位置"])
@@ -66,7 +66,8 @@ class SecretBoxContract:
 
 
 class RotatableSecretBoxContract(SecretBoxContract):
-    """Needs a fixture `rotate` as well, which gives the box a new key from outside, as another process does."""
+    """What was sealed opens after a rotation, too. Needs the fixtures `box` and `rotate`, which gives the box a new key
+    from outside, as another process does."""
 
     def test_what_was_sealed_before_a_rotation_opens_after_it(
         self, box: RotatableSecretBox, rotate: Callable[[], None]

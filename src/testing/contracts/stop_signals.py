@@ -9,7 +9,7 @@ SOON = 5  # seconds; what takes longer hangs
 
 
 class StopSignalsContract:
-    """Needs a fixture `signals`."""
+    """Every subscriber hears of every answer. Needs the fixture `signals`."""
 
     async def test_every_subscriber_hears_of_every_answer(self, signals: StopSignals) -> None:
         answers = [AnswerId(1), AnswerId(2), AnswerId(LARGEST_ID)]

@@ -3,16 +3,9 @@
 from collections.abc import Sequence
 from typing import Protocol
 
+from llm_backend.application.ports import store as ports
 from llm_backend.application.ports.answer_journal import AnswerJournal
 from llm_backend.application.ports.answer_leases import AnswerLeases
-from llm_backend.application.ports.api_keys import ApiKeyViews
-from llm_backend.application.ports.file_views import FileViews
-from llm_backend.application.ports.responses import ResponseViews
-from llm_backend.application.ports.sealed_secrets import SealedSecrets
-from llm_backend.application.ports.sessions import SessionViews
-from llm_backend.application.ports.unit_of_work import UnitOfWorkFactory
-from llm_backend.application.ports.usage import UsageLog
-from llm_backend.application.ports.views import ConversationViews, KnowledgeViews
 from llm_backend.domain.conversations import Conversation
 from llm_backend.domain.ids import UserId, WriterId
 from llm_backend.domain.knowledge import Block, Chunk, Document, KnowledgeBase
@@ -37,50 +30,17 @@ ODD_TEXTS = (
 )
 
 
-class Store(Protocol):
-    """All that is stored, behind its ports. Empty at the start of each test.
+class Store(ports.Store, Protocol):
+    """All that is stored, behind its ports, and as other processes see it. Empty at the start of each test.
 
     An adapter may refuse things of an owner that was never added, so the contracts add users first.
     """
-
-    @property
-    def transactions(self) -> UnitOfWorkFactory: ...
-
-    @property
-    def session_views(self) -> SessionViews: ...
-
-    @property
-    def api_key_views(self) -> ApiKeyViews: ...
-
-    @property
-    def usage(self) -> UsageLog: ...
-
-    @property
-    def conversation_views(self) -> ConversationViews: ...
-
-    @property
-    def knowledge_views(self) -> KnowledgeViews: ...
-
-    @property
-    def file_views(self) -> FileViews: ...
-
-    @property
-    def response_views(self) -> ResponseViews: ...
-
-    @property
-    def journal(self) -> AnswerJournal: ...
-
-    @property
-    def leases(self) -> AnswerLeases: ...
 
     def journal_of(self, me: WriterId) -> AnswerJournal:
         """The same as another process sees it."""
 
     def leases_of(self, me: WriterId) -> AnswerLeases:
         """The same as another process sees it."""
-
-    @property
-    def sealed_secrets(self) -> SealedSecrets: ...
 
 
 async def given(store: Store, *things: User | Conversation | KnowledgeBase) -> None:

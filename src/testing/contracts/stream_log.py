@@ -18,7 +18,7 @@ SOON = 5  # seconds; what takes longer hangs
 
 
 class StreamLogContract:
-    """Needs a fixture `log`."""
+    """Every reader gets every event, in order, to the end. Needs the fixture `log`."""
 
     async def test_a_late_follower_sees_everything_in_order(self, log: StreamLog) -> None:
         events: list[AnswerEvent] = [Delta("a"), Delta("b"), Done(), FullText("ab")]

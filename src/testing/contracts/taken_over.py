@@ -1,4 +1,4 @@
-"""What every adapter of `TakenOver` keeps. Provide a fixture `store` (see `contracts.store`)."""
+"""What every adapter of `TakenOver` keeps."""
 
 import pytest
 
@@ -21,7 +21,7 @@ async def has(store: Store, conversation: ConversationId = TEN) -> bool:
 
 
 class TakenOverContract:
-    """What came from the old product is known for good."""
+    """What came from the old product is known for good. Needs the fixture `store`."""
 
     async def test_what_was_not_noted_is_not_known(self, store: Store) -> None:
         await given(store, a_user(1), a_conversation(10))

@@ -19,7 +19,8 @@ JUNK = ["", " ", ".", "..", "x.y.z", "Bearer x", "null", "🔑.🔑.🔑", "a.b"
 
 
 class TokensContract:
-    """Needs the fixtures `tokens`, which live for `TTL`, and `clock`, the `ManualClock` they go by."""
+    """Tokens say who asks until they expire. Needs the fixtures `tokens`, which live for `TTL`, and `clock`, the
+    `ManualClock` they go by."""
 
     def test_a_token_says_who_asks(self, tokens: Tokens) -> None:
         session = tokens.read(tokens.issue(ALICE))

@@ -1,4 +1,4 @@
-"""What every adapter of `UnitOfWorkFactory` keeps. Provide a fixture `store` (see `contracts.store`)."""
+"""What every adapter of `UnitOfWorkFactory` keeps."""
 
 import asyncio
 
@@ -10,7 +10,7 @@ from llm_backend.testing.contracts.store import ALICE, Store, given
 
 
 class UnitOfWorkContract:
-    """All or nothing, one after the other."""
+    """All or nothing, one after the other. Needs the fixture `store`."""
 
     async def test_without_a_commit_nothing_happened(self, store: Store) -> None:
         async with store.transactions() as work:

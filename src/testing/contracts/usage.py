@@ -1,4 +1,4 @@
-"""What every adapter of `UsageLog` keeps. Provide a fixture `store` (see `contracts.store`)."""
+"""What every adapter of `UsageLog` keeps."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -45,7 +45,7 @@ def a_sum(group: str | None, *records: UsageRecord) -> UsageSum:
 
 
 class UsageLogContract:
-    """Usage: nothing is lost, nothing counted twice, and nobody sees anybody else's."""
+    """Usage: nothing is lost, nothing counted twice, and nobody sees anybody else's. Needs the fixture `store`."""
 
     async def test_nothing_has_been_used_at_first(self, store: Store) -> None:
         assert not await store.usage.sums(ALICE, UsageGroup.DAY)

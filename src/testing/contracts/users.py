@@ -1,4 +1,4 @@
-"""What every adapter of `Users` and `SessionViews` keeps. Provide a fixture `store` (see `contracts.store`)."""
+"""What every adapter of `Users` and `SessionViews` keeps."""
 
 import asyncio
 from datetime import UTC, datetime
@@ -13,7 +13,7 @@ from llm_backend.testing.contracts.store import ALICE, ODD_TEXTS, Store, given
 
 
 class UsersContract:
-    """Accounts: each is stored whole, and names are unique."""
+    """Accounts: each is stored whole, and names are unique. Needs the fixture `store`."""
 
     async def test_a_user_comes_back_whole(self, store: Store) -> None:
         user = User(
@@ -104,7 +104,7 @@ class UsersContract:
 
 
 class SessionViewsContract:
-    """Sessions: alive until revoked, outdated or without a user."""
+    """Sessions: alive until revoked, outdated or without a user. Needs the fixture `store`."""
 
     async def test_a_session_of_a_user_is_live(self, store: Store) -> None:
         await given(store, a_user(1, token_version=3))

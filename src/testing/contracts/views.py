@@ -1,4 +1,4 @@
-"""What every adapter of `ConversationViews` keeps. Provide a fixture `store` (see `contracts.store`).
+"""What every adapter of `ConversationViews` keeps.
 
 Those of `KnowledgeViews` are tested together with the documents, in `contracts.knowledge`.
 """
@@ -26,7 +26,7 @@ async def talk(store: Store, conversation: int, *, turns: int) -> None:
 
 
 class ConversationViewsContract:
-    """Lists and threads: ordered, limited, of one owner, all of one moment."""
+    """Lists and threads: ordered, limited, of one owner, all of one moment. Needs the fixture `store`."""
 
     async def test_nobody_has_conversations_at_first(self, store: Store) -> None:
         assert not await store.conversation_views.summaries(ALICE)
