@@ -8,13 +8,14 @@ import pytest
 
 import llm_backend
 from llm_backend import testing
+from llm_backend.infrastructure import memory
 
 NAMES = {"Backend", "DomainError", "Settings", "__version__", "open_backend"}
 IN_MEMORY = {
     "MemoryBlobs", "MemoryCache", "MemoryJobs", "MemoryPassageIndex", "MemoryRateLimiter", "MemoryStopSignals",
     "MemoryStore", "MemoryStreamLog",
 }  # fmt: skip
-NAMES_FOR_TESTS = IN_MEMORY | {
+NAMES_FOR_TESTS = {
     "FOREVER", "CountingIds", "Faults", "Faulty", "ManualClock", "ScriptedChatModel", "faults_at_every_call",
 }  # fmt: skip
 
@@ -59,24 +60,31 @@ def test_every_public_name_for_tests_is_there(name: str) -> None:
     assert getattr(testing, name) is not None
 
 
-def test_no_other_name_is_there_for_tests() -> None:
+@pytest.mark.parametrize("name", sorted(IN_MEMORY))
+def test_every_adapter_in_memory_has_a_short_name(name: str) -> None:
+    assert name in memory.__all__
+    assert name in dir(memory)
+    assert getattr(memory, name) is not None
+
+
+def test_no_other_name_is_there() -> None:
     with pytest.raises(AttributeError, match="no attribute 'MemoryLapse'"):
-        _ = testing.MemoryLapse
+        _ = memory.MemoryLapse
 
 
-def test_what_is_for_tests_imports_an_adapter_on_first_use_and_nobody_elses() -> None:
+def test_an_adapter_in_memory_is_imported_on_first_use_and_nobody_elses() -> None:
     program = (
-        "import sys; from llm_backend import testing; "
+        "import sys; from llm_backend import testing; from llm_backend.infrastructure import memory; "
         "found = lambda: sorted(name for name in sys.modules if name.startswith('llm_backend.infrastructure.')); "
-        "print(found()); testing.MemoryCache; print(found()); "
-        f"[getattr(testing, name) for name in {sorted(IN_MEMORY)}]; "
+        "print(found()); memory.MemoryCache; print(found()); "
+        f"[getattr(memory, name) for name in {sorted(IN_MEMORY)}]; "
         "print([name for name in ('litestar', 'sqlalchemy', 'lancedb', 'redis', 'pytest') if name in sys.modules])"
     )
 
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
 
-    cache = ["llm_backend.infrastructure.memory", "llm_backend.infrastructure.memory.cache"]
-    assert done.stdout.splitlines() == ["[]", str(cache), "[]"]
+    package = "llm_backend.infrastructure.memory"
+    assert done.stdout.splitlines() == [str([package]), str([package, f"{package}.cache"]), "[]"]
 
 
 def test_the_server_does_not_import_what_it_has_no_use_for() -> None:

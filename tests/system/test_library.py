@@ -12,7 +12,7 @@ import pytest
 
 from llm_backend import Settings, open_backend
 from llm_backend.domain.answers import FullText
-from llm_backend.testing import (
+from llm_backend.infrastructure.memory import (
     MemoryBlobs,
     MemoryCache,
     MemoryJobs,
@@ -21,9 +21,8 @@ from llm_backend.testing import (
     MemoryStopSignals,
     MemoryStore,
     MemoryStreamLog,
-    ScriptedChatModel,
-    contracts,
 )
+from llm_backend.testing import ScriptedChatModel, contracts
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
 LONGEST_RUN = 120  # seconds
@@ -100,7 +99,7 @@ async def test_a_whole_backend_runs_in_memory(tmp_path: Path) -> None:
 
 
 def test_the_names_that_the_readme_takes_from_there_are_there() -> None:
-    named = set(re.findall(r"`(llm_backend\.testing)\.(\w+)`", README))
+    named = set(re.findall(r"`(llm_backend\.(?:testing|infrastructure\.memory))\.(\w+)`", README))
 
     assert {name for _, name in named} >= {"MemoryStore", "MemoryCache", "ScriptedChatModel"}
     assert [name for home, name in named if name != "contracts" and not hasattr(import_module(home), name)] == []

@@ -24,7 +24,7 @@ They want pytest with pytest-asyncio, and `asyncio_mode = auto` in its settings.
         pass
 
 The fixture `store` of many is all that is stored together, a `contracts.store.Store`; `MemoryStore` of
-`llm_backend.testing` is one.
+`llm_backend.infrastructure.memory` is one.
 """
 
 from pkgutil import iter_modules
