@@ -206,7 +206,7 @@ def _parser() -> argparse.ArgumentParser:
     configured = _configured()
 
     serve = commands.add_parser("serve", parents=[configured], help="serve the API over HTTP")
-    serve.add_argument("--host", help="address to listen on, in place of server.host")
+    serve.add_argument("--host", type=_host, help="address to listen on, in place of server.host")
     serve.add_argument("--port", type=_port, help="port to listen on, in place of server.port; 0 takes a free one")
     serve.set_defaults(run=_serve)
 
@@ -346,6 +346,12 @@ def _configured() -> argparse.ArgumentParser:
         help="the configuration; ./config.yaml, if there is one and none is named",
     )
     return parser
+
+
+def _host(text: str) -> str:
+    if not text.strip():  # a variable that is not set, which would be every address there is
+        raise argparse.ArgumentTypeError("must name an address, such as 127.0.0.1")
+    return text
 
 
 def _port(text: str) -> int:

@@ -8,7 +8,7 @@ from typing import Final, Literal
 
 from msgspec import Struct, field
 
-from llm_backend.config.faults import refuse
+from llm_backend.config.faults import refuse, zeros
 from llm_backend.config.reading import ApiKey, EmbeddingKey, read_struct
 from llm_backend.config.trees import tree_of_mapping
 from llm_backend.config.values import Size
@@ -75,6 +75,9 @@ class Timeouts(Struct, frozen=True, kw_only=True):
     first_token: timedelta = timedelta(seconds=60)
     idle: timedelta = timedelta(seconds=60)
     total: timedelta = timedelta(minutes=30)
+
+    def __post_init__(self) -> None:
+        refuse(zeros(self, "connect", "first_token", "idle", "total"))
 
 
 class Breaker(Struct, frozen=True, kw_only=True):
@@ -274,8 +277,7 @@ class Reranker(Struct, frozen=True, kw_only=True):
             yield "model", "is missing"
         if not 1 <= self.depth <= 200:
             yield "depth", "must be 1 to 200"
-        if not self.timeout:
-            yield "timeout", "must be longer than zero"
+        yield from zeros(self, "timeout")
 
 
 class Parsing(Struct, frozen=True, kw_only=True):
@@ -291,7 +293,12 @@ class Parsing(Struct, frozen=True, kw_only=True):
     """Documents that are read at the same time."""
 
     def __post_init__(self) -> None:
-        refuse([("processes", "must be at least 1")] if self.processes < 1 else [])
+        refuse(self._faults())
+
+    def _faults(self) -> Iterator[tuple[str, str]]:
+        yield from zeros(self, "cpu", "time")
+        yield from zeros(self, "memory", "text", message="must be more than zero")
+        yield from zeros(self, "processes", message="must be at least 1")
 
 
 def _default_embedding_models() -> tuple[EmbeddingModel, ...]:
@@ -350,8 +357,7 @@ class Rag(Struct, frozen=True, kw_only=True):
         yield from (("model_hub", fault) for _, fault in _url_faults(self.model_hub))
         if self.context_tokens < SHORTEST_CONTEXT:
             yield "context_tokens", f"must be at least {SHORTEST_CONTEXT}"
-        if not self.rewrite_timeout:
-            yield "rewrite_timeout", "must be longer than zero"
+        yield from zeros(self, "rewrite_timeout")
         names = [LEXICAL_MODEL, *(model.name for model in self.embedding_models)]
         yield from _repeated("embedding_models", names)
         if self.default_embedding_model not in names:

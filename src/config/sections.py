@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import timedelta
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Final, Literal
 from urllib.parse import urlsplit
@@ -9,7 +10,7 @@ from urllib.parse import urlsplit
 from msgspec import Struct
 
 from llm_backend.application.ports.rate_limiter import RateLimit
-from llm_backend.config.faults import refuse
+from llm_backend.config.faults import refuse, zeros
 from llm_backend.config.reading import ApiKey
 from llm_backend.config.values import Port, Size
 from llm_backend.domain.secrets import Secret
@@ -37,7 +38,7 @@ class Server(Struct, frozen=True, kw_only=True):
     cors_origins: tuple[str, ...] = ()
     """Origins whose pages may call; none by default."""
     trusted_proxies: tuple[str, ...] = ()
-    """Addresses or networks whose X-Forwarded-For is believed."""
+    """Addresses or networks whose X-Forwarded-For is believed; `*` alone believes everybody."""
     header_timeout: timedelta = timedelta(seconds=10)
     """How long the head of a request may take to arrive."""
     body_timeout: timedelta = timedelta(seconds=20)
@@ -56,9 +57,21 @@ class Server(Struct, frozen=True, kw_only=True):
         for index, origin in enumerate(self.cors_origins):
             if origin != "*" and not origin.startswith(("http://", "https://")):
                 yield f"cors_origins[{index}]", "must be an origin such as https://chat.example.org"
-        for key in ("reading_timeout", "keep_alive"):
-            if not getattr(self, key):
-                yield key, "must be longer than zero"
+        for index, proxy in enumerate(self.trusted_proxies):
+            if not _is_network(proxy) and self.trusted_proxies != ("*",):
+                yield f"trusted_proxies[{index}]", "must be an address, or a network such as 10.0.0.0/8"
+        if not self.host.strip():
+            yield "host", "must name an address to listen on, such as 127.0.0.1"
+        yield from zeros(self, "header_timeout", "body_timeout", "reading_timeout", "keep_alive")
+
+
+def _is_network(text: str) -> bool:
+    """As uvicorn reads it, to whom anything else is the name of a socket, which no proxy ever has."""
+    try:
+        ip_network(text)
+    except ValueError:
+        return False
+    return True
 
 
 class Log(Struct, frozen=True, kw_only=True):
@@ -157,9 +170,7 @@ class Database(Struct, frozen=True, kw_only=True):
             yield "pool_max", "must be at least 3"
         if self.pool_min > self.pool_max:
             yield "pool_min", "must not be more than pool_max"
-        for key in ("connect_timeout", "statement_timeout", "lock_timeout"):
-            if not getattr(self, key):
-                yield key, "must be longer than zero"
+        yield from zeros(self, "connect_timeout", "statement_timeout", "lock_timeout")
 
 
 class ObjectStorage(Struct, frozen=True, kw_only=True):
@@ -203,8 +214,7 @@ class Jwt(Struct, frozen=True, kw_only=True):
             yield from _signing_secret_faults("secret", self.secret)
         for index, secret in enumerate(self.previous):
             yield from _signing_secret_faults(f"previous[{index}]", secret)
-        if not self.ttl:
-            yield "ttl", "must be longer than zero"
+        yield from zeros(self, "ttl")
 
 
 def _signing_secret_faults(key: str, secret: Secret) -> Iterator[tuple[str, str]]:
@@ -222,6 +232,9 @@ class Answers(Struct, frozen=True, kw_only=True):
     checkpoint_size: Size = Size(2048)
     kept_for: timedelta = timedelta(hours=24)
     """How long the stream of a finished answer can be read again; that of a response can as long as it is stored."""
+
+    def __post_init__(self) -> None:
+        refuse(zeros(self, "checkpoint_interval"))
 
 
 class Jobs(Struct, frozen=True, kw_only=True):

@@ -134,6 +134,13 @@ def test_a_port_that_is_none_is_wrong_use(port: str, tmp_path: Path) -> None:
     assert "must be a port between 0 and 65535" in done.stderr
 
 
+def test_an_empty_host_is_wrong_use(tmp_path: Path) -> None:
+    done = run("serve", "--host", "", folder=tmp_path)
+
+    assert done.returncode == 2
+    assert "--host: must name an address" in done.stderr
+
+
 def test_checking_tells_who_has_a_key_and_never_which(tmp_path: Path) -> None:
     done = run("config", "check", folder=tmp_path, OPENAI_API_KEY="sk-tell-nobody", ZHIPU_API_KEY="")
 

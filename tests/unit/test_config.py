@@ -537,6 +537,44 @@ class TestFaults:
         with pytest.raises(ConfigurationError):
             Settings.from_mapping(mapping, environ={})
 
+    @pytest.mark.parametrize(
+        "key",
+        [
+            "server.header_timeout",
+            "server.body_timeout",
+            "answers.checkpoint_interval",
+            "llm.timeouts.connect",
+            "llm.timeouts.first_token",
+            "llm.timeouts.idle",
+            "llm.timeouts.total",
+            "rag.parsing.memory",
+            "rag.parsing.cpu",
+            "rag.parsing.time",
+            "rag.parsing.text",
+        ],
+    )
+    def test_what_would_be_over_before_it_begins_is_refused(self, key: str, tmp_path: Path) -> None:
+        file = a_file(tmp_path, "")
+
+        with pytest.raises(ConfigurationError, match=rf"{key}: must be (longer|more) than zero"):
+            Settings.from_file(file, environ={f"LLM_BACKEND__{key.upper().replace('.', '__')}": "0"})
+
+    @pytest.mark.parametrize("proxy", ["proxy.example.org", "10.0.0.1/8", "10.0.0.1:80", "unix:", "*", ""])
+    def test_a_proxy_that_nobody_can_be_is_refused(self, proxy: str) -> None:
+        with pytest.raises(ConfigurationError, match=r"server\.trusted_proxies\[1\]: must be an address"):
+            Settings.from_mapping({"server": {"trusted_proxies": ["127.0.0.1", proxy]}}, environ={})
+
+    @pytest.mark.parametrize("proxies", [["127.0.0.1", "::1"], ["10.0.0.0/8", "fd00::/8"], ["*"]])
+    def test_proxies_are_addresses_or_networks_or_everybody(self, proxies: list[str]) -> None:
+        settings = Settings.from_mapping({"server": {"trusted_proxies": proxies}}, environ={})
+
+        assert settings.server.trusted_proxies == tuple(proxies)
+
+    @pytest.mark.parametrize("host", ["", " "])
+    def test_an_empty_host_is_not_every_address(self, host: str) -> None:
+        with pytest.raises(ConfigurationError, match=r"server\.host: must name an address"):
+            Settings.from_mapping({"server": {"host": host}}, environ={})
+
     def test_what_cannot_be_an_object_store_is_refused(self, tmp_path: Path) -> None:
         found = faults_of(
             "object_storage: {endpoint: 'http://127.0.0.1:9000', access_key: x}\n"
