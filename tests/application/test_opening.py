@@ -28,3 +28,9 @@ async def test_what_is_given_by_keyword_is_what_is_used(settings: Settings, mode
         conversation = await backend.create_conversation(user, "Hello", "whatever")
 
     assert conversation.model == "whatever"
+
+
+@pytest.mark.parametrize("wrong", [{"data_folder": "x"}, b"config.yaml", 7, Settings])
+async def test_what_are_no_settings_is_refused_with_what_would_be(wrong: Any) -> None:
+    with pytest.raises(TypeError, match=r"takes Settings, .* Path or str, not .*; Settings\.from_mapping"):
+        await open_backend(wrong).__aenter__()

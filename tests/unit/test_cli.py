@@ -141,6 +141,27 @@ def test_an_empty_host_is_wrong_use(tmp_path: Path) -> None:
     assert "--host: must name an address" in done.stderr
 
 
+@pytest.mark.parametrize("command", [["serve", "--port", "0"], ["migrate"], ["config", "check"]])
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ('sqlite: {path: ":memory:"}', "sqlite.path: must be a file"),
+        (r'data_folder: "a\0b"', "data_folder: must not contain the character NUL"),
+        (r'jwt: {secret: "\ud83d, and at least thirty-one more bytes"}', "jwt.secret: must not contain half"),
+    ],
+)
+def test_what_nothing_can_be_kept_in_is_refused_by_its_key(
+    command: list[str], text: str, fault: str, tmp_path: Path
+) -> None:
+    (tmp_path / "config.yaml").write_text(text, encoding="utf-8")
+
+    done = run(*command, folder=tmp_path)
+
+    assert done.returncode == 2, done.stderr
+    assert f"line 1: {fault}" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_checking_tells_who_has_a_key_and_never_which(tmp_path: Path) -> None:
     done = run("config", "check", folder=tmp_path, OPENAI_API_KEY="sk-tell-nobody", ZHIPU_API_KEY="")
 
