@@ -4,16 +4,20 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
+from typing import TypeVar
 
 from msgspec.structs import replace
 
-from llm_backend.config import ConfigurationError, Provider, Settings
+from llm_backend.config import ConfigurationError, Fault, Provider, Settings
 from llm_backend.config.trees import without_overrides
-from llm_backend.config.values import read_port
+from llm_backend.config.values import read_count, read_port
 from llm_backend.domain.errors import DomainError
 from llm_backend.sparing import hidden
+
+ValueT = TypeVar("ValueT")
 
 DONE, FAILED, WRONG_CONFIGURATION = 0, 1, 2
 EXAMPLES = """\
@@ -79,6 +83,10 @@ def _reindex(given: argparse.Namespace) -> None:
 
 
 def _rotate_keys(given: argparse.Namespace) -> None:
+    if given.now and not given.drop_old:
+        given.misused("--now goes with --drop-old: alone it would make a new key")
+    if given.tokens and given.seal_only:
+        given.misused("--tokens and --seal-only exclude each other: no secret is sealed with the key of tokens")
     settings = _settings(given)
     from llm_backend import bootstrap
 
@@ -96,7 +104,9 @@ def _migrate_store(given: argparse.Namespace) -> None:
 
 def _settings_of(file: Path) -> Settings:
     """The file alone: what goes over a configuration from outside would go over both, and make them the same."""
-    return Settings.from_file(file, environ=without_overrides(os.environ))
+    settings = Settings.from_file(file, environ=without_overrides(os.environ))
+    _refuse_file_as_folder(settings)
+    return settings
 
 
 def _backup(given: argparse.Namespace) -> None:
@@ -183,10 +193,20 @@ def _key_of(provider: Provider) -> str:
 def _settings(given: argparse.Namespace) -> Settings:
     """The file that was named, or what is found; the options of the command go before both."""
     settings = Settings.from_file(given.config) if given.config else Settings.from_environment()
+    _refuse_file_as_folder(settings)
     for notice in settings.notices():
         print(f"warning: {notice}", file=sys.stderr)
     named = {key: value for key in ("host", "port") if (value := getattr(given, key, None)) is not None}
     return replace(settings, server=replace(settings.server, **named)) if named else settings
+
+
+def _refuse_file_as_folder(settings: Settings) -> None:
+    """Raises `ConfigurationError` where no folder can be made, which who only looks would never notice."""
+    folder = settings.data_folder.absolute()
+    with suppress(PermissionError):  # of somebody else, who alone can tell
+        there = next(place for place in (folder, *folder.parents) if place.exists())
+        if not there.is_dir():
+            raise ConfigurationError([Fault(path="data_folder", message=f"must be a folder, and {there} is a file")])
 
 
 def _complain(error: Exception, status: int) -> int:
@@ -206,14 +226,18 @@ def _parser() -> argparse.ArgumentParser:
     configured = _configured()
 
     serve = commands.add_parser("serve", parents=[configured], help="serve the API over HTTP")
-    serve.add_argument("--host", type=_host, help="address to listen on, in place of server.host")
-    serve.add_argument("--port", type=_port, help="port to listen on, in place of server.port; 0 takes a free one")
+    serve.add_argument("--host", type=_told(_host), help="address to listen on, in place of server.host")
+    serve.add_argument(
+        "--port", type=_told(read_port), help="port to listen on, in place of server.port; 0 takes a free one"
+    )
     serve.set_defaults(run=_serve)
 
     worker = commands.add_parser(
         "worker", parents=[configured], help="do the jobs of servers that share a PostgreSQL, without HTTP"
     )
-    worker.add_argument("--concurrency", type=int, metavar="N", help="jobs at a time, in place of jobs.concurrency")
+    worker.add_argument(
+        "--concurrency", type=_told(read_count), metavar="N", help="jobs at a time, in place of jobs.concurrency"
+    )
     worker.set_defaults(run=_work)
 
     migrate = commands.add_parser("migrate", parents=[configured], help="bring the database to the current schema")
@@ -232,7 +256,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     rotate.add_argument("--tokens", action="store_true", help="the key that signs tokens, instead")
     _add_ways_to_rotate(rotate)
-    rotate.set_defaults(run=_rotate_keys)
+    rotate.set_defaults(run=_rotate_keys, misused=rotate.error)
 
     _add_models(commands.add_parser, configured)
     _add_moves(commands.add_parser, configured)
@@ -350,15 +374,20 @@ def _configured() -> argparse.ArgumentParser:
 
 def _host(text: str) -> str:
     if not text.strip():  # a variable that is not set, which would be every address there is
-        raise argparse.ArgumentTypeError("must name an address, such as 127.0.0.1")
+        raise ValueError("must name an address, such as 127.0.0.1")
     return text
 
 
-def _port(text: str) -> int:
-    try:
-        return read_port(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
+def _told(read: Callable[[str], ValueT]) -> Callable[[str], ValueT]:
+    """The same with its own message, in place of that of argparse."""
+
+    def reading(text: str) -> ValueT:
+        try:
+            return read(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
+
+    return reading
 
 
 class _Version(argparse.Action):
