@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import timedelta
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Final, Literal
 from urllib.parse import urlsplit
@@ -64,7 +64,7 @@ class Server(Section, frozen=True, kw_only=True):
 def _is_network(text: str) -> bool:
     """As uvicorn reads it, to whom anything else is the name of a socket, which no proxy ever has."""
     try:
-        ip_network(text)
+        (ip_network if "/" in text else ip_address)(text)
     except ValueError:
         return False
     return True

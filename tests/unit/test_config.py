@@ -569,7 +569,7 @@ class TestFaults:
         with pytest.raises(ConfigurationError, match=r"server\.trusted_proxies\[1\]: must be an address"):
             Settings.from_mapping({"server": {"trusted_proxies": ["127.0.0.1", proxy]}}, environ={})
 
-    @pytest.mark.parametrize("proxies", [["127.0.0.1", "::1"], ["10.0.0.0/8", "fd00::/8"], ["*"]])
+    @pytest.mark.parametrize("proxies", [["127.0.0.1", "::1"], ["10.0.0.0/8", "fd00::/8"], ["fe80::1%eth0"], ["*"]])
     def test_proxies_are_addresses_or_networks_or_everybody(self, proxies: list[str]) -> None:
         settings = Settings.from_mapping({"server": {"trusted_proxies": proxies}}, environ={})
 
