@@ -70,6 +70,7 @@ def _migrate(given: argparse.Namespace) -> int:
     from llm_backend import bootstrap
 
     if given.check:
+        _refuse_file_as_folder(settings)
         return DONE if bootstrap.check_migrations(settings) else FAILED
     bootstrap.migrate(settings)
     return DONE
@@ -104,9 +105,7 @@ def _migrate_store(given: argparse.Namespace) -> None:
 
 def _settings_of(file: Path) -> Settings:
     """The file alone: what goes over a configuration from outside would go over both, and make them the same."""
-    settings = Settings.from_file(file, environ=without_overrides(os.environ))
-    _refuse_file_as_folder(settings)
-    return settings
+    return Settings.from_file(file, environ=without_overrides(os.environ))
 
 
 def _backup(given: argparse.Namespace) -> None:
@@ -176,6 +175,7 @@ def _evaluate(given: argparse.Namespace) -> None:
 
 def _check(given: argparse.Namespace) -> None:
     settings = _settings(given)
+    _refuse_file_as_folder(settings)
     print("The configuration is fine.")
     database = f"PostgreSQL at {settings.database.place}" if settings.database.url else settings.database_file
     print(f"  database   {database}")
@@ -193,7 +193,6 @@ def _key_of(provider: Provider) -> str:
 def _settings(given: argparse.Namespace) -> Settings:
     """The file that was named, or what is found; the options of the command go before both."""
     settings = Settings.from_file(given.config) if given.config else Settings.from_environment()
-    _refuse_file_as_folder(settings)
     for notice in settings.notices():
         print(f"warning: {notice}", file=sys.stderr)
     named = {key: value for key in ("host", "port") if (value := getattr(given, key, None)) is not None}
@@ -201,7 +200,7 @@ def _settings(given: argparse.Namespace) -> Settings:
 
 
 def _refuse_file_as_folder(settings: Settings) -> None:
-    """Raises `ConfigurationError` where no folder can be made, which who only looks would never notice."""
+    """For commands that only look: others notice when they make it. Raises `ConfigurationError`."""
     folder = settings.data_folder.absolute()
     with suppress(PermissionError):  # of somebody else, who alone can tell
         there = next(place for place in (folder, *folder.parents) if place.exists())

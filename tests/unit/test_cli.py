@@ -162,7 +162,7 @@ def test_what_nothing_can_be_kept_in_is_refused_by_its_key(
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("command", [["config", "check"], ["migrate", "--check"], ["migrate"]])
+@pytest.mark.parametrize("command", [["config", "check"], ["migrate", "--check"]])
 @pytest.mark.parametrize("folder", ["data", "data/within"])
 def test_a_file_in_place_of_the_data_folder_is_told(command: list[str], folder: str, tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text(f"data_folder: {folder}", encoding="utf-8")
