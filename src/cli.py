@@ -4,16 +4,20 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
+from typing import TypeVar
 
 from msgspec.structs import replace
 
-from llm_backend.config import ConfigurationError, Provider, Settings
+from llm_backend.config import ConfigurationError, Fault, Provider, Settings
 from llm_backend.config.trees import without_overrides
-from llm_backend.config.values import read_port
+from llm_backend.config.values import read_count, read_port
 from llm_backend.domain.errors import DomainError
 from llm_backend.sparing import hidden
+
+ValueT = TypeVar("ValueT")
 
 DONE, FAILED, WRONG_CONFIGURATION = 0, 1, 2
 EXAMPLES = """\
@@ -66,6 +70,7 @@ def _migrate(given: argparse.Namespace) -> int:
     from llm_backend import bootstrap
 
     if given.check:
+        _refuse_file_as_folder(settings)
         return DONE if bootstrap.check_migrations(settings) else FAILED
     bootstrap.migrate(settings)
     return DONE
@@ -79,6 +84,10 @@ def _reindex(given: argparse.Namespace) -> None:
 
 
 def _rotate_keys(given: argparse.Namespace) -> None:
+    if given.now and not given.drop_old:
+        given.misused("--now goes with --drop-old: alone it would make a new key")
+    if given.tokens and given.seal_only:
+        given.misused("--tokens and --seal-only exclude each other: no secret is sealed with the key of tokens")
     settings = _settings(given)
     from llm_backend import bootstrap
 
@@ -166,6 +175,7 @@ def _evaluate(given: argparse.Namespace) -> None:
 
 def _check(given: argparse.Namespace) -> None:
     settings = _settings(given)
+    _refuse_file_as_folder(settings)
     print("The configuration is fine.")
     database = f"PostgreSQL at {settings.database.place}" if settings.database.url else settings.database_file
     print(f"  database   {database}")
@@ -189,6 +199,15 @@ def _settings(given: argparse.Namespace) -> Settings:
     return replace(settings, server=replace(settings.server, **named)) if named else settings
 
 
+def _refuse_file_as_folder(settings: Settings) -> None:
+    """For commands that only look: others notice when they make it. Raises `ConfigurationError`."""
+    folder = settings.data_folder.absolute()
+    with suppress(PermissionError):  # of somebody else, who alone can tell
+        there = next(place for place in (folder, *folder.parents) if place.exists())
+        if not there.is_dir():
+            raise ConfigurationError([Fault(path="data_folder", message=f"must be a folder, and {there} is a file")])
+
+
 def _complain(error: Exception, status: int) -> int:
     print(f"llm-backend: {error}", file=sys.stderr)
     return status
@@ -206,14 +225,18 @@ def _parser() -> argparse.ArgumentParser:
     configured = _configured()
 
     serve = commands.add_parser("serve", parents=[configured], help="serve the API over HTTP")
-    serve.add_argument("--host", help="address to listen on, in place of server.host")
-    serve.add_argument("--port", type=_port, help="port to listen on, in place of server.port; 0 takes a free one")
+    serve.add_argument("--host", type=_told(_host), help="address to listen on, in place of server.host")
+    serve.add_argument(
+        "--port", type=_told(read_port), help="port to listen on, in place of server.port; 0 takes a free one"
+    )
     serve.set_defaults(run=_serve)
 
     worker = commands.add_parser(
         "worker", parents=[configured], help="do the jobs of servers that share a PostgreSQL, without HTTP"
     )
-    worker.add_argument("--concurrency", type=int, metavar="N", help="jobs at a time, in place of jobs.concurrency")
+    worker.add_argument(
+        "--concurrency", type=_told(read_count), metavar="N", help="jobs at a time, in place of jobs.concurrency"
+    )
     worker.set_defaults(run=_work)
 
     migrate = commands.add_parser("migrate", parents=[configured], help="bring the database to the current schema")
@@ -232,7 +255,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     rotate.add_argument("--tokens", action="store_true", help="the key that signs tokens, instead")
     _add_ways_to_rotate(rotate)
-    rotate.set_defaults(run=_rotate_keys)
+    rotate.set_defaults(run=_rotate_keys, misused=rotate.error)
 
     _add_models(commands.add_parser, configured)
     _add_moves(commands.add_parser, configured)
@@ -348,11 +371,22 @@ def _configured() -> argparse.ArgumentParser:
     return parser
 
 
-def _port(text: str) -> int:
-    try:
-        return read_port(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
+def _host(text: str) -> str:
+    if not text.strip():  # a variable that is not set, which would be every address there is
+        raise ValueError("must name an address, such as 127.0.0.1")
+    return text
+
+
+def _told(read: Callable[[str], ValueT]) -> Callable[[str], ValueT]:
+    """The same with its own message, in place of that of argparse."""
+
+    def reading(text: str) -> ValueT:
+        try:
+            return read(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
+
+    return reading
 
 
 class _Version(argparse.Action):

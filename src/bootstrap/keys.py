@@ -3,14 +3,14 @@
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from llm_backend.application.api_keys import CreateApiKey, DeleteApiKey, ListApiKeys
 from llm_backend.application.ports.store import Store
 from llm_backend.bootstrap.databases import open_store_beside_servers
 from llm_backend.config import Settings
 from llm_backend.domain.api_keys import ApiKey, Scope
-from llm_backend.domain.errors import Invalid, UserNotFound
+from llm_backend.domain.errors import Invalid, InvalidKeyExpiry, UserNotFound
 from llm_backend.domain.ids import ApiKeyId
 from llm_backend.domain.users import Session, User
 from llm_backend.infrastructure.security.ids import RandomIds, SystemClock
@@ -75,8 +75,8 @@ def _session(user: User, now: datetime) -> Session:
 def _in_days(now: datetime, days: int) -> datetime:
     try:
         return now + timedelta(days=days)
-    except OverflowError:
-        return datetime.max.replace(tzinfo=UTC)
+    except OverflowError as error:
+        raise InvalidKeyExpiry("A key must end before the year 10000; without --days it never does") from error
 
 
 def _scope(name: str) -> Scope:

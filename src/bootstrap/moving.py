@@ -25,12 +25,21 @@ class StoresDiffer(Conflict):
     default_message = "The two stores are not the same"
 
 
+class SamePlace(Conflict):
+    """There is nowhere to go."""
+
+    code = "same_place"
+    default_message = "Both configurations name the same database"
+
+
 async def migrate_store(source: Settings, target: Settings) -> None:
     """Copy everything and compare it. May be cut off anywhere and started again.
 
     The passage index is not among it: it is made from what has been copied, which is right for every pair of
     places, and takes no longer than copying it.
     """
+    if databases.place_of(source) == databases.place_of(target):
+        raise SamePlace(f"Both configurations name {databases.place_of(source)}: there is nothing to move")
     async with AsyncExitStack() as stack:
         take(stack, source, target)
         await refuse_if_old(source)

@@ -25,6 +25,7 @@ from llm_backend.infrastructure.files.scratch import Scratch
 HOUSEKEEPING = timedelta(minutes=5)
 KEY_USES = timedelta(seconds=30)
 USAGE = timedelta(seconds=1)  # how much of it a process may lose that is killed
+_OTHER_WAYS = "Settings.from_mapping() makes them of a dict"
 
 
 @asynccontextmanager
@@ -76,7 +77,13 @@ def _check_names(ports: Mapping[str, object]) -> None:
         raise TypeError(f"open_backend() got an unexpected keyword {names}; ports are: {', '.join(known)}")
 
 
-def _read(settings: Settings | Path | str | None) -> Settings:
+def _read(settings: object) -> Settings:
+    """Raises `TypeError` as well, for who has no type checker."""
     if settings is None:
         return Settings.from_environment()
-    return settings if isinstance(settings, Settings) else Settings.from_file(settings)
+    if isinstance(settings, Settings):
+        return settings
+    if isinstance(settings, Path | str):
+        return Settings.from_file(settings)
+    kind = type(settings).__name__
+    raise TypeError(f"open_backend() takes Settings, or the path of a file as Path or str, not {kind}; {_OTHER_WAYS}")

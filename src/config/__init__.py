@@ -5,6 +5,7 @@ from llm_backend.config.models import EmbeddingModel, Llm, OnnxFiles, Parsing, P
 from llm_backend.config.sections import Answers, Database, Jwt, Limits, Log, ObjectStorage, Redis, Server, Sqlite
 from llm_backend.config.settings import Settings
 from llm_backend.config.values import Port, Size
+from llm_backend.domain.secrets import Secret
 
 __all__ = [
     "Answers",
@@ -23,6 +24,7 @@ __all__ = [
     "Provider",
     "Rag",
     "Redis",
+    "Secret",
     "Server",
     "Settings",
     "Size",

@@ -1,6 +1,6 @@
 """What is wrong with a configuration, told all at once."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 
@@ -34,3 +34,10 @@ def refuse(faults: Iterable[tuple[str, str]]) -> None:
     found = [Fault(path=key, message=message) for key, message in faults]
     if found:
         raise ConfigurationError(found)
+
+
+def zeros(section: object, *keys: str, message: str = "must be longer than zero") -> Iterator[tuple[str, str]]:
+    """A pair for `refuse` for each key that is zero."""
+    for key in keys:
+        if not getattr(section, key):
+            yield key, message

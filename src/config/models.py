@@ -6,9 +6,10 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Final, Literal
 
-from msgspec import Struct, field
+from msgspec import field
 
-from llm_backend.config.faults import refuse
+from llm_backend.config.checking import Section
+from llm_backend.config.faults import zeros
 from llm_backend.config.reading import ApiKey, EmbeddingKey, read_struct
 from llm_backend.config.trees import tree_of_mapping
 from llm_backend.config.values import Size
@@ -27,7 +28,7 @@ SHORTEST_CONTEXT: Final = 200  # tokens
 _MIB: Final = 1024 * 1024
 
 
-class Provider(Struct, frozen=True, kw_only=True):
+class Provider(Section, frozen=True, kw_only=True):
     """A server of language models, or the built-in demonstration."""
 
     name: str
@@ -45,9 +46,6 @@ class Provider(Struct, frozen=True, kw_only=True):
     """False for servers that ask for none, as Ollama does: conversations then need no key of their own."""
     context_window: int = 32_768
     """Tokens that a question, its history and the answer may have together."""
-
-    def __post_init__(self) -> None:
-        refuse(self._faults())
 
     def _faults(self) -> Iterator[tuple[str, str]]:
         if not self.models:
@@ -68,7 +66,7 @@ class Provider(Struct, frozen=True, kw_only=True):
         return self is other or (weighted and set(self.models) == set(other.models))
 
 
-class Timeouts(Struct, frozen=True, kw_only=True):
+class Timeouts(Section, frozen=True, kw_only=True):
     """How long a provider may take; what takes longer ends the answer."""
 
     connect: timedelta = timedelta(seconds=10)
@@ -76,8 +74,11 @@ class Timeouts(Struct, frozen=True, kw_only=True):
     idle: timedelta = timedelta(seconds=60)
     total: timedelta = timedelta(minutes=30)
 
+    def _faults(self) -> Iterator[tuple[str, str]]:
+        yield from zeros(self, "connect", "first_token", "idle", "total")
 
-class Breaker(Struct, frozen=True, kw_only=True):
+
+class Breaker(Section, frozen=True, kw_only=True):
     """When a provider that fails is left alone for a while."""
 
     failures: int | None = 5
@@ -85,12 +86,12 @@ class Breaker(Struct, frozen=True, kw_only=True):
     cool_down: timedelta = timedelta(seconds=30)
     """Or longer, up to fifteen minutes, if the provider asks for it; then one request is let through on trial."""
 
-    def __post_init__(self) -> None:
-        wrong = self.failures is not None and self.failures < 1
-        refuse([("failures", "must be at least 1, or null")] if wrong else [])
+    def _faults(self) -> Iterator[tuple[str, str]]:
+        if self.failures is not None and self.failures < 1:
+            yield "failures", "must be at least 1, or null"
 
 
-class ModelPrice(Struct, frozen=True, kw_only=True):
+class ModelPrice(Section, frozen=True, kw_only=True):
     """What a million tokens cost, in whatever currency: asked (`prompt`) and answered (`completion`).
 
     `cached` is the price of those asked that the provider says it had read before; without it, that of the others.
@@ -102,10 +103,11 @@ class ModelPrice(Struct, frozen=True, kw_only=True):
     completion: float = 0.0
     cached: float | None = None
 
-    def __post_init__(self) -> None:
+    def _faults(self) -> Iterator[tuple[str, str]]:
         given = {"prompt": self.prompt, "completion": self.completion, "cached": self.cached or 0.0}
-        wrong = [key for key, price in given.items() if not 0 <= price < MOST_EXPENSIVE]
-        refuse([(key, f"must be at least 0 and below {MOST_EXPENSIVE}") for key in wrong])
+        for key, price in given.items():
+            if not 0 <= price < MOST_EXPENSIVE:
+                yield key, f"must be at least 0 and below {MOST_EXPENSIVE}"
 
 
 # Part of every configuration that names no providers of its own. Written as in a file, so that keys come from the
@@ -143,7 +145,7 @@ def _default_providers() -> tuple[Provider, ...]:
     return read_struct(Llm, tree_of_mapping({"providers": DEFAULT_PROVIDERS}), {}, source="The default").providers
 
 
-class Llm(Struct, frozen=True, kw_only=True):
+class Llm(Section, frozen=True, kw_only=True):
     """Who answers."""
 
     providers: tuple[Provider, ...] = field(default_factory=_default_providers)
@@ -159,9 +161,6 @@ class Llm(Struct, frozen=True, kw_only=True):
     aliases: dict[str, str] = field(default_factory=dict)
     """Other names of models under `/v1`: `{fast: gpt-4o-mini}`."""
     prices: tuple[ModelPrice, ...] = ()
-
-    def __post_init__(self) -> None:
-        refuse(self._faults())
 
     def _faults(self) -> Iterator[tuple[str, str]]:
         yield from _repeated("providers", [provider.name for provider in self.providers])
@@ -182,7 +181,7 @@ class Llm(Struct, frozen=True, kw_only=True):
         return None
 
 
-class OnnxFiles(Struct, frozen=True, kw_only=True):
+class OnnxFiles(Section, frozen=True, kw_only=True):
     """What of a repository on a model hub makes up a local model, and how it is run."""
 
     revision: str = "main"
@@ -197,9 +196,6 @@ class OnnxFiles(Struct, frozen=True, kw_only=True):
     """Whether all tokens speak for a text, or the first; models with their pooling built in do not care."""
     max_tokens: int = 512
 
-    def __post_init__(self) -> None:
-        refuse(self._faults())
-
     def _faults(self) -> Iterator[tuple[str, str]]:
         for key, names in (("model", [self.model]), ("tokenizer", [self.tokenizer]), ("others", self.others)):
             if any(not _FILE.fullmatch(name) or ".." in name for name in names):
@@ -210,7 +206,7 @@ class OnnxFiles(Struct, frozen=True, kw_only=True):
             yield "max_tokens", "must be at least 8"
 
 
-class EmbeddingModel(Struct, frozen=True, kw_only=True):
+class EmbeddingModel(Section, frozen=True, kw_only=True):
     """A model behind an OpenAI-compatible `/embeddings`, of an Ollama server, or in this process."""
 
     name: str
@@ -231,9 +227,6 @@ class EmbeddingModel(Struct, frozen=True, kw_only=True):
     """The same before passages, such as `passage: `."""
     onnx: OnnxFiles = OnnxFiles()
 
-    def __post_init__(self) -> None:
-        refuse(self._faults())
-
     def _faults(self) -> Iterator[tuple[str, str]]:
         if self.kind != "local":
             yield from _url_faults(self.base_url)
@@ -251,7 +244,7 @@ class EmbeddingModel(Struct, frozen=True, kw_only=True):
         return self.api_key is not None and not self.api_key.reveal()
 
 
-class Reranker(Struct, frozen=True, kw_only=True):
+class Reranker(Section, frozen=True, kw_only=True):
     """A model behind a `/rerank`, which puts what a search has found into a better order."""
 
     kind: Literal["jina", "cohere", "tei"]
@@ -265,20 +258,16 @@ class Reranker(Struct, frozen=True, kw_only=True):
     timeout: timedelta = timedelta(seconds=5)
     """After that, the order of the search stays."""
 
-    def __post_init__(self) -> None:
-        refuse(self._faults())
-
     def _faults(self) -> Iterator[tuple[str, str]]:
         yield from _url_faults(self.base_url)
         if self.kind != "tei" and not self.model:
             yield "model", "is missing"
         if not 1 <= self.depth <= 200:
             yield "depth", "must be 1 to 200"
-        if not self.timeout:
-            yield "timeout", "must be longer than zero"
+        yield from zeros(self, "timeout")
 
 
-class Parsing(Struct, frozen=True, kw_only=True):
+class Parsing(Section, frozen=True, kw_only=True):
     """What reading one document may cost, in a process of its own."""
 
     memory: Size = Size(600 * _MIB)
@@ -290,8 +279,10 @@ class Parsing(Struct, frozen=True, kw_only=True):
     processes: int = 2
     """Documents that are read at the same time."""
 
-    def __post_init__(self) -> None:
-        refuse([("processes", "must be at least 1")] if self.processes < 1 else [])
+    def _faults(self) -> Iterator[tuple[str, str]]:
+        yield from zeros(self, "cpu", "time")
+        yield from zeros(self, "memory", "text", message="must be more than zero")
+        yield from zeros(self, "processes", message="must be at least 1")
 
 
 def _default_embedding_models() -> tuple[EmbeddingModel, ...]:
@@ -299,7 +290,7 @@ def _default_embedding_models() -> tuple[EmbeddingModel, ...]:
     return read_struct(Rag, tree, {}, source="The default").embedding_models
 
 
-class Rag(Struct, frozen=True, kw_only=True):
+class Rag(Section, frozen=True, kw_only=True):
     """How documents are read, found and used."""
 
     service_addr: str | None = None
@@ -335,9 +326,6 @@ class Rag(Struct, frozen=True, kw_only=True):
     """After which the question is searched for as it is."""
     parsing: Parsing = Parsing()
 
-    def __post_init__(self) -> None:
-        refuse(self._faults())
-
     def _faults(self) -> Iterator[tuple[str, str]]:
         if "://" in (self.lancedb_uri or "") and not S3_PLACE.fullmatch(self.lancedb_uri or ""):
             yield "lancedb_uri", "must be a folder, or s3://bucket/prefix with a bucket of at least 3 characters"
@@ -350,8 +338,7 @@ class Rag(Struct, frozen=True, kw_only=True):
         yield from (("model_hub", fault) for _, fault in _url_faults(self.model_hub))
         if self.context_tokens < SHORTEST_CONTEXT:
             yield "context_tokens", f"must be at least {SHORTEST_CONTEXT}"
-        if not self.rewrite_timeout:
-            yield "rewrite_timeout", "must be longer than zero"
+        yield from zeros(self, "rewrite_timeout")
         names = [LEXICAL_MODEL, *(model.name for model in self.embedding_models)]
         yield from _repeated("embedding_models", names)
         if self.default_embedding_model not in names:

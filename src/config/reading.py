@@ -23,6 +23,7 @@ from llm_backend.config.trees import Tree, tree_of_text
 from llm_backend.config.values import (
     Port,
     Size,
+    fault_of_text,
     read_bool,
     read_count,
     read_duration,
@@ -132,7 +133,7 @@ class _Reader:
 
     def value(self, kind: Any, tree: Tree, path: str) -> object:
         """A value of the type of a field. Raises `_Wrong` after writing down why."""
-        optional, inner, marks = _taken_apart(kind)
+        optional, inner, marks = taken_apart(kind)
         try:
             value = self._interpolated(tree.value)
         except _Unset as error:
@@ -185,10 +186,12 @@ class _Reader:
 
     def _scalar(self, kind: Any, tree: Tree, path: str) -> object:
         value = tree.value
-        if isinstance(kind, type) and kind is not int and isinstance(value, kind):
+        if isinstance(kind, type) and kind not in {int, str} and isinstance(value, kind):
             return value
         if isinstance(value, dict | list) or value is None:
             raise self._wrong(path, "must be a single value", tree)
+        if fault := fault_of_text(str(value)):
+            raise self._wrong(path, fault, tree)
         try:
             return _SCALARS[kind](str(value).lower() if isinstance(value, bool) else str(value))
         except ValueError as error:
@@ -248,7 +251,7 @@ class _Reader:
         return _Wrong(path)
 
 
-def _taken_apart(kind: Any) -> tuple[bool, Any, tuple[object, ...]]:
+def taken_apart(kind: Any) -> tuple[bool, Any, tuple[object, ...]]:
     """Whether null is allowed, the type without it, and the marks."""
     marks = get_args(kind)[1:] if get_origin(kind) is Annotated else ()
     bare = get_args(kind)[0] if get_origin(kind) is Annotated else kind

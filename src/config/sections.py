@@ -2,14 +2,14 @@
 
 from collections.abc import Iterator
 from datetime import timedelta
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Final, Literal
 from urllib.parse import urlsplit
 
-from msgspec import Struct
-
 from llm_backend.application.ports.rate_limiter import RateLimit
-from llm_backend.config.faults import refuse
+from llm_backend.config.checking import Section
+from llm_backend.config.faults import zeros
 from llm_backend.config.reading import ApiKey
 from llm_backend.config.values import Port, Size
 from llm_backend.domain.secrets import Secret
@@ -25,7 +25,7 @@ HOW_TO_MAKE_A_SECRET: Final = (
 _MIB: Final = 1024 * 1024
 
 
-class Server(Struct, frozen=True, kw_only=True):
+class Server(Section, frozen=True, kw_only=True):
     """Where and how HTTP is served."""
 
     host: str = "127.0.0.1"
@@ -37,7 +37,7 @@ class Server(Struct, frozen=True, kw_only=True):
     cors_origins: tuple[str, ...] = ()
     """Origins whose pages may call; none by default."""
     trusted_proxies: tuple[str, ...] = ()
-    """Addresses or networks whose X-Forwarded-For is believed."""
+    """Addresses or networks whose X-Forwarded-For is believed; `*` alone believes everybody."""
     header_timeout: timedelta = timedelta(seconds=10)
     """How long the head of a request may take to arrive."""
     body_timeout: timedelta = timedelta(seconds=20)
@@ -49,19 +49,28 @@ class Server(Struct, frozen=True, kw_only=True):
     shutdown_grace: timedelta = timedelta(seconds=30)
     """How long running answers and jobs may go on after SIGTERM."""
 
-    def __post_init__(self) -> None:
-        refuse(self._faults())
-
     def _faults(self) -> Iterator[tuple[str, str]]:
         for index, origin in enumerate(self.cors_origins):
             if origin != "*" and not origin.startswith(("http://", "https://")):
                 yield f"cors_origins[{index}]", "must be an origin such as https://chat.example.org"
-        for key in ("reading_timeout", "keep_alive"):
-            if not getattr(self, key):
-                yield key, "must be longer than zero"
+        for index, proxy in enumerate(self.trusted_proxies):
+            if not _is_network(proxy) and self.trusted_proxies != ("*",):
+                yield f"trusted_proxies[{index}]", "must be an address, or a network such as 10.0.0.0/8"
+        if not self.host.strip():
+            yield "host", "must name an address to listen on, such as 127.0.0.1"
+        yield from zeros(self, "header_timeout", "body_timeout", "reading_timeout", "keep_alive")
 
 
-class Log(Struct, frozen=True, kw_only=True):
+def _is_network(text: str) -> bool:
+    """As uvicorn reads it, to whom anything else is the name of a socket, which no proxy ever has."""
+    try:
+        (ip_network if "/" in text else ip_address)(text)
+    except ValueError:
+        return False
+    return True
+
+
+class Log(Section, frozen=True, kw_only=True):
     """What is written about the work. Never bodies, never secrets."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
@@ -69,7 +78,7 @@ class Log(Struct, frozen=True, kw_only=True):
     """`auto` is readable on a terminal and JSON elsewhere."""
 
 
-class Redis(Struct, frozen=True, kw_only=True):
+class Redis(Section, frozen=True, kw_only=True):
     """Where login throttles and cached summaries are shared; without an address they stay in the process.
 
     Revocations are in the database and looked at on every request, so that an outage here never revives a token.
@@ -82,9 +91,6 @@ class Redis(Struct, frozen=True, kw_only=True):
     """Whether it is a Redis Cluster."""
     password: Secret | None = None
     db: int = 0
-
-    def __post_init__(self) -> None:
-        refuse(self._faults())
 
     def _faults(self) -> Iterator[tuple[str, str]]:
         addresses = self._addresses
@@ -115,7 +121,7 @@ def _without_credentials(address: str) -> str:
     return f"{scheme}{mark}{rest.rpartition('@')[2]}"
 
 
-class Sqlite(Struct, frozen=True, kw_only=True):
+class Sqlite(Section, frozen=True, kw_only=True):
     """The embedded database. The keys about connections are the old product's and have no effect."""
 
     path: Path | None = None
@@ -125,8 +131,12 @@ class Sqlite(Struct, frozen=True, kw_only=True):
     conn_max_lifetime: timedelta | None = None
     busy_timeout: timedelta = timedelta(seconds=5)
 
+    def _faults(self) -> Iterator[tuple[str, str]]:
+        if str(self.path) == ":memory:":
+            yield "path", "must be a file: what is kept in memory is gone with each connection"
 
-class Database(Struct, frozen=True, kw_only=True):
+
+class Database(Section, frozen=True, kw_only=True):
     """A PostgreSQL server, which takes the place of SQLite."""
 
     url: Secret | None = None
@@ -141,9 +151,6 @@ class Database(Struct, frozen=True, kw_only=True):
     lock_timeout: timedelta = timedelta(seconds=5)
     """How long a row that somebody else is changing is waited for."""
 
-    def __post_init__(self) -> None:
-        refuse(self._faults())
-
     @property
     def place(self) -> str:
         """`host/name`, as it may be shown: without user and password."""
@@ -157,12 +164,10 @@ class Database(Struct, frozen=True, kw_only=True):
             yield "pool_max", "must be at least 3"
         if self.pool_min > self.pool_max:
             yield "pool_min", "must not be more than pool_max"
-        for key in ("connect_timeout", "statement_timeout", "lock_timeout"):
-            if not getattr(self, key):
-                yield key, "must be longer than zero"
+        yield from zeros(self, "connect_timeout", "statement_timeout", "lock_timeout")
 
 
-class ObjectStorage(Struct, frozen=True, kw_only=True):
+class ObjectStorage(Section, frozen=True, kw_only=True):
     """How s3://… is reached, wherever one is named; without keys, in the way of the place (a role of the machine)."""
 
     endpoint: str | None = None
@@ -172,9 +177,6 @@ class ObjectStorage(Struct, frozen=True, kw_only=True):
     secret_key: ApiKey = None
     allow_http: bool = False
     """Whether the endpoint may be spoken to without encryption."""
-
-    def __post_init__(self) -> None:
-        refuse(self._faults())
 
     def _faults(self) -> Iterator[tuple[str, str]]:
         if self.endpoint is not None:
@@ -186,7 +188,7 @@ class ObjectStorage(Struct, frozen=True, kw_only=True):
             yield "secret_key", "and access_key go together; one of them is missing"
 
 
-class Jwt(Struct, frozen=True, kw_only=True):
+class Jwt(Section, frozen=True, kw_only=True):
     """How tokens are signed."""
 
     secret: Secret | None = None
@@ -195,16 +197,12 @@ class Jwt(Struct, frozen=True, kw_only=True):
     """Secrets of before: they sign nothing, but tokens that they signed are good until their end."""
     ttl: timedelta = timedelta(hours=24)
 
-    def __post_init__(self) -> None:
-        refuse(self._faults())
-
     def _faults(self) -> Iterator[tuple[str, str]]:
         if self.secret is not None:
             yield from _signing_secret_faults("secret", self.secret)
         for index, secret in enumerate(self.previous):
             yield from _signing_secret_faults(f"previous[{index}]", secret)
-        if not self.ttl:
-            yield "ttl", "must be longer than zero"
+        yield from zeros(self, "ttl")
 
 
 def _signing_secret_faults(key: str, secret: Secret) -> Iterator[tuple[str, str]]:
@@ -215,7 +213,7 @@ def _signing_secret_faults(key: str, secret: Secret) -> Iterator[tuple[str, str]
         yield key, f"has fewer than {SHORTEST_SECRET} bytes; {HOW_TO_MAKE_A_SECRET}"
 
 
-class Answers(Struct, frozen=True, kw_only=True):
+class Answers(Section, frozen=True, kw_only=True):
     """How running answers are kept."""
 
     checkpoint_interval: timedelta = timedelta(milliseconds=500)
@@ -223,8 +221,11 @@ class Answers(Struct, frozen=True, kw_only=True):
     kept_for: timedelta = timedelta(hours=24)
     """How long the stream of a finished answer can be read again; that of a response can as long as it is stored."""
 
+    def _faults(self) -> Iterator[tuple[str, str]]:
+        yield from zeros(self, "checkpoint_interval")
 
-class Jobs(Struct, frozen=True, kw_only=True):
+
+class Jobs(Section, frozen=True, kw_only=True):
     """How documents are read in."""
 
     concurrency: int = 8
@@ -239,9 +240,6 @@ class Jobs(Struct, frozen=True, kw_only=True):
     failures_kept_for: timedelta = timedelta(days=7)
     """How long one can ask why a document failed."""
 
-    def __post_init__(self) -> None:
-        refuse(self._faults())
-
     def _faults(self) -> Iterator[tuple[str, str]]:
         if self.concurrency < 0:
             yield "concurrency", "must not be negative"
@@ -251,7 +249,7 @@ class Jobs(Struct, frozen=True, kw_only=True):
             yield "lease", "must be at least 1s"
 
 
-class Limits(Struct, frozen=True, kw_only=True):
+class Limits(Section, frozen=True, kw_only=True):
     """What one client may take; null lifts a limit."""
 
     body: Size | None = Size(_MIB)

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from msgspec import Struct, field
+from msgspec import field
 
-from llm_backend.config.faults import refuse
+from llm_backend.config.checking import Section
 from llm_backend.config.models import DEFAULT_EMBEDDING_MODELS, DEFAULT_PROVIDERS, S3_PLACE, Llm, Rag
 from llm_backend.config.reading import read_struct, read_struct_after
 from llm_backend.config.sections import Answers, Database, Jobs, Jwt, Limits, Log, ObjectStorage, Redis, Server, Sqlite
@@ -21,7 +21,7 @@ _SECRETS_KEY = re.compile("[0-9A-Fa-f]{64}")
 _HOW_TO_MAKE_A_KEY: Final = "make one with: python3 -c 'import secrets; print(secrets.token_hex(32))'"
 
 
-class Settings(Struct, frozen=True, kw_only=True):
+class Settings(Section, frozen=True, kw_only=True):
     """Everything that can be configured. `Settings()` is the embedded profile: one process, one folder, no servers."""
 
     data_folder: Path = Path("data")
@@ -48,9 +48,6 @@ class Settings(Struct, frozen=True, kw_only=True):
     jobs: Jobs = Jobs()
     limits: Limits = Limits()
     rag: Rag = field(default_factory=Rag)
-
-    def __post_init__(self) -> None:
-        refuse(self._faults())
 
     def _faults(self) -> Iterator[tuple[str, str]]:
         for index, key in enumerate(self.secrets_keys):

@@ -89,3 +89,12 @@ def read_number(text: str) -> float:
     if not _NUMBER.fullmatch(text.removeprefix("-")) or math.isinf(number := float(text)):
         raise ValueError("must be a number")
     return number
+
+
+def fault_of_text(text: str) -> str | None:
+    """What neither file systems, databases nor headers take, and Python itself only when it is too late."""
+    if "\0" in text:
+        return "must not contain the character NUL"
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        return "must not contain half a character (a lone surrogate)"
+    return None

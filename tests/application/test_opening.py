@@ -74,3 +74,9 @@ async def test_new_databases_can_be_made_by_several_threads(tmp_path: Path) -> N
         made = await asyncio.gather(*(asyncio.to_thread(in_a_loop_of_its_own, number) for number in range(3)))
 
     assert made == [0, 0, 0]
+
+
+@pytest.mark.parametrize("wrong", [{"data_folder": "x"}, b"config.yaml", 7, Settings])
+async def test_what_are_no_settings_is_refused_with_what_would_be(wrong: Any) -> None:
+    with pytest.raises(TypeError, match=r"takes Settings, .* Path or str, not .*; Settings\.from_mapping"):
+        await open_backend(wrong).__aenter__()

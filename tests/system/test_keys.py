@@ -54,6 +54,8 @@ async def test_a_key_is_made_listed_and_killed_while_a_server_runs(backend: Back
         (["create", "--user", "nobody", "--name", "laptop"], "no user by this name"),
         (["create", "--user", "alice", "--name", "laptop", "--scope", "everything"], "'everything' is no scope"),
         (["create", "--user", "alice", "--name", "laptop", "--days", "-1"], "key"),
+        (["create", "--user", "alice", "--name", "laptop", "--days", "99999999999"], "before the year 10000"),
+        (["create", "--user", "alice", "--name", "laptop", "--days", "3000000"], "before the year 10000"),
         (["create", "--user", "alice", "--name", ""], "name"),
         (["list", "--user", "nobody"], "no user by this name"),
         (["delete", "--user", "alice", "no-such-key"], "key"),

@@ -134,6 +134,57 @@ def test_a_port_that_is_none_is_wrong_use(port: str, tmp_path: Path) -> None:
     assert "must be a port between 0 and 65535" in done.stderr
 
 
+def test_an_empty_host_is_wrong_use(tmp_path: Path) -> None:
+    done = run("serve", "--host", "", folder=tmp_path)
+
+    assert done.returncode == 2
+    assert "--host: must name an address" in done.stderr
+
+
+@pytest.mark.parametrize("command", [["serve", "--port", "0"], ["migrate"], ["config", "check"]])
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ('sqlite: {path: ":memory:"}', "sqlite.path: must be a file"),
+        (r'data_folder: "a\0b"', "data_folder: must not contain the character NUL"),
+        (r'jwt: {secret: "\ud83d, and at least thirty-one more bytes"}', "jwt.secret: must not contain half"),
+    ],
+)
+def test_what_nothing_can_be_kept_in_is_refused_by_its_key(
+    command: list[str], text: str, fault: str, tmp_path: Path
+) -> None:
+    (tmp_path / "config.yaml").write_text(text, encoding="utf-8")
+
+    done = run(*command, folder=tmp_path)
+
+    assert done.returncode == 2, done.stderr
+    assert f"line 1: {fault}" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("command", [["config", "check"], ["migrate", "--check"]])
+@pytest.mark.parametrize("folder", ["data", "data/within"])
+def test_a_file_in_place_of_the_data_folder_is_told(command: list[str], folder: str, tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text(f"data_folder: {folder}", encoding="utf-8")
+    (tmp_path / "data").touch()
+
+    done = run(*command, folder=tmp_path)
+
+    assert done.returncode == 2
+    assert f"data_folder: must be a folder, and {tmp_path / 'data'} is a file" in done.stderr
+    assert done.stdout == ""
+
+
+def test_a_store_is_not_moved_to_where_it_is(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").touch()
+    run("migrate", folder=tmp_path)
+
+    done = run("migrate-store", "--from", "config.yaml", "--to", "config.yaml", folder=tmp_path)
+
+    assert done.returncode == 1
+    assert f"Both configurations name SQLite at {tmp_path / 'data' / 'llm_backend.db'}" in done.stderr
+
+
 def test_checking_tells_who_has_a_key_and_never_which(tmp_path: Path) -> None:
     done = run("config", "check", folder=tmp_path, OPENAI_API_KEY="sk-tell-nobody", ZHIPU_API_KEY="")
 
@@ -182,6 +233,13 @@ def test_a_worker_that_would_do_nothing_does_not_start(options: list[str], tmp_p
     assert "tell-nobody" not in done.stderr
 
 
+def test_a_worker_of_less_than_no_jobs_is_wrong_use(tmp_path: Path) -> None:
+    done = run("worker", "--concurrency", "-1", folder=tmp_path)
+
+    assert done.returncode == 2
+    assert "argument --concurrency: must be a whole number, not negative" in done.stderr
+
+
 def test_a_database_server_that_is_not_there_ends_a_command_without_a_traceback(tmp_path: Path) -> None:
     url = "postgresql+asyncpg://me:tell-nobody@127.0.0.1:1/chats"
 
@@ -220,6 +278,22 @@ def test_a_key_that_may_still_be_needed_is_kept_and_the_command_fails(tmp_path: 
 
     assert done.returncode == 1
     assert "too new to drop the old ones: try again in" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (["--now"], "--now goes with --drop-old"),
+        (["--now", "--seal-only"], "--now goes with --drop-old"),
+        (["--tokens", "--seal-only"], "--tokens and --seal-only exclude each other"),
+    ],
+)
+def test_a_rotation_that_makes_no_sense_is_wrong_use(options: list[str], complaint: str, tmp_path: Path) -> None:
+    done = run("rotate-keys", *options, folder=tmp_path)
+
+    assert done.returncode == 2
+    assert complaint in done.stderr
+    assert not (tmp_path / "data").exists()
 
 
 def test_keys_of_the_configuration_are_not_made_but_used(tmp_path: Path) -> None:

@@ -1,9 +1,12 @@
 """Settings from files, mappings, the environment and plain Python."""
 
+import os
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
+from msgspec import Struct
 
 from llm_backend.application.ports.rate_limiter import RateLimit
 from llm_backend.config import (
@@ -11,15 +14,17 @@ from llm_backend.config import (
     Database,
     Jwt,
     Limits,
+    Llm,
     ObjectStorage,
     Port,
     Provider,
+    Rag,
     Redis,
+    Secret,
     Server,
     Settings,
 )
 from llm_backend.config.models import ModelPrice
-from llm_backend.domain.secrets import Secret
 
 REPOSITORY = Path(__file__).parents[2]
 A_SECRET = "not-published-and-longer-than-thirty-two-bytes"
@@ -537,6 +542,78 @@ class TestFaults:
         with pytest.raises(ConfigurationError):
             Settings.from_mapping(mapping, environ={})
 
+    @pytest.mark.parametrize(
+        "key",
+        [
+            "server.header_timeout",
+            "server.body_timeout",
+            "answers.checkpoint_interval",
+            "llm.timeouts.connect",
+            "llm.timeouts.first_token",
+            "llm.timeouts.idle",
+            "llm.timeouts.total",
+            "rag.parsing.memory",
+            "rag.parsing.cpu",
+            "rag.parsing.time",
+            "rag.parsing.text",
+        ],
+    )
+    def test_what_would_be_over_before_it_begins_is_refused(self, key: str, tmp_path: Path) -> None:
+        file = a_file(tmp_path, "")
+
+        with pytest.raises(ConfigurationError, match=rf"{key}: must be (longer|more) than zero"):
+            Settings.from_file(file, environ={f"LLM_BACKEND__{key.upper().replace('.', '__')}": "0"})
+
+    @pytest.mark.parametrize("proxy", ["proxy.example.org", "10.0.0.1/8", "10.0.0.1:80", "unix:", "*", ""])
+    def test_a_proxy_that_nobody_can_be_is_refused(self, proxy: str) -> None:
+        with pytest.raises(ConfigurationError, match=r"server\.trusted_proxies\[1\]: must be an address"):
+            Settings.from_mapping({"server": {"trusted_proxies": ["127.0.0.1", proxy]}}, environ={})
+
+    @pytest.mark.parametrize("proxies", [["127.0.0.1", "::1"], ["10.0.0.0/8", "fd00::/8"], ["fe80::1%eth0"], ["*"]])
+    def test_proxies_are_addresses_or_networks_or_everybody(self, proxies: list[str]) -> None:
+        settings = Settings.from_mapping({"server": {"trusted_proxies": proxies}}, environ={})
+
+        assert settings.server.trusted_proxies == tuple(proxies)
+
+    @pytest.mark.parametrize("host", ["", " "])
+    def test_an_empty_host_is_not_every_address(self, host: str) -> None:
+        with pytest.raises(ConfigurationError, match=r"server\.host: must name an address"):
+            Settings.from_mapping({"server": {"host": host}}, environ={})
+
+    @pytest.mark.parametrize("path", [":memory:", "./:memory:"])
+    def test_a_database_in_memory_is_none(self, path: str, tmp_path: Path) -> None:
+        assert faults_of(f"sqlite: {{path: '{path}'}}", tmp_path)["sqlite.path"].startswith("line 1: must be a file")
+
+    @pytest.mark.parametrize(
+        ("key", "text"),
+        [
+            ("data_folder", 'data_folder: "{}"'),
+            ("originals_uri", 'originals_uri: "{}"'),
+            ("jwt.secret", 'jwt: {{secret: "{}and-all-the-rest-of-a-secret-that-is-long"}}'),
+            ("jwt.previous[1]", 'jwt: {{previous: [not-published-and-longer-than-32-bytes, "{}"]}}'),
+            ("llm.aliases", 'llm: {{aliases: {{"{}": demo}}}}'),
+            ("llm.aliases.fast", 'llm: {{aliases: {{fast: "{}"}}}}'),
+        ],
+    )
+    @pytest.mark.parametrize("part", [r"a\0b", r"\ud83d", r"\ud83d\ude00"])
+    def test_text_that_nothing_takes_is_refused_by_its_key(
+        self, key: str, text: str, part: str, tmp_path: Path
+    ) -> None:
+        found = faults_of(text.format(part), tmp_path)
+
+        assert list(found) == [key]
+        assert "line 1" in found[key]
+        assert "must not contain" in found[key]
+
+    def test_text_that_nothing_takes_is_refused_from_the_environment_as_well(self, tmp_path: Path) -> None:
+        environ = {"LLM_BACKEND__DATA_FOLDER": os.fsdecode(b"not-utf-8-\xff"), "NAME": "\udcff"}
+        file = a_file(tmp_path, "server: {host: '${NAME}'}")
+
+        with pytest.raises(ConfigurationError, match="2 faults") as caught:
+            Settings.from_file(file, environ=environ)
+
+        assert [fault.path for fault in caught.value.faults] == ["data_folder", "server.host"]
+
     def test_what_cannot_be_an_object_store_is_refused(self, tmp_path: Path) -> None:
         found = faults_of(
             "object_storage: {endpoint: 'http://127.0.0.1:9000', access_key: x}\n"
@@ -560,6 +637,52 @@ class TestFaults:
         assert settings.object_storage == ObjectStorage(access_key=Secret("me"), secret_key=Secret("tell-nobody"))
         assert "tell-nobody" not in repr(settings)
         assert Settings.from_file(a_file(tmp_path, text), environ={}).object_storage == ObjectStorage()
+
+
+class TestPlainPython:
+    @pytest.mark.parametrize(
+        ("section", "key", "value", "kind"),
+        [
+            (Settings, "data_folder", "x", "Path, not str"),
+            (Settings, "secrets_keys", "6e" * 32, "tuple, not str"),
+            (Settings, "server", {"port": 1}, "Server, not dict"),
+            (Jwt, "secret", "hush" * 10, "Secret, not str"),
+            (Rag, "lancedb_uri", Path("x"), "str, not .*Path"),
+            (Server, "shutdown_grace", 5, "timedelta, not int"),
+            (Server, "port", "8080", "int, not str"),
+            (Server, "documentation", 1, "bool, not int"),
+            (Llm, "retries", True, "int, not bool"),
+            (Limits, "login_failures", "10/15m", "RateLimit, not str"),
+        ],
+    )
+    def test_a_value_of_another_type_is_refused_by_its_key(
+        self, section: type[Struct], key: str, value: object, kind: str
+    ) -> None:
+        with pytest.raises(ConfigurationError, match=rf"{key}: must be of the type {kind}$") as caught:
+            section(**{key: value})
+
+        assert "hush" not in str(caught.value)
+
+    def test_so_is_one_within_a_list_or_a_choice(self) -> None:
+        keys: Any = ("tell-nobody",)
+        framing: Any = "html"
+
+        with pytest.raises(ConfigurationError, match=r"secrets_keys\[0\]: must be of the type Secret, not str$"):
+            Settings(secrets_keys=keys)
+        with pytest.raises(ConfigurationError, match="framing: must be one of auto, plain, sse"):
+            Server(framing=framing)
+        with pytest.raises(ConfigurationError, match=r"api_key: must be of the type Secret, not str$"):
+            Provider(name="a", kind="demo", models=("a",), api_key=keys[0])
+
+    def test_so_is_text_that_nothing_takes(self) -> None:
+        with pytest.raises(ConfigurationError, match="data_folder: must not contain the character NUL"):
+            Settings(data_folder=Path("a\0b"))
+
+    def test_a_list_and_a_whole_number_will_do(self) -> None:
+        origins: Any = ["https://chat.example.org"]
+
+        assert Server(cors_origins=origins).cors_origins == origins
+        assert Rag(threshold=1).threshold == 1
 
 
 class TestSecrets:
