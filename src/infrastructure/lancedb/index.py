@@ -27,9 +27,9 @@ KEPT_VERSIONS = timedelta(hours=1)
 # Each keeps a core busy for 30 to 50 ms. Twenty at once on a machine with much else to do took ten seconds each, and
 # failed all together; one after the other, none does, and the last comes no later.
 SEARCHES_AT_ONCE = max(2, os.cpu_count() or 1)
-# Passages. From here on there is an index of vectors, and making it holds up searches; below, it is all done in less
-# than the second that starting a process takes.
-TIDIED_APART = 4_000
+# Passages. Below it is all done within a second or two, and takes 50 MiB; a process of its own would get no time on a
+# single core that is never without a search, each of which then takes three times as long for what is not indexed.
+TIDIED_APART = 10_000
 
 
 class LanceDbPassageIndex:
