@@ -80,8 +80,8 @@ class AnswerKeeper:
     # At its end ------------------------------------------------------------------------------------------------------
 
     async def store(self, writing: Writing, ending: list[AnswerEvent], state: MessageState) -> bool:
-        """Store the end of an answer, then tell its readers: what they see as done is durable. False when it is not
-        this process' to end any more. Raises `Unavailable` or `StorageFull` after a day of trying."""
+        """Store the end of an answer, then tell its readers: what they see as done is durable. False when it turned
+        out that this process may not end it any more. Raises `Unavailable` or `StorageFull` after a day of trying."""
         failure = ending[-1] if isinstance(ending[-1], Failed) else None
         if failure and not writing.pieces and failure.code not in REASONS and not writing.is_kept:
             await self._withdraw(writing, ending)

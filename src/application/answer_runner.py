@@ -11,7 +11,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import InitVar, dataclass, field
+from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
 from typing import Self
@@ -71,7 +71,7 @@ class AnswerRunner:
     record: RecordUsage
     checkpoint_every: timedelta = timedelta(seconds=0.5)
     checkpoint_size: int = 2048  # characters
-    store_patience: InitVar[timedelta] = timedelta(seconds=30)  # as `AnswerKeeper.patience`
+    store_patience: timedelta = timedelta(seconds=30)  # as `AnswerKeeper.patience`
     grace: timedelta = timedelta(seconds=30)  # how long running answers may go on at shutdown
     hands_over: bool = False  # what is left then goes on in another process, if there may be one
     heed_every: timedelta = timedelta(seconds=0.5)  # how often to look at what others want of the answers written here
@@ -82,13 +82,13 @@ class AnswerRunner:
     _recent: dict[AnswerId, Answer] = field(default_factory=dict)  # oldest first
     _tickers: "list[asyncio.Task[None]]" = field(default_factory=list)
 
-    def __post_init__(self, store_patience: timedelta) -> None:
+    def __post_init__(self) -> None:
         self.keeper = AnswerKeeper(
             journal=self.journal,
             leases=self.leases,
             log=self.log,
             now=self.now,
-            patience=store_patience,
+            patience=self.store_patience,
             monotonic=self.monotonic,
         )
 
@@ -118,7 +118,6 @@ class AnswerRunner:
         """
         self.check_open()
         begun: asyncio.Future[AnswerId] = asyncio.get_running_loop().create_future()
-        begun.add_done_callback(_is_heard)
         writing = Writing(
             answer=turn.answer,
             request=request,
@@ -129,7 +128,11 @@ class AnswerRunner:
         )
         self._writing[turn.answer.id] = writing
         writing.task = asyncio.create_task(self._live(writing, turn, begun), name=f"answer {turn.answer.id}")
-        return await asyncio.shield(begun)
+        try:
+            return await asyncio.shield(begun)
+        except asyncio.CancelledError:
+            begun.add_done_callback(_unheard)
+            raise
 
     def take_up(
         self,
@@ -400,7 +403,8 @@ class AnswerRunner:
             self.log.append(writing.answer.id, held)
 
 
-def _is_heard(begun: "asyncio.Future[AnswerId]") -> None:
-    """An error is no news to a caller who has gone, and nothing to complain of in the log."""
-    if not begun.cancelled():
-        begun.exception()
+def _unheard(begun: "asyncio.Future[AnswerId]") -> None:
+    """A refusal is no news to a caller who has gone; anything else has to be told somewhere."""
+    error = None if begun.cancelled() else begun.exception()
+    if error is not None and not isinstance(error, DomainError):
+        logger.error("a question could not be stored, and nobody waits for it", exc_info=error)

@@ -2,6 +2,7 @@
 
 from contextlib import AsyncExitStack, ExitStack, aclosing
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -38,7 +39,7 @@ async def migrate_store(source: Settings, target: Settings) -> None:
     The passage index is not among it: it is made from what has been copied, which is right for every pair of
     places, and takes no longer than copying it.
     """
-    if databases.place_of(source) == databases.place_of(target):
+    if _is_one(source, target):
         raise SamePlace(f"Both configurations name {databases.place_of(source)}: there is nothing to move")
     async with AsyncExitStack() as stack:
         take(stack, source, target)
@@ -56,6 +57,12 @@ async def migrate_store(source: Settings, target: Settings) -> None:
         await _compare(snapshot, await databases.open_engine(target, stack, reading=True))
         await refuse_if_served_since(source, reading, before)
         await filling.finish()
+
+
+def _is_one(source: Settings, target: Settings) -> bool:
+    """What stands behind the name counts as well: it may be the folder of a socket."""
+    queries = [urlsplit(one.database.url.reveal() if one.database.url else "").query for one in (source, target)]
+    return databases.place_of(source) == databases.place_of(target) and queries[0] == queries[1]
 
 
 async def _refuse_if_sealed_for_ever(source: Settings, target: Settings, snapshot: Snapshot) -> None:

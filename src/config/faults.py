@@ -37,7 +37,8 @@ def refuse(faults: Iterable[tuple[str, str]]) -> None:
 
 
 def zeros(section: object, *keys: str, message: str = "must be longer than zero") -> Iterator[tuple[str, str]]:
-    """A pair for `refuse` for each key that is zero."""
+    """A pair for `refuse` for each key that is zero or less."""
     for key in keys:
-        if not getattr(section, key):
+        value = getattr(section, key)
+        if value <= type(value)(0):
             yield key, message

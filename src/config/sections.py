@@ -54,7 +54,7 @@ class Server(Section, frozen=True, kw_only=True):
             if origin != "*" and not origin.startswith(("http://", "https://")):
                 yield f"cors_origins[{index}]", "must be an origin such as https://chat.example.org"
         for index, proxy in enumerate(self.trusted_proxies):
-            if not _is_network(proxy) and self.trusted_proxies != ("*",):
+            if proxy and not _is_network(proxy) and tuple(self.trusted_proxies) != ("*",):
                 yield f"trusted_proxies[{index}]", "must be an address, or a network such as 10.0.0.0/8"
         if not self.host.strip():
             yield "host", "must name an address to listen on, such as 127.0.0.1"

@@ -8,7 +8,7 @@ import pytest
 
 from llm_backend import Backend, Settings, open_backend
 from llm_backend.application.answer_runner import AnswerRunner
-from llm_backend.application.ports.answer_journal import Part
+from llm_backend.application.ports.answer_journal import AnswerJournal, Part, Turn
 from llm_backend.application.ports.chat_model import ChatModel, ChatRequest
 from llm_backend.application.ports.idempotency import IdempotencyKey
 from llm_backend.application.usage import RecordUsage
@@ -127,25 +127,49 @@ async def test_a_second_question_has_to_wait_for_the_first_answer(
     assert [message.number for message in await history(backend, ada, conversation)] == [1, 2, 3, 4]
 
 
-async def test_a_refusal_that_nobody_waits_for_is_nothing_to_complain_of(
-    settings: Settings, model: ScriptedChatModel
+class SlowToRefuse:
+    """A journal that stores no question, when it is let go on."""
+
+    def __init__(self, journal: AnswerJournal, error: Exception) -> None:
+        self._journal = journal
+        self._error = error
+        self.go_on = asyncio.Event()
+
+    async def begin(self, turn: Turn) -> AnswerId:
+        del turn
+        await self.go_on.wait()
+        raise self._error
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._journal, name)
+
+
+@pytest.mark.parametrize(("error", "told"), [(AnswerInProgress(), 0), (ZeroDivisionError(), 1)])
+async def test_of_what_nobody_waits_for_only_a_bug_is_told(
+    error: Exception, told: int, store: MemoryStore, caplog: pytest.LogCaptureFixture
 ) -> None:
     told_to_the_loop: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: told_to_the_loop.append(context))
-    model.play_next("Wait", FOREVER)
-    async with open_backend(settings, chat_model=model) as backend:
-        user = await backend.register_user("ada", "correct horse battery staple")
-        conversation = await backend.create_conversation(user, "Hello", "whatever")
-        await backend.send_message(user, conversation.id, "Hi")
-        for number in range(20):
-            impatient = asyncio.create_task(backend.send_message(user, conversation.id, "Me too"))
-            await asyncio.sleep(number / 10_000)
-            impatient.cancel()
-            await asyncio.wait([impatient])
-        await backend.stop_answer(user, conversation.id)
+    journal = SlowToRefuse(store.journal, error)
+    runner = AnswerRunner(
+        model=ScriptedChatModel(),
+        journal=journal,
+        leases=store.leases,
+        log=MemoryStreamLog(),
+        now=ManualClock(),
+        record=RecordUsage(log=store.usage, prices=PriceTable(), now=ManualClock(), ids=CountingIds()),
+    )
+    async with runner:
+        impatient = asyncio.create_task(runner.begin(a_turn(100), ChatRequest(model="m", turns=())))
+        await asyncio.sleep(0)
+        impatient.cancel()
+        await asyncio.wait([impatient])
+        journal.go_on.set()
     gc.collect()
 
+    assert impatient.cancelled()
     assert told_to_the_loop == []
+    assert len([record for record in caplog.records if record.exc_info]) == told
 
 
 async def test_of_ten_questions_at_once_exactly_one_is_taken(

@@ -56,14 +56,15 @@ async def test_a_folder_may_have_any_name(tmp_path: Path, name: str, model: Chat
 
 
 async def _register(folder: Path) -> int:
-    """In a new database; how many can log in."""
+    """In a new database; how many conversations are in it."""
     async with open_backend(Settings(data_folder=folder), chat_model=ScriptedChatModel()) as backend:
         user = await backend.register_user("ada", "correct horse battery staple")
+        await backend.create_conversation(user, "Hello", "whatever")
         return len(await backend.list_conversations(user))
 
 
 async def test_new_databases_can_be_made_side_by_side(tmp_path: Path) -> None:
-    assert await asyncio.gather(*(_register(tmp_path / str(number)) for number in range(3))) == [0, 0, 0]
+    assert await asyncio.gather(*(_register(tmp_path / str(number)) for number in range(3))) == [1, 1, 1]
 
 
 async def test_new_databases_can_be_made_by_several_threads(tmp_path: Path) -> None:
@@ -73,7 +74,7 @@ async def test_new_databases_can_be_made_by_several_threads(tmp_path: Path) -> N
     async with asyncio.timeout(60):
         made = await asyncio.gather(*(asyncio.to_thread(in_a_loop_of_its_own, number) for number in range(3)))
 
-    assert made == [0, 0, 0]
+    assert made == [1, 1, 1]
 
 
 @pytest.mark.parametrize("wrong", [{"data_folder": "x"}, b"config.yaml", 7, Settings])

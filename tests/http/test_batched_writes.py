@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from litestar.types import Receive, Scope, Send
 
-from llm_backend.interface.http.batched_writes import BatchedWrites
+from llm_backend.interface.http.batched_writes import MOST_WAITING, BatchedWrites
 from llm_backend.interface.http.edge import Edge, piece_writer
 from llm_backend.interface.http.server import ServerOptions
 from tests.live import serving
@@ -64,6 +64,18 @@ async def test_what_is_added_in_one_turn_is_written_at_its_end_each_in_order(pai
     assert [await pair.received() for pair in pairs] == [b"0123", b"-0-1-2"]
 
 
+async def test_not_much_waits_for_the_end_of_a_turn(pairs: list[Pair]) -> None:
+    writes = BatchedWrites()
+    one, other = pairs
+    writes.add(one.transport, b"a little")
+    writes.add(other.transport, bytes(MOST_WAITING))
+    for pair in pairs:
+        pair.transport.close()
+
+    assert await one.received() == b"a little"
+    assert await other.received() == bytes(MOST_WAITING)
+
+
 async def test_what_waits_is_written_before_what_goes_another_way(pairs: list[Pair]) -> None:
     writes = BatchedWrites()
     one, other = pairs
@@ -86,7 +98,7 @@ async def test_a_transport_that_is_gone_or_fails_costs_the_others_nothing(pairs:
         def is_closing(self) -> bool:
             return self.aborted
 
-        def writelines(self, list_of_data: Any) -> None:
+        def write(self, data: Any) -> None:
             raise ZeroDivisionError
 
         def abort(self) -> None:

@@ -21,7 +21,7 @@ REDIRECTIONS = frozenset({"api_base", "base_url", "api_key", "api_version", "cus
 # As data: URLs, and as the bare base64 in `input_audio.data` and `file.file_data`. Both begin with letters that are
 # found fast, as prompts may be of many megabytes.
 _ENCLOSED = (
-    re.compile(rb'"data:[^",]{0,200};base64,[^"]*"'),
+    re.compile(rb'"data:[^",]{0,200};base64,[A-Za-z0-9+/=\\]*"'),
     re.compile(rb'data"\s*:\s*"[A-Za-z0-9+/=\\]{1024,}"'),
 )
 
@@ -131,8 +131,8 @@ def as_events(content: bytes) -> bytes:
 
 
 def estimate(request: VerbatimRequest, written: bytes) -> TokenUsage:
-    """Too much rather than too little: what stands around the words is counted with them. Pictures, sounds and files
-    are no words, however many characters they take."""
+    """A cautious guess: what stands around the words is counted with them. What is enclosed in base64 counts by the
+    piece, as nobody here can tell what a model makes of it; its characters are no words."""
     content, enclosed = request.content, 0
     for kind in _ENCLOSED:
         content, found = kind.subn(b"", content)

@@ -112,8 +112,12 @@ async def migrate(engine: AsyncEngine, *, table_patience: timedelta = TABLE_PATI
         return False
     import_module("alembic.command")  # before the lock is taken, for it takes its time
     with translated():
-        async with _alembic_alone(), engine.begin() as connection:
-            return await connection.run_sync(partial(_upgrade, table_patience=table_patience))
+        async with engine.begin() as connection:
+            if not await connection.run_sync(partial(_is_outdated, table_patience=table_patience)):
+                return False
+            async with _alembic_alone():
+                await connection.run_sync(_upgrade)
+            return True
 
 
 @asynccontextmanager
@@ -154,13 +158,16 @@ def _revision(connection: Connection) -> str | None:
     return revision
 
 
-def _upgrade(connection: Connection, table_patience: timedelta) -> bool:
+def _is_outdated(connection: Connection, table_patience: timedelta) -> bool:
+    """Once nobody else migrates it."""
     if connection.dialect.name == "postgresql":  # SQLite has taken its lock when the transaction began
         _take_turn(connection)
         milliseconds = str(round(table_patience.total_seconds() * 1000))
         connection.execute(text("SELECT set_config('lock_timeout', :patience, true)"), {"patience": milliseconds})
-    if _revision(connection) == newest_revision():
-        return False
+    return _revision(connection) != newest_revision()
+
+
+def _upgrade(connection: Connection) -> None:
     from alembic import command
     from alembic.config import Config
 
@@ -168,7 +175,6 @@ def _upgrade(connection: Connection, table_patience: timedelta) -> bool:
     config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
-    return True
 
 
 def _take_turn(connection: Connection) -> None:

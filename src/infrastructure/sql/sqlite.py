@@ -71,9 +71,11 @@ def make_private(path: Path) -> None:
 
     Nothing is opened: closing it again would drop all locks that this process holds on it.
     """
+    path = path.resolve()  # beside which SQLite puts the others
     for file in (path, *(path.with_name(path.name + ending) for ending in ("-wal", "-shm"))):
         with suppress(FileNotFoundError, PermissionError):  # somebody else's file, which we may use all the same
-            file.chmod(0o600)
+            if not file.is_symlink():
+                file.chmod(0o600)
 
 
 def sqlite_engine(

@@ -6,6 +6,9 @@ the system's code out of the caches. With a thousand streams at a time that was 
 
 import asyncio
 
+MOST_WAITING = 256 * 1024
+"""Bytes, of all together. Only what is written can hold up those who write too much."""
+
 
 class BatchedWrites:
     """Holds bytes back until the end of this turn of the event loop; the order of each transport is kept.
@@ -15,6 +18,7 @@ class BatchedWrites:
 
     def __init__(self) -> None:
         self._waiting: dict[asyncio.WriteTransport, list[bytes]] = {}
+        self._size = 0
 
     def add(self, transport: asyncio.WriteTransport, data: bytes) -> None:
         waiting = self._waiting
@@ -24,6 +28,9 @@ class BatchedWrites:
             waiting[transport] = [data]
         else:
             pieces.append(data)
+        self._size += len(data)
+        if self._size > MOST_WAITING:
+            self._write_all()
 
     def flush(self, transport: asyncio.WriteTransport) -> None:
         """Write what waits for this one, now."""
@@ -31,7 +38,7 @@ class BatchedWrites:
             _write(transport, pieces)
 
     def _write_all(self) -> None:
-        waiting, self._waiting = self._waiting, {}
+        waiting, self._waiting, self._size = self._waiting, {}, 0
         for transport, pieces in waiting.items():
             _write(transport, pieces)
 
@@ -41,7 +48,7 @@ def _write(transport: asyncio.WriteTransport, pieces: list[bytes]) -> None:
     if transport.is_closing():
         return
     try:
-        transport.writelines(pieces)
+        transport.write(pieces[0] if len(pieces) == 1 else b"".join(pieces))
     except Exception as error:  # noqa: BLE001 - told to the loop, as those of its callbacks are
         asyncio.get_running_loop().call_exception_handler(
             {"message": "A reply could not be written", "exception": error, "transport": transport}

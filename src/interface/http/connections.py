@@ -45,7 +45,7 @@ class PatientConnection(HttpToolsProtocol):
     head_timeout: ClassVar[float] = 10.0
     body_timeout: ClassVar[float] = 20.0
     reading_timeout: ClassVar[float] = 60.0
-    writes: ClassVar[BatchedWrites]
+    writes: ClassVar[BatchedWrites] = BatchedWrites()
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
@@ -205,6 +205,7 @@ class PatientConnection(HttpToolsProtocol):
             self.transport.write(self._refusal(status))
         self._head_arrived()
         self._body_arrived()
+        self.writes.flush(self.transport)
         self.transport.close()
 
     def _can_be_told(self) -> bool:
@@ -258,12 +259,16 @@ async def _without_chunks(
     send: ASGISendCallable,
 ) -> None:
     """HTTP/1.0 knows no chunks: a body ends there with the connection (RFC 9112, 6.1). uvicorn looks at no version, but
-    leaves a body as it is when a length has been announced, and holds it to that at the end."""
-    cycle.chunked_encoding = False
-    cycle.expected_content_length = sys.maxsize
+    leaves a body as it is whose length it thinks it knows."""
+    is_endless = False
 
     async def send_as_it_is(message: ASGISendEvent) -> None:
-        if message["type"] == "http.response.body" and not message.get("more_body", False):
+        nonlocal is_endless
+        if message["type"] == "http.response.start":
+            is_endless = not any(name.lower() == b"content-length" for name, _ in message.get("headers", ()))
+            if is_endless:
+                cycle.chunked_encoding, cycle.expected_content_length = False, sys.maxsize
+        elif message["type"] == "http.response.body" and is_endless and not message.get("more_body", False):
             cycle.expected_content_length = len(message.get("body", b""))
         await send(message)
 

@@ -91,14 +91,14 @@ def test_the_folder_is_made_for_this_user_alone(path: Path) -> None:
 
 
 async def test_a_database_that_others_could_read_is_closed_to_them(path: Path) -> None:
-    await migrate_sqlite(path)
-    await asyncio.to_thread(path.chmod, 0o644)
-    async with SqlStore.open(path) as store:  # another process has it, with the files beside it
+    async with SqlStore.open(path) as store:
         await store.check()
+        for file in await asyncio.to_thread(lambda: list(path.parent.iterdir())):
+            await asyncio.to_thread(file.chmod, 0o644)
 
         await migrate_sqlite(path)
 
-        assert set(_modes(path.parent).values()) == {0o600}
+        assert _modes(path.parent) == {"store.db": 0o600, "store.db-wal": 0o600, "store.db-shm": 0o600}
 
 
 async def test_closing_finishes_what_is_waiting(path: Path) -> None:

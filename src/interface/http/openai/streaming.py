@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import msgspec
@@ -54,10 +55,11 @@ class EventStream:
             if self._sending is not None:
                 await self._sending
             if self._open:
+                self._open = False
                 await send({"type": "http.response.body", "body": ending, "more_body": False})
         except asyncio.CancelledError:
             if not self._left:
-                await self._break_off()
+                self._break_off()
                 raise
             if request.uncancel():
                 raise
@@ -78,11 +80,14 @@ class EventStream:
             return await self._failed(error, scope, receive)
         return b""
 
-    async def _break_off(self) -> None:
+    def _break_off(self) -> None:
         """The server goes before the answer has come to its end, which must not look like one. Who reads too slowly
-        only sees that the connection breaks off."""
-        if self._open and self._sending is None:
-            await self._send({"type": "http.response.body", "body": _event_of(ShuttingDown()), "more_body": False})
+        only sees that the connection breaks off, as nobody can be waited for now."""
+        if not self._open or self._sending is not None:
+            return
+        body = _event_of(ShuttingDown())
+        with suppress(Exception):  # whatever it is, the request was cancelled
+            begun(self._send({"type": "http.response.body", "body": body, "more_body": False}))
 
     async def _failed(self, error: Exception, scope: Scope, receive: Receive) -> bytes:
         if self._open:
