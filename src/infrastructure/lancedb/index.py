@@ -27,9 +27,9 @@ KEPT_VERSIONS = timedelta(hours=1)
 # Each keeps a core busy for 30 to 50 ms. Twenty at once on a machine with much else to do took ten seconds each, and
 # failed all together; one after the other, none does, and the last comes no later.
 SEARCHES_AT_ONCE = max(2, os.cpu_count() or 1)
-# Passages. Below it is all done within a second or two; searches take up to 57 ms meanwhile, in place of 23. A process of
-# its own gets no time on a single core that is never without a search, each of which then takes 70. With 10,000 it would
-# cost another 90 MiB.
+# Passages. Below it is all done within a second or two; searches take up to 57 ms meanwhile, in place of 23. A process
+# of its own gets no time on a single core that is never without a search, each of which then takes 70. With 10,000 it
+# would cost another 90 MiB.
 TIDIED_APART = 6_000
 
 
