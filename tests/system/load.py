@@ -87,6 +87,7 @@ class Load:
         self.names: list[str] = []
         self.users: list[User] = []
         self.acknowledged = 0
+        self.acknowledged_papers = 0
         self._one_more = asyncio.Condition()
         self._http = http
         self._chance = chance
@@ -103,10 +104,10 @@ class Load:
             if not isinstance(error, TransportError):
                 raise error or AssertionError("somebody ended before the server did")
 
-    async def acknowledges(self, count: int) -> None:
-        """Wait until so many things have been acknowledged."""
+    async def acknowledges(self, count: int, *, papers: int = 0) -> None:
+        """Wait until so many things have been acknowledged, and so many documents among them, which take longest."""
         async with self._one_more:
-            await self._one_more.wait_for(lambda: self.acknowledged >= count)
+            await self._one_more.wait_for(lambda: self.acknowledged >= count and self.acknowledged_papers >= papers)
 
     # Accounts --------------------------------------------------------------------------------------------------------
 
@@ -196,6 +197,7 @@ class Load:
         reply = await client.upload(user.shelf, paper.name, content.encode(), params=params)
         assert reply.status_code == (200 if wait else 202), reply.text
         paper.id = reply.json()["doc_id"]
+        self.acknowledged_papers += 1
         await self._acknowledge()
 
     async def _delete_paper(self, client: Client, user: User, paper: Paper) -> None:

@@ -27,10 +27,10 @@ SEED = int(os.environ.get("LLM_BACKEND_CRASH_SEED") or random.SystemRandom().ran
 LONGEST_LOAD = 20.0  # seconds, should nobody be acknowledged as often as wanted
 
 
-async def crashed_under(load: Load, server: ServerProcess, chance: random.Random) -> None:
-    """Kill it after a random number of acknowledgements, and a little while more."""
+async def crashed_under(load: Load, server: ServerProcess, chance: random.Random, *, papers: int) -> None:
+    """Kill it after a random number of acknowledgements, with so many documents among them, and a little while more."""
     running = asyncio.create_task(load.run())
-    enough = asyncio.create_task(load.acknowledges(chance.randint(8, 80)))
+    enough = asyncio.create_task(load.acknowledges(chance.randint(8, 80), papers=papers))
     await asyncio.wait({running, enough}, timeout=LONGEST_LOAD, return_when=asyncio.FIRST_COMPLETED)
     enough.cancel()
     await asyncio.sleep(chance.random() * 0.1)
@@ -56,7 +56,7 @@ async def test_what_was_acknowledged_survives_kill_9_and_nothing_is_there_by_hal
     for crash in range((CRASHES + half) // 2):
         async with AsyncClient(base_url=server.url, timeout=SOON) as http:
             loads.append(Load(http, chance, mark=f"c{crash}"))
-            await crashed_under(loads[-1], server, chance)
+            await crashed_under(loads[-1], server, chance, papers=crash % 2)
         await started(server)
         async with connected(server) as client:
             await Audit(client.http, findings, lambda: well(upstream)).of(loads[-1])
